@@ -1,0 +1,50 @@
+# Each target does its own set-up: Python 3.11+ and make are all it needs.
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= python3
+UV     := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
+CORES  := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+
+.PHONY: help setup demo test lint types bench soak docs clean
+
+help:            ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/'
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Solvent needs Python 3.11 or newer; PYTHON=/path/to/python make ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+
+$(VENV)/.synced: $(BIN)/uv pyproject.toml uv.lock
+	$(UV) sync --frozen --inexact --active --extra plot --group dev
+	@touch $@
+
+setup: $(VENV)/.synced  ## make .venv with everything that demo and test need
+
+demo: setup      ## margin a generated venue of 100,000 accounts and write its report
+	$(BIN)/solvent demo
+
+lint: setup      ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup     ## mypy --strict
+	$(BIN)/mypy
+
+test: lint types ## lint, types, layer test, tests
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m "not soak"
+
+soak: setup      ## the long randomised tests
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m soak
+
+bench: setup     ## measure against the physical limits and named peers; writes bench/results
+	$(UV) sync --frozen --inexact --active --extra plot --group dev --group bench
+	$(BIN)/python -m bench
+
+docs: setup      ## build the documentation into site/
+	$(UV) sync --frozen --inexact --active --extra plot --group dev --group docs
+	$(BIN)/mkdocs build --strict
+
+clean:           ## remove what the other targets made
+	rm -rf $(VENV) site out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,267 @@
+"""The closed arithmetic language in which a rulebook says what it computes.
+
+`+ - * / **`, comparisons, `and or not`, and the functions `max min abs sign clip round floor ceil
+where sqrt exp log` over named numbers; nothing else can be said, so a rulebook from a stranger is
+safe to open. An expression is parsed once and evaluated under any *arithmetic*: numpy arrays,
+decimals, or numbers that carry a derivative.
+
+What depends on the market alone is known once for all accounts: `split` cuts such parts out of an
+expression. What is left for each account is `+ - * /`, comparisons and roundings, which every
+processor computes to the same bit; powers, roots, `exp` and `log` are refused there.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import reduce
+from typing import Any, Final
+
+import numpy as np
+
+from solvent.limits import EXPRESSION_CHARS_MAX, EXPRESSION_DEPTH_MAX
+
+Value = Any
+"""A number of the arithmetic at hand: array, Decimal, Dual."""
+
+
+class ExpressionError(ValueError):
+    """An expression that cannot be read; `column` counts from 1."""
+
+    def __init__(self, message: str, *, column: int) -> None:
+        super().__init__(f"column {column}: {message}")
+        self.column = column
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A constant (`number`), a name, or an operation on `arguments`."""
+
+    operation: str
+    text: str = ""
+    arguments: tuple[Node, ...] = ()
+
+    def __iter__(self) -> Iterator[Node]:
+        yield self
+        for argument in self.arguments:
+            yield from argument
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A parsed expression and the text it came from."""
+
+    text: str
+    root: Node
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that it needs a value for."""
+        return frozenset(node.text for node in self.root if node.operation == "name")
+
+    def __call__(self, values: Mapping[str, Value], arithmetic: Arithmetic | None = None) -> Value:
+        """Evaluate. Every name must have a value (KeyError otherwise).
+
+        >>> float(parse("max(2 * x, 3)")({"x": 1.0}))
+        3.0
+        """
+        return _evaluate(self.root, values, arithmetic or ARRAYS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arithmetic:
+    """How constants and functions are computed; the operators are Python's own."""
+
+    number: Callable[[str], Value]
+    functions: Mapping[str, Callable[..., Value]]
+
+
+def parse(text: str) -> Expression:
+    """Read an expression. Raises ExpressionError with the column of what it cannot accept.
+
+    >>> sorted(parse("abs(delta) * max(floor_rate, exp(rate * years) - 1)").names)
+    ['delta', 'floor_rate', 'rate', 'years']
+    >>> parse("__import__('os')")
+    Traceback (most recent call last):
+    ...
+    solvent.expressions.ExpressionError: column 1: no function '__import__'; ...
+    """
+    if len(text) > EXPRESSION_CHARS_MAX:
+        raise ExpressionError(f"longer than {EXPRESSION_CHARS_MAX} characters", column=1)
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
+        column = getattr(fault, "offset", None) or 1
+        raise ExpressionError(f"not an expression ({fault})", column=column) from fault
+    return Expression(text.strip(), _read(tree.body, depth=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """An expression cut in two: `inner` parts by name, and the `outer` one that uses them."""
+
+    outer: Expression
+    inner: Mapping[str, Expression]
+
+
+def split(expression: Expression, varying: Collection[str]) -> Split:
+    """Cut out the largest parts that use none of the `varying` names.
+
+    Raises ExpressionError when what remains has a function that processors round differently.
+
+    >>> cut = split(parse("abs(delta) * max(floor_rate, exp(rate * years) - 1)"), {"delta"})
+    >>> cut.outer.text, [part.text for part in cut.inner.values()]
+    ('(abs(delta) * part_0)', ['max(floor_rate, (exp((rate * years)) - 1))'])
+    """
+    inner: dict[str, Expression] = {}
+
+    def cut(node: Node) -> Node:
+        names = {part.text for part in node if part.operation == "name"}
+        if not names & set(varying):
+            if node.operation == "number":
+                return node
+            name = f"part_{len(inner)}"
+            inner[name] = Expression(_write(node), node)
+            return Node("name", name)
+        if node.operation in PROCESSOR_DEPENDENT:
+            raise ExpressionError(
+                f"{node.operation!r} of a number that differs by account is not computed alike "
+                "on every processor",
+                column=1,
+            )
+        return Node(node.operation, node.text, tuple(cut(part) for part in node.arguments))
+
+    root = cut(expression.root)
+    return Split(Expression(_write(root), root), inner)
+
+
+_BINARY: Final[dict[type[ast.AST], str]] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**",
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+    ast.And: "and", ast.Or: "or",
+}  # fmt: skip
+_OPERATORS: Final[dict[str, Callable[..., Value]]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
+    "**": operator.pow, "<": operator.lt, "<=": operator.le, ">": operator.gt,
+    ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
+    "and": operator.and_, "or": operator.or_, "negative": operator.neg,
+}  # fmt: skip
+_ARITY: Final = {
+    "max": None, "min": None, "abs": 1, "sign": 1, "clip": 3, "round": 1, "floor": 1, "ceil": 1,
+    "where": 3, "sqrt": 1, "exp": 1, "log": 1, "not": 1,
+}  # fmt: skip
+PROCESSOR_DEPENDENT: Final = frozenset({"**", "exp", "log"})
+"""What a processor's mathematics library may round in its own way."""
+
+
+def _read(tree: ast.AST, *, depth: int) -> Node:
+    column = getattr(tree, "col_offset", 0) + 1
+    if depth > EXPRESSION_DEPTH_MAX:
+        raise ExpressionError(f"nested deeper than {EXPRESSION_DEPTH_MAX}", column=column)
+    match tree:
+        case ast.Constant(value=bool()):
+            raise ExpressionError("true and false are not numbers", column=column)
+        case ast.Constant(value=int() | float() as number):
+            return Node("number", repr(number))
+        case ast.Name(id=name):
+            return Node("name", name)
+        case ast.Attribute(value=ast.Name(id=table), attr=key):
+            return Node("name", f"{table}.{key}")
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return Node("negative", "", (_read(operand, depth=depth + 1),))
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return Node("not", "", (_read(operand, depth=depth + 1),))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _operation(_BINARY[type(op)], [left, right], depth=depth)
+        case ast.BoolOp(op=op, values=values):
+            return _operation(_BINARY[type(op)], list(values), depth=depth)
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _BINARY:
+            return _operation(_BINARY[type(op)], [left, right], depth=depth)
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
+            return _call(name, args, column=column, depth=depth)
+    raise ExpressionError(f"{ast.unparse(tree)!r} is not in the language", column=column)
+
+
+def _operation(sign: str, parts: list[ast.expr], *, depth: int) -> Node:
+    nodes = [_read(part, depth=depth + 1) for part in parts]
+    return reduce(lambda left, right: Node(sign, "", (left, right)), nodes)
+
+
+def _call(name: str, args: list[ast.expr], *, column: int, depth: int) -> Node:
+    if name not in _ARITY:
+        known = ", ".join(sorted(_ARITY))
+        raise ExpressionError(f"no function {name!r}; there are {known}", column=column)
+    arity = _ARITY[name]
+    if len(args) != arity if arity is not None else len(args) < 2:
+        wanted = f"{arity} arguments" if arity is not None else "2 arguments or more"
+        raise ExpressionError(f"{name!r} takes {wanted}, found {len(args)}", column=column)
+    return Node(name, "", tuple(_read(part, depth=depth + 1) for part in args))
+
+
+def _evaluate(node: Node, values: Mapping[str, Value], arithmetic: Arithmetic) -> Value:
+    if node.operation == "number":
+        return arithmetic.number(node.text)
+    if node.operation == "name":
+        return values[node.text]
+    parts = [_evaluate(part, values, arithmetic) for part in node.arguments]
+    apply = _OPERATORS.get(node.operation)
+    return (apply or arithmetic.functions[node.operation])(*parts)
+
+
+def _write(node: Node) -> str:
+    if node.operation in ("number", "name"):
+        return node.text
+    parts = [_write(part) for part in node.arguments]
+    if node.operation == "negative":
+        return f"-{parts[0]}"
+    if node.operation in _OPERATORS:
+        return f"({parts[0]} {node.operation} {parts[1]})"
+    return f"{node.operation}({', '.join(parts)})"
+
+
+def _decimal_sign(number: Decimal) -> Decimal:
+    return Decimal((number > 0) - (number < 0))
+
+
+ARRAYS: Final = Arithmetic(
+    number=float,
+    functions={
+        "max": lambda *parts: reduce(np.maximum, parts),
+        "min": lambda *parts: reduce(np.minimum, parts),
+        "abs": np.abs,
+        "sign": np.sign,
+        "clip": lambda number, low, high: np.minimum(np.maximum(number, low), high),
+        "round": np.rint,
+        "floor": np.floor,
+        "ceil": np.ceil,
+        "where": np.where,
+        "sqrt": np.sqrt,
+        "exp": np.exp,
+        "log": np.log,
+        "not": np.logical_not,
+    },
+)
+"""float64 arrays; every operation elementwise."""
+
+DECIMALS: Final = Arithmetic(
+    number=Decimal,
+    functions={
+        "max": max,
+        "min": min,
+        "abs": abs,
+        "sign": _decimal_sign,
+        "clip": lambda number, low, high: min(max(number, low), high),
+        "round": lambda number: number.to_integral_value(rounding="ROUND_HALF_EVEN"),
+        "floor": lambda number: number.to_integral_value(rounding="ROUND_FLOOR"),
+        "ceil": lambda number: number.to_integral_value(rounding="ROUND_CEILING"),
+        "where": lambda condition, yes, no: yes if condition else no,
+        "sqrt": Decimal.sqrt,
+        "exp": Decimal.exp,
+        "log": Decimal.ln,
+        "not": operator.not_,
+    },
+)
+"""One number at a time, in decimals of the current context."""
