@@ -3,7 +3,7 @@
 from solvent.instruments.contract import Contract, Kind, OptionType
 from solvent.instruments.sheet import Instrument, Payoff, Specification, Term, term_sheet
 from solvent.instruments.symbols import parse_symbol
-from solvent.instruments.universe import Universe
+from solvent.instruments.universe import Universe, frozen
 
 __all__ = [
     "Contract",
@@ -14,6 +14,7 @@ __all__ = [
     "Specification",
     "Term",
     "Universe",
+    "frozen",
     "parse_symbol",
     "term_sheet",
 ]

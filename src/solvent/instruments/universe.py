@@ -66,13 +66,11 @@ class Universe:
         contracts = [row.contract for row in rows]
         self.underlyings, self.underlying = _coded([c.base for c in contracts])
         self.settlements, self.settlement = _coded([c.settlement for c in contracts])
-        self.kind = _frozen(np.array([c.kind for c in contracts], dtype=np.int8))
-        self.is_call = _frozen(
-            np.array([c.option_type is OptionType.CALL for c in contracts], bool)
-        )
+        self.kind = frozen(np.array([c.kind for c in contracts], dtype=np.int8))
+        self.is_call = frozen(np.array([c.option_type is OptionType.CALL for c in contracts], bool))
         self.strike = _floats(float(c.strike or 0) for c in contracts)
-        self.expiry_ms = _frozen(np.array([c.expiry_ms or 0 for c in contracts], dtype=np.int64))
-        self.inverse = _frozen(np.array([row.inverse for row in rows], dtype=bool))
+        self.expiry_ms = frozen(np.array([c.expiry_ms or 0 for c in contracts], dtype=np.int64))
+        self.inverse = frozen(np.array([row.inverse for row in rows], dtype=bool))
         self.quanto_rate = _floats(row.quanto_rate for row in rows)
         self.lot_size = _floats(float(row.specification.lot_size) for row in rows)
         self.contract_size = _floats(float(row.specification.contract_size) for row in rows)
@@ -115,11 +113,11 @@ class Universe:
         flat = [term for instrument in self.instruments for term in instrument.terms]
         coefficients = np.array([term.coefficients for term in flat]).reshape(len(flat), 3)
         return TermTable(
-            instrument=_frozen(np.repeat(np.arange(len(counts), dtype=np.int32), counts)),
-            first=_frozen(first),
-            asset=_frozen(np.ascontiguousarray(coefficients[:, 0])),
-            cash=_frozen(np.ascontiguousarray(coefficients[:, 1])),
-            side=_frozen(np.ascontiguousarray(coefficients[:, 2])),
+            instrument=frozen(np.repeat(np.arange(len(counts), dtype=np.int32), counts)),
+            first=frozen(first),
+            asset=frozen(np.ascontiguousarray(coefficients[:, 0])),
+            cash=frozen(np.ascontiguousarray(coefficients[:, 1])),
+            side=frozen(np.ascontiguousarray(coefficients[:, 2])),
             strike=_floats(term.strike for term in flat),
         )
 
@@ -140,13 +138,14 @@ def _canonical_order(instrument: Instrument) -> tuple[object, ...]:
 def _coded(names: Sequence[str]) -> tuple[tuple[str, ...], Int32]:
     distinct = tuple(sorted(set(names)))
     code = {name: number for number, name in enumerate(distinct)}
-    return distinct, _frozen(np.array([code[name] for name in names], dtype=np.int32))
+    return distinct, frozen(np.array([code[name] for name in names], dtype=np.int32))
 
 
 def _floats(numbers: Iterable[float]) -> Float64:
-    return _frozen(np.fromiter(numbers, dtype=np.float64))
+    return frozen(np.fromiter(numbers, dtype=np.float64))
 
 
-def _frozen(column: Array) -> Array:
+def frozen(column: Array) -> Array:
+    """The array, made read-only."""
     column.flags.writeable = False
     return column

@@ -48,7 +48,7 @@ def transform_price(
     >>> call = transform_price(characteristic=lewis, forward=100 * math.exp(-0.01), strike=100.0,
     ...                        years=1.0, discount=math.exp(-0.01))
     >>> round(float(call), 10)
-    16.0701549178
+    16.070154917
     """
     check(forward > 0.0 and years > 0.0, "forward and time are positive", forward, years)
     k = np.atleast_1d(np.asarray(strike, dtype=np.float64))

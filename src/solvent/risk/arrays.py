@@ -1,0 +1,301 @@
+"""Price the market once: PnL per lot of every instrument under every scenario, quantised.
+
+What leaves here is what an engine journals and a user may download: whole quanta of the settlement
+asset per lot (1e-6 of a dollar, 1e-9 of a coin), rounded half-even once. No account is in sight.
+
+Beside the scenario PnL stand additive columns per lot, whole quanta of their own scale:
+
+| column | per lot | scale |
+|---|---|---|
+| `value` | what an option adds to equity at its mark; 0 for a future | settlement quanta |
+| `worth` | the mark; of an inverse future −1/mark coin per dollar | settlement quanta |
+| `delta` | coin that hedges it; of an inverse option Δ − V/F | 1e-10 coin |
+| `gamma` | change of delta when the price rises 1 % | 1e-10 coin |
+| `vega` | settlement asset per vol point | settlement quanta |
+| `theta` | settlement asset per day | settlement quanta |
+| `notional` | dollars at the index | cents |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvent.instruments import Kind, Universe, frozen
+from solvent.market import Flag, Snapshot
+from solvent.pricing.black import value_cells
+from solvent.pricing.elementary import exp
+from solvent.pricing.greeks import DAYS_PER_YEAR, VOL_POINT, greeks
+from solvent.pricing.grid import Grid, grid
+from solvent.risk.product import padded
+from solvent.scenarios import ScenarioSet, Shocks, Tables, VolRule, expand
+from solvent.scenarios.expand import evaluate
+from solvent.units import Float64, TimeMs, quanta_per_unit, quantise
+
+Int32 = NDArray[np.int32]
+Bool = NDArray[np.bool_]
+
+DELTA_PER_COIN: Final = 1e10
+CENTS_PER_DOLLAR: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """The pairs (underlying, settlement asset) of a universe: the finest nodes of every tree."""
+
+    of_instrument: Int32
+    underlying: Int32
+    settlement: Int32
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskArrays:
+    """Everything that margining needs to know of a market.
+
+    Attributes:
+        pnl: [instrument, scenario] whole quanta of the settlement asset per lot, `padded`.
+        pnl_units: the same before rounding, in settlement units; what the exact way reads.
+        columns: name → [instrument] whole quanta per lot. units: the same before rounding.
+        scale: name → [instrument] quanta per unit of a column; `pnl` has one too.
+        fields: name → [instrument] facts that a rulebook's expressions may use.
+        usable: [instrument] can be margined, as far as the market goes.
+        index: [underlying] dollars per coin.
+    """
+
+    as_of_ms: TimeMs
+    universe: Universe
+    shocks: Shocks
+    groups: Groups
+    index: Float64
+    usable: Bool
+    pnl: Float64
+    pnl_units: Float64
+    columns: Mapping[str, Float64]
+    units: Mapping[str, Float64]
+    scale: Mapping[str, Float64]
+    fields: Mapping[str, Float64]
+
+    @property
+    def scenarios(self) -> int:
+        """How many scenarios; `pnl` is wider by its padding."""
+        return len(self.shocks)
+
+
+def publish(
+    snapshot: Snapshot,
+    *,
+    sets: Sequence[ScenarioSet],
+    rules: Mapping[str, VolRule],
+    tables: Tables,
+) -> RiskArrays:
+    """Revalue every instrument under every scenario and quantise the result once."""
+    universe = snapshot.universe
+    shocks = expand(sets, rules=rules, tables=tables, snapshot=snapshot)
+    groups = groups_of(universe)
+    usable = snapshot.usable & shocks.known[universe.underlying]
+    worth = revalue(snapshot, shocks, usable)
+    per_lot = universe.lot_size * universe.quanto_rate
+    weight = _weight(universe, sets, shocks, groups, tables, snapshot.index)
+    pnl_units = (worth[:, :-1] - worth[:, -1:]) * per_lot[:, None] * weight[groups.of_instrument]
+    pnl_units[~usable] = 0.0
+    units = _columns(snapshot, worth[:, -1], usable)
+    quanta = np.array([quanta_per_unit(name) for name in universe.settlements])
+    scale = dict.fromkeys(("pnl", "value", "worth", "vega", "theta"), quanta[universe.settlement])
+    scale |= dict.fromkeys(("delta", "gamma"), np.full(len(universe), DELTA_PER_COIN))
+    scale["notional"] = np.full(len(universe), CENTS_PER_DOLLAR)
+    columns = {
+        name: frozen(quantise(column * scale[name], quanta_per_unit=1.0))
+        for name, column in units.items()
+    }
+    return RiskArrays(
+        as_of_ms=snapshot.as_of_ms,
+        universe=universe,
+        shocks=shocks,
+        groups=groups,
+        index=snapshot.index,
+        usable=frozen(usable),
+        pnl=padded(quantise(pnl_units * scale["pnl"][:, None], quanta_per_unit=1.0)),
+        pnl_units=frozen(pnl_units),
+        columns=columns,
+        units=units,
+        scale=scale,
+        fields=_fields(snapshot, units),
+    )
+
+
+def groups_of(universe: Universe) -> Groups:
+    """Number the (underlying, settlement) pairs in canonical order."""
+    pairs = np.column_stack([universe.underlying, universe.settlement])
+    distinct, codes = np.unique(pairs, axis=0, return_inverse=True)
+    names = tuple(f"{universe.underlyings[u]}/{universe.settlements[s]}" for u, s in distinct)
+    return Groups(
+        of_instrument=frozen(codes.ravel().astype(np.int32)),
+        underlying=frozen(distinct[:, 0].astype(np.int32)),
+        settlement=frozen(distinct[:, 1].astype(np.int32)),
+        names=names,
+    )
+
+
+def revalue(snapshot: Snapshot, shocks: Shocks, usable: Bool) -> Float64:
+    """Worth per unit of size by [instrument, scenario]; the last column is unshocked.
+
+    In the quote currency, in coin for an inverse instrument. Rows that are not usable hold
+    numbers of no meaning.
+    """
+    cells = market_grid(snapshot, shocks, usable)
+    values = value_cells(cells)
+    first = snapshot.universe.terms.first
+    if len(values) == len(snapshot.universe):
+        return values
+    return np.add.reduceat(values, first[:-1], axis=0)
+
+
+def market_grid(snapshot: Snapshot, shocks: Shocks, usable: Bool) -> Grid:
+    """Every term of a universe under every scenario, and unshocked in one column more."""
+    universe, terms = snapshot.universe, snapshot.universe.terms
+    of, last_state = terms.instrument, shocks.vol.shape[1]
+    vol = np.column_stack([shocks.vol, snapshot.vol])
+    years = np.column_stack([shocks.years, snapshot.years])
+    total_vol = np.where(usable[:, None], vol * np.sqrt(years), 0.0)
+    discount = exp(-snapshot.rate * snapshot.years)
+    return grid(
+        forward=np.where(usable, snapshot.forward, 1.0)[of],
+        strike=terms.strike,
+        asset=terms.asset,
+        cash=terms.cash,
+        side=terms.side,
+        scale=discount[of],
+        inverse=universe.inverse[of],
+        total_vol=total_vol[of],
+        curve=shocks.growth_row[of],
+        growth=np.column_stack([shocks.growth, np.ones(len(shocks.growth))]),
+        vol_state=np.append(shocks.vol_state, last_state).astype(np.int32),
+    )
+
+
+def _weight(
+    universe: Universe,
+    sets: Sequence[ScenarioSet],
+    shocks: Shocks,
+    groups: Groups,
+    tables: Tables,
+    index: Float64,
+) -> Float64:
+    """Factor on the PnL by [group, scenario]; 1 where a set states none."""
+    weight = np.ones((len(groups), len(shocks)))
+    names = np.array(shocks.set_names)
+    for one in sets:
+        if one.weight is None:
+            continue
+        mine = np.flatnonzero(names == one.name)
+        columns = group_columns(universe, groups, shocks, tables, index, scenarios=mine)
+        what = f"the weight of scenarios {one.name!r}"
+        weight[:, mine] = np.nan_to_num(evaluate(one.weight, columns, what=what), nan=1.0)
+    return weight
+
+
+def group_columns(
+    universe: Universe,
+    groups: Groups,
+    shocks: Shocks,
+    tables: Tables,
+    index: Float64,
+    *,
+    scenarios: NDArray[np.int64],
+) -> dict[str, Float64]:
+    """What an expression at a group may use; axes [group, scenario] or [group, 1].
+
+    `move` is the scenario's, `index` dollars per coin, `coin` is 1 where the group settles in its
+    own coin, `numeraire` is dollars per unit of the settlement asset.
+    """
+    by_underlying = tables.by_underlying(universe).items()
+    by_settlement = tables.by_settlement(universe).items()
+    coin = np.array([float(len(set(name.split("/"))) == 1) for name in groups.names])
+    by_group = index[groups.underlying]
+    return {
+        **{name: column[groups.underlying, None] for name, column in by_underlying},
+        **{name: column[groups.settlement, None] for name, column in by_settlement},
+        "move": shocks.move[groups.underlying][:, scenarios],
+        "index": by_group[:, None],
+        "coin": coin[:, None],
+        "numeraire": np.where(coin > 0, by_group, 1.0)[:, None],
+    }
+
+
+def _columns(snapshot: Snapshot, model: Float64, usable: Bool) -> dict[str, Float64]:
+    """The additive columns per lot, in units."""
+    universe = snapshot.universe
+    lot = universe.lot_size * universe.quanto_rate
+    derived = (snapshot.flags & Flag.MARK_DERIVED) != 0
+    optional = universe.is_option
+    mark = np.where(derived & optional, model, snapshot.mark)
+    inverse_future = universe.inverse & ~optional
+    safe_mark = np.where(snapshot.mark > 0, snapshot.mark, 1.0)
+    coin_size = np.where(inverse_future, 1.0, snapshot.index_by_instrument)
+    columns = {
+        "value": np.where(optional, mark, 0.0) * lot,
+        "worth": np.where(inverse_future, -1.0 / safe_mark, mark) * lot,
+        "notional": coin_size * lot,
+        **_greek_columns(snapshot, lot, usable),
+    }
+    return {name: frozen(np.where(usable, column, 0.0)) for name, column in columns.items()}
+
+
+def _greek_columns(snapshot: Snapshot, lot: Float64, usable: Bool) -> dict[str, Float64]:
+    universe, terms = snapshot.universe, snapshot.universe.terms
+    of = terms.instrument
+    forward = np.where(usable, snapshot.forward, 1.0)[of]
+    g = greeks(
+        forward=forward,
+        strike=terms.strike,
+        years=snapshot.years[of],
+        vol=snapshot.vol[of],
+        side=terms.side,
+        asset=terms.asset,
+        cash=terms.cash,
+        rate=snapshot.rate[of],
+    )
+    inverse = universe.inverse[of]
+    delta = np.where(inverse, g.delta - g.value / forward, g.delta)
+    slope = np.where(inverse, g.gamma - g.delta / forward + g.value / (forward * forward), g.gamma)
+    coin = np.where(inverse, forward, 1.0)
+    by_term = {
+        "delta": delta,
+        "gamma": slope * forward * 0.01,
+        "vega": g.vega * VOL_POINT / coin,
+        "theta": g.theta / DAYS_PER_YEAR / coin,
+    }
+    first = terms.first[:-1]
+    return {name: np.add.reduceat(column, first) * lot for name, column in by_term.items()}
+
+
+def _fields(snapshot: Snapshot, units: Mapping[str, Float64]) -> dict[str, Float64]:
+    """Facts by instrument for a rulebook's expressions; all per lot or pure."""
+    universe = snapshot.universe
+    years = snapshot.years
+    fields: dict[str, Float64] = {
+        "index": snapshot.index_by_instrument,
+        "forward": snapshot.forward,
+        "mark": snapshot.mark,
+        "strike": universe.strike,
+        "iv": snapshot.vol,
+        "years": years,
+        "days": years * DAYS_PER_YEAR,
+        "is_option": (universe.kind == Kind.OPTION).astype(np.float64),
+        "is_call": universe.is_call.astype(np.float64),
+        "is_future": ((universe.kind == Kind.FUTURE) | (universe.kind == Kind.PERPETUAL)).astype(
+            np.float64
+        ),
+        "coin": universe.inverse.astype(np.float64),
+        "lot": universe.lot_size,
+        **units,
+    }
+    return {name: frozen(np.array(column)) for name, column in fields.items()}

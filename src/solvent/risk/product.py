@@ -1,0 +1,220 @@
+"""Positions × scenarios: the sums that margin rests on, exact whatever the order of adding.
+
+Two ways, equal to the bit: numpy for small work, compiled kernels on several threads for large.
+Both refuse, before they add, a book whose sums could leave the exact range of float64.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvent.errors import check
+from solvent.instruments import frozen
+from solvent.limits import EXACT_MAX
+from solvent.units import Float64
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+COMPILE_CELLS_MIN = 1 << 22
+"""Below this many position × scenario cells numpy is done before numba is imported."""
+POSITIONS_PER_THREAD_MIN = 1 << 17
+_LANES = 8
+_TILE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeMap:
+    """A piecewise-linear map of each scenario's sum at a node; axes [node, scenario].
+
+    x is first moved toward zero by `dead`; then a loss is multiplied by `loss`, a gain by `gain`
+    and limited to `cap`. `plain` nodes map x to itself.
+    """
+
+    plain: Bool
+    dead: Float64
+    loss: Float64
+    gain: Float64
+    cap: Float64
+
+    def __call__(self, sums: Float64, node: Int32) -> Float64:
+        """Map sums [row, scenario] of rows at the given nodes."""
+        dead = self.dead[node]
+        up = np.where(sums > dead, sums - dead, 0.0) * self.gain[node]
+        down = np.where(sums < -dead, sums + dead, 0.0) * self.loss[node]
+        mapped = np.minimum(up, self.cap[node]) + down
+        return np.where(self.plain[node][:, None], sums, mapped)
+
+    def slope_max(self) -> Float64:
+        """[node] the largest factor by which the map can magnify an error."""
+        steepest = np.maximum(np.abs(self.loss), np.abs(self.gain)).max(axis=1, initial=0.0)
+        return np.where(self.plain, 1.0, steepest)
+
+
+def padded(matrix: Float64) -> Float64:
+    """A copy whose rows fill whole vectors and start on a cache line.
+
+    The extra columns repeat the first one, so that a minimum over all columns is the minimum over
+    the real ones.
+    """
+    rows, columns = matrix.shape
+    check(columns > 0, "a scenario to repeat")
+    unit = _LANES if columns <= _TILE else _TILE
+    width = -(-columns // unit) * unit
+    raw = np.empty(rows * width + _LANES)
+    offset = (-raw.ctypes.data // 8) % _LANES
+    wide = raw[offset : offset + rows * width].reshape(rows, width)
+    wide[:, :columns] = matrix
+    wide[:, columns:] = matrix[:, :1]
+    return frozen(wide)
+
+
+def check_exact(*, first: Int64, index: Int32, lots: Float64, largest: Float64) -> Int64:
+    """Rows whose sums could leave the exact range, given each instrument's largest |cell|.
+
+    Cheap when the whole book is far inside, which is the common case.
+    """
+    if len(lots) == 0:
+        return np.zeros(0, dtype=np.int64)
+    longest = int(np.diff(first).max(initial=0))
+    crude = float(np.abs(lots).max()) * float(largest.max(initial=0.0)) * longest
+    if crude < EXACT_MAX:
+        return np.zeros(0, dtype=np.int64)
+    reach = np.concatenate([[0.0], np.cumsum(np.abs(lots) * largest[index] * (1.0 + 1e-9))])
+    # Rounding of the running sum itself is far below the room that is left unused.
+    return np.flatnonzero(np.diff(reach[first]) >= 0.99 * EXACT_MAX).astype(np.int64)
+
+
+def row_sums(
+    *, matrix: Float64, columns: int, first: Int64, index: Int32, lots: Float64, threads: int = 1
+) -> Float64:
+    """Σ lots·matrix[index] by [row, column]; `matrix` is `padded`, the result is not."""
+    rows, width = len(first) - 1, matrix.shape[1]
+    if _small(len(index) * width):
+        return _reduce(matrix[index, :columns] * lots[:, None], first)
+    from solvent.risk import compiled
+
+    sums = np.empty((rows, width))
+    for column, vectors in _tiles(width):
+        kernel = compiled.row_sums(vectors)
+        _in_parallel(
+            lambda start, stop, column=column, kernel=kernel: kernel(
+                matrix, column, first, index, lots, sums, start, stop
+            ),
+            rows=rows, positions=len(index), threads=threads,
+        )  # fmt: skip
+    return sums[:, :columns]
+
+
+def scan(
+    *,
+    matrix: Float64,
+    columns: int,
+    set_first: Int64,
+    row_first: Int64,
+    row_node: Int32,
+    index: Int32,
+    lots: Float64,
+    node_map: NodeMap,
+    threads: int = 1,
+) -> tuple[Float64, Int32]:
+    """Least total of each set over scenarios, and the first scenario that gives it.
+
+    A set's total in a scenario is the sum over its rows of the mapped Σ lots·matrix[index].
+    `matrix` and the node map's columns are `padded`.
+    """
+    sets, width = len(set_first) - 1, matrix.shape[1]
+    if _small(len(index) * width):
+        sums = _reduce(matrix[index, :columns] * lots[:, None], row_first)
+        mapped = _columns(node_map, columns)(sums, row_node)
+        total = _reduce(mapped, set_first)
+        return total.min(axis=1) + 0.0, total.argmin(axis=1).astype(np.int32)
+    from solvent.risk import compiled
+
+    least, binding = np.full(sets, np.inf), np.zeros(sets, dtype=np.int32)
+    for column, vectors in _tiles(width):
+        kernel = compiled.scan(vectors)
+        _in_parallel(
+            lambda start, stop, column=column, kernel=kernel: kernel(
+                matrix, column, set_first, row_first, row_node, index, lots, node_map.plain,
+                node_map.dead, node_map.loss, node_map.gain, node_map.cap, least, binding,
+                start, stop,
+            ),
+            rows=sets, positions=len(index), threads=threads,
+        )  # fmt: skip
+    return least + 0.0, binding
+
+
+def signed_sums(
+    *,
+    first: Int64,
+    index: Int32,
+    lots: Float64,
+    long_side: Float64,
+    short_side: Float64,
+    threads: int = 1,
+) -> Float64:
+    """[row] Σ over longs of lots·long_side[index] + Σ over shorts of lots·short_side[index]."""
+    if _small(len(index)):
+        per_lot = np.where(lots > 0.0, long_side[index], short_side[index])
+        return _reduce((lots * per_lot)[:, None], first)[:, 0]
+    from solvent.risk import compiled
+
+    sums = np.empty(len(first) - 1)
+    _in_parallel(
+        lambda start, stop: compiled.signed_sums(
+            first, index, lots, long_side, short_side, sums, start, stop
+        ),
+        rows=len(sums), positions=len(index), threads=threads,
+    )  # fmt: skip
+    return sums
+
+
+def _small(cells: int) -> bool:
+    return cells < COMPILE_CELLS_MIN and "solvent.risk.compiled" not in sys.modules
+
+
+def _reduce(cells: Float64, first: Int64) -> Float64:
+    """Sums over rows [first[r], first[r + 1]); an empty row sums to 0."""
+    rows = len(first) - 1
+    total = np.zeros((rows, cells.shape[1]))
+    held = first[1:] > first[:-1]
+    if held.any():
+        total[held] = np.add.reduceat(cells, first[:-1][held], axis=0)
+    return total
+
+
+def _columns(node_map: NodeMap, columns: int) -> NodeMap:
+    return NodeMap(
+        plain=node_map.plain,
+        dead=node_map.dead[:, :columns],
+        loss=node_map.loss[:, :columns],
+        gain=node_map.gain[:, :columns],
+        cap=node_map.cap[:, :columns],
+    )
+
+
+def _tiles(width: int) -> list[tuple[int, int]]:
+    """(first column, vectors) of each tile."""
+    return [(column, min(_TILE, width - column) // _LANES) for column in range(0, width, _TILE)]
+
+
+def _in_parallel(
+    work: Callable[[int, int], None], *, rows: int, positions: int, threads: int
+) -> None:
+    parts = max(1, min(threads, positions // POSITIONS_PER_THREAD_MIN))
+    if parts == 1:
+        work(0, rows)
+        return
+    edges = np.linspace(0, rows, parts + 1).astype(int)
+    with ThreadPoolExecutor(parts) as pool:
+        for done in [pool.submit(work, int(start), int(stop)) for start, stop in pairwise(edges)]:
+            done.result()

@@ -1,0 +1,162 @@
+"""Scenario sets on a snapshot: the arrays that pricing and the margin tree read.
+
+Scenarios are numbered set by set, and within a set by move, then volatility, then basis. A market
+coordinate that several scenarios share (a volatility after a shock, a growth of the forward) is
+computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvent.errors import RulebookError, check
+from solvent.expressions import Expression
+from solvent.limits import SCENARIOS_MAX
+from solvent.market import Snapshot
+from solvent.scenarios.scenario import SAME_VOL, ScenarioSet, VolRule
+from solvent.scenarios.tables import Tables
+from solvent.units import DAY_MS, YEAR_MS, Float64
+
+Int32 = NDArray[np.int32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shocks:
+    """Expanded scenarios.
+
+    Attributes:
+        set_names: [scenario] → name of its set.
+        vol_names: [scenario] → name of its volatility rule.
+        move: [underlying, scenario] relative move; 0 where a parameter is unset.
+        growth: [growth row, scenario] F′/F; a row a curve, then a row an underlying.
+        growth_row: [instrument] → row of `growth`.
+        vol_state: [scenario] → column of `vol` and `years`.
+        vol, years: [instrument, vol state].
+        weight: [underlying, scenario] factor on PnL, NaN-free; settlement-free part only when
+            the rulebook's weight uses no settlement table, else [settlement] is folded by group.
+        known: [underlying] whether every parameter that the moves need is set.
+    """
+
+    set_names: tuple[str, ...]
+    vol_names: tuple[str, ...]
+    move: Float64
+    growth: Float64
+    growth_row: Int32
+    vol_state: Int32
+    vol: Float64
+    years: Float64
+    known: Bool
+
+    def __len__(self) -> int:
+        return len(self.set_names)
+
+    def label(self, scenario: int, underlying: int) -> str:
+        """A scenario in words, such as `spot -16.00 %, vol up`."""
+        move = 100.0 * self.move[underlying, scenario]
+        return f"spot {move:+.2f} %, vol {self.vol_names[scenario]}"
+
+
+def expand(
+    sets: Sequence[ScenarioSet],
+    *,
+    rules: Mapping[str, VolRule],
+    tables: Tables,
+    snapshot: Snapshot,
+) -> Shocks:
+    """Expand sets on a snapshot. Raises RulebookError where an expression has no finite value."""
+    check(0 < sum(map(len, sets)) <= SCENARIOS_MAX, "scenarios within their limit")
+    cells = [
+        (one, move, vol, basis)
+        for one in sets
+        for move, vol, basis in product(one.moves, one.vols, one.basis)
+    ]
+    move, known = _moves(cells, tables, snapshot)
+    states = sorted({(vol, one.roll_days) for one, _, vol, _ in cells})
+    growth, growth_row = _growth(cells, move, snapshot)
+    vol, years = _vol_states(states, rules, tables, snapshot, known)
+    at = {state: column for column, state in enumerate(states)}
+    return Shocks(
+        set_names=tuple(one.name for one, *_ in cells),
+        vol_names=tuple(vol for _, _, vol, _ in cells),
+        move=move,
+        growth=growth,
+        growth_row=growth_row,
+        vol_state=np.array([at[vol, one.roll_days] for one, _, vol, _ in cells], dtype=np.int32),
+        vol=vol,
+        years=years,
+        known=known,
+    )
+
+
+_Cell = tuple[ScenarioSet, Expression, str, float]
+
+
+def _moves(cells: Sequence[_Cell], tables: Tables, snapshot: Snapshot) -> tuple[Float64, Bool]:
+    columns = {"index": snapshot.index, **tables.by_underlying(snapshot.universe)}
+    shape = (len(snapshot.index), len(cells))
+    move = np.empty(shape)
+    for scenario, (_, expression, _, _) in enumerate(cells):
+        move[:, scenario] = evaluate(expression, columns, what="a scenario's move")
+    known = np.isfinite(move).all(axis=1)
+    move[~known] = 0.0
+    if bool((move <= -1.0).any()):
+        raise RulebookError(f"a scenario's move is above -100 %, found {move.min():.0%}")
+    return move, known
+
+
+def _growth(cells: Sequence[_Cell], move: Float64, snapshot: Snapshot) -> tuple[Float64, Int32]:
+    """F′/F: (1 + move), and on a dated curve e^(basis·T) besides."""
+    curves, universe = snapshot.curves, snapshot.universe
+    basis = np.array([cell[3] for cell in cells])
+    curve_years = np.maximum(curves.expiry_ms - snapshot.as_of_ms, 0) / YEAR_MS
+    dated = (1.0 + move[curves.underlying]) * np.exp(np.outer(curve_years, basis))
+    growth = np.concatenate([dated, 1.0 + move])
+    row = np.where(snapshot.curve >= 0, snapshot.curve, len(curves) + universe.underlying)
+    return growth, row.astype(np.int32)
+
+
+def _vol_states(
+    states: Sequence[tuple[str, float]],
+    rules: Mapping[str, VolRule],
+    tables: Tables,
+    snapshot: Snapshot,
+    known: Bool,
+) -> tuple[Float64, Float64]:
+    universe, years = snapshot.universe, snapshot.years
+    columns = {
+        "iv": snapshot.vol,
+        "years": years,
+        "days": np.maximum(years * 365.0, 1.0 / 86_400.0),
+        **tables.by_instrument(universe),
+    }
+    live = universe.is_option & snapshot.usable & known[universe.underlying]
+    vol = np.repeat(snapshot.vol[:, None], len(states), axis=1)
+    left = np.repeat(years[:, None], len(states), axis=1)
+    for column, (name, roll_days) in enumerate(states):
+        left[:, column] = np.maximum(years - roll_days * DAY_MS / YEAR_MS, 0.0)
+        if name == SAME_VOL:
+            continue
+        if name not in rules:
+            raise RulebookError(f"no volatility rule {name!r}; there are {sorted(rules)}")
+        shocked = evaluate(rules[name].shocked, columns, what=f"volatility rule {name!r}")
+        broken = live & ~(shocked >= 0.0)
+        if bool(broken.any()):
+            first = universe.symbols[int(np.flatnonzero(broken)[0])]
+            raise RulebookError(f"volatility rule {name!r} gives no vol for {first}")
+        vol[:, column] = np.where(live, shocked, snapshot.vol)
+    return vol, left
+
+
+def evaluate(expression: Expression, columns: Mapping[str, Float64], *, what: str) -> Float64:
+    """An expression over columns; NaN where a parameter is unset. Names must exist."""
+    unknown = expression.names - set(columns)
+    if unknown:
+        raise RulebookError(f"{what} uses {sorted(unknown)}, which this rulebook does not set")
+    with np.errstate(all="ignore"):
+        return np.asarray(expression(columns), dtype=np.float64)
