@@ -1,1 +1,60 @@
-"""Solvent."""
+"""Solvent: a margin engine for crypto derivatives.
+
+    import solvent as sv
+
+    market = sv.read_market("chain.csv.gz")
+    answer = sv.margin("book.csv", market, rulebook="deribit-pm", collateral="balances.csv")
+    print(answer)
+    answer.to_polars()
+
+Names are loaded when they are used: `import solvent` itself takes a millisecond.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from solvent.answer import Margin
+    from solvent.api import margin, prepare, read_market, read_positions
+    from solvent.errors import BadInput, RulebookError, SolventError
+    from solvent.feeds.library import load_rulebook, rulebook_names
+
+_HOME = {
+    "BadInput": "errors",
+    "Margin": "answer",
+    "RulebookError": "errors",
+    "SolventError": "errors",
+    "load_rulebook": "feeds.library",
+    "margin": "api",
+    "prepare": "api",
+    "read_market": "api",
+    "read_positions": "api",
+    "rulebook_names": "feeds.library",
+}
+__all__ = [
+    "BadInput",
+    "Margin",
+    "RulebookError",
+    "SolventError",
+    "__version__",
+    "load_rulebook",
+    "margin",
+    "prepare",
+    "read_market",
+    "read_positions",
+    "rulebook_names",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'solvent' has no attribute {name!r}")
+    return getattr(import_module(f"solvent.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

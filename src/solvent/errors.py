@@ -61,12 +61,17 @@ class Problem:
     expected: str
     found: str
     row: int | None = None
+    """Counted from 1, a table's header not counted."""
+    line: int | None = None
+    """Line of a text file, where rows are lines."""
     field: str | None = None
 
     def __str__(self) -> str:
         where = self.source
         if self.row is not None:
             where += f", row {self.row}"
+        if self.line is not None:
+            where += f" (line {self.line})"
         if self.field is not None:
             where += f", field {self.field!r}"
         return f"{where}: expected {self.expected}, found {self.found} [{self.code.name}]"

@@ -138,6 +138,25 @@ def split(expression: Expression, varying: Collection[str]) -> Split:
     return Split(Expression(_write(root), root), inner)
 
 
+def inline(expression: Expression, given: Mapping[str, Expression]) -> Expression:
+    """Replace names by the expressions that they stand for; a later one may use earlier ones.
+
+    >>> inline(parse("b + 1"), {"a": parse("2 * x"), "b": parse("a - y")}).text
+    '(((2 * x) - y) + 1)'
+    """
+    done: dict[str, Node] = {}
+
+    def replace(node: Node) -> Node:
+        if node.operation == "name" and node.text in done:
+            return done[node.text]
+        return Node(node.operation, node.text, tuple(replace(part) for part in node.arguments))
+
+    for name, one in given.items():
+        done[name] = replace(one.root)
+    root = replace(expression.root)
+    return Expression(_write(root), root)
+
+
 _BINARY: Final[dict[type[ast.AST], str]] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**",
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from solvent.errors import check
 from solvent.instruments import Instrument, Kind, Universe, frozen
 from solvent.limits import PRICE_MAX, VOL_MAX
-from solvent.market.snapshot import Curves, Flag, Int32, Int64, Snapshot
+from solvent.market.snapshot import Bool, Curves, Flag, Int32, Int64, Snapshot
 from solvent.units import YEAR_MS, Float64, TimeMs
 
 STALE_AFTER_MS = 60_000
@@ -66,11 +66,18 @@ def assemble(
         universe, mark=mark, said=forward_said, rate=rate, index=index, as_of_ms=moment
     )
     forward = _forward(universe, curve, curves, mark, index)
-    flags = _flags(universe, index, forward, vol, bid, ask)
-    flags |= np.where(moment - time_ms > stale_after_ms, Flag.STALE, 0).astype(np.uint16)
     expired = (universe.expiry_ms > 0) & (universe.expiry_ms <= moment)
-    flags |= np.where(expired, Flag.EXPIRED, 0).astype(np.uint16)
-    flags |= np.where(np.isnan(mark), Flag.MARK_DERIVED, 0).astype(np.uint16)
+    flags = _flags(
+        (index[universe.underlying] <= 0, Flag.INDEX_MISSING),
+        (forward <= 0, Flag.FORWARD_MISSING),
+        (universe.is_option & ~(vol > 0), Flag.VOL_MISSING),
+        (expired, Flag.EXPIRED),
+        ((forward > PRICE_MAX) | (vol > VOL_MAX), Flag.OUT_OF_RANGE),
+        (moment - time_ms > stale_after_ms, Flag.STALE),
+        (bid > ask, Flag.QUOTE_CROSSED),
+        ((bid > 0) != (ask > 0), Flag.QUOTE_ONE_SIDED),
+        (np.isnan(mark), Flag.MARK_DERIVED),
+    )
     return Snapshot(
         as_of_ms=moment,
         universe=universe,
@@ -181,21 +188,8 @@ def _stand_in(universe: Universe, forward: Float64) -> Float64:
     return np.where(universe.is_option, 0.0, forward)
 
 
-def _flags(
-    universe: Universe, index: Float64, forward: Float64, vol: Float64, bid: Float64, ask: Float64
-) -> NDArray[np.uint16]:
-    by_instrument = index[universe.underlying]
-    wanted = universe.is_option & ~((vol > 0) & np.isfinite(vol))
-    wild = (forward > PRICE_MAX) | (by_instrument > PRICE_MAX) | (vol > VOL_MAX)
-    marked = (
-        (by_instrument <= 0, Flag.INDEX_MISSING),
-        (forward <= 0, Flag.FORWARD_MISSING),
-        (wanted, Flag.VOL_MISSING),
-        (wild, Flag.OUT_OF_RANGE),
-        (bid > ask, Flag.QUOTE_CROSSED),
-        ((bid > 0) != (ask > 0), Flag.QUOTE_ONE_SIDED),
-    )
-    flags = np.zeros(len(universe), dtype=np.uint16)
+def _flags(*marked: tuple[Bool, Flag]) -> NDArray[np.uint16]:
+    flags = np.zeros(len(marked[0][0]), dtype=np.uint16)
     for holds, flag in marked:
-        flags[holds] |= flag
+        flags[holds] |= np.uint16(flag)
     return flags

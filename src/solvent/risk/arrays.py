@@ -88,6 +88,11 @@ class RiskArrays:
         """How many scenarios; `pnl` is wider by its padding."""
         return len(self.shocks)
 
+    def price_of(self, asset: str) -> float:
+        """Dollars per unit of an asset: its index, or 1 for what is no underlying (a dollar)."""
+        names = self.universe.underlyings
+        return float(self.index[names.index(asset)]) if asset in names else 1.0
+
 
 def publish(
     snapshot: Snapshot,

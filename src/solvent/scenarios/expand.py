@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvent.errors import RulebookError, check
-from solvent.expressions import Expression
+from solvent.expressions import Expression, parse
 from solvent.limits import SCENARIOS_MAX
 from solvent.market import Snapshot
 from solvent.scenarios.scenario import SAME_VOL, ScenarioSet, VolRule
@@ -70,7 +70,8 @@ def expand(
     snapshot: Snapshot,
 ) -> Shocks:
     """Expand sets on a snapshot. Raises RulebookError where an expression has no finite value."""
-    check(0 < sum(map(len, sets)) <= SCENARIOS_MAX, "scenarios within their limit")
+    check(sum(map(len, sets)) <= SCENARIOS_MAX, "scenarios within their limit")
+    sets = sets or (ScenarioSet(name="unmoved", moves=(parse("0"),)),)
     cells = [
         (one, move, vol, basis)
         for one in sets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,9 +38,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """All tables of a rulebook, as in force at one moment."""
+    """All tables of a rulebook, as in force at one moment, and its constants."""
 
     tables: tuple[Table, ...] = ()
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     def by_underlying(self, universe: Universe) -> dict[str, Float64]:
         """Columns of the tables that are keyed by underlying; axis: underlying."""
@@ -59,8 +60,8 @@ class Tables:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every `table.parameter` that some row sets."""
-        return frozenset(
+        """Every constant, and every `table.parameter` that some row sets."""
+        return frozenset(self.constants) | frozenset(
             f"{table.name}.{name}"
             for table in self.tables
             for row in table.rows.values()
@@ -68,7 +69,7 @@ class Tables:
         )
 
     def _columns(self, by: str, keys: Sequence[str]) -> dict[str, Float64]:
-        columns: dict[str, Float64] = {}
+        columns = {name: np.full(len(keys), number) for name, number in self.constants.items()}
         for table in self.tables:
             if table.by == by:
                 columns.update(table.columns(keys))

@@ -1,0 +1,216 @@
+"""What `solvent.margin` returns: tables for people and programs over arrays of a whole book."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from solvent.errors import BadInput, Problem, Reject
+from solvent.margining.equity import Funded
+from solvent.margining.explain import AccountView, explain
+from solvent.margining.plan import Plan
+from solvent.margining.requirement import Requirements, Standing
+from solvent.risk import Book
+from solvent.units import MICRO
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The margin of every account of a book under one rulebook. Amounts are dollars.
+
+    `to_polars()` has a row an account, `sets()` a row a netting set, `explain(name)` tells why.
+    """
+
+    plan: Plan
+    book: Book
+    requirements: Requirements
+    funded: Funded | None
+    problems: tuple[Problem, ...] = ()
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.book)
+
+    @cached_property
+    def equity_micro(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+        """[account] collateral, option value and unrealised PnL; None without collateral."""
+        if self.funded is None:
+            return None
+        haircut = self.funded.haircut if self._haircut_on == "equity" else 0
+        answer = self.requirements
+        return self.funded.value - haircut + answer.option_value + answer.unrealised
+
+    @cached_property
+    def initial_micro(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """[account] initial margin, with haircuts where the rulebook puts them there."""
+        if self.funded is None or self._haircut_on == "equity":
+            return self.requirements.initial
+        return self.requirements.initial + self.funded.haircut
+
+    @cached_property
+    def standings(self) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """[account] `Standing`."""
+        unknown = self.requirements.refused >= 0
+        equity = self.equity_micro
+        if equity is None:
+            standing = np.full(len(self), Standing.UNFUNDED, dtype=object)
+        else:
+            standing = np.full(len(self), Standing.HEALTHY, dtype=object)
+            standing[equity < self.initial_micro] = Standing.CALL
+            standing[equity < self.requirements.maintenance] = Standing.LIQUIDATE
+        standing[unknown] = Standing.UNKNOWN
+        return standing
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row an account; what is not known is null."""
+        known = self.requirements.refused < 0
+        columns: dict[str, Any] = {
+            "account": list(self.book.accounts),
+            "status": [str(standing) for standing in self.standings],
+            "equity": _dollars(self.equity_micro, known),
+            "initial_margin": _dollars(self.initial_micro, known),
+            "maintenance_margin": _dollars(self.requirements.maintenance, known),
+        }
+        if self.equity_micro is not None:
+            columns["available"] = _dollars(self.equity_micro - self.initial_micro, known)
+            columns["health"] = _dollars(self.equity_micro - self.requirements.maintenance, known)
+        columns["option_value"] = _dollars(self.requirements.option_value, known)
+        columns["unrealised"] = _dollars(self.requirements.unrealised, known)
+        columns["worst_scenario"] = self._worst_labels()
+        for name, amount in self._charges().items():
+            columns[name] = pl.Series(np.where(known, amount, np.nan)).fill_nan(None)
+        columns["reason"] = self._reasons()
+        if self.equity_micro is None:
+            columns["equity"] = pl.Series([None] * len(self), dtype=pl.Float64)
+        return pl.DataFrame(columns)
+
+    def sets(self) -> pl.DataFrame:
+        """One row a netting set, amounts in its own numeraire and in dollars."""
+        sets, top = self.requirements.sets, self.plan.top
+        names = np.array(self.book.accounts, dtype=object)
+        nodes = np.array(top.names, dtype=object)
+        columns: dict[str, Any] = {
+            "account": names[sets.account].tolist(),
+            "set": nodes[sets.node].tolist(),
+            "price": top.price[sets.node],
+            "initial": sets.initial,
+            "maintenance": sets.maintenance,
+            **sets.components,
+            "initial_margin": sets.initial_micro / MICRO,
+            "maintenance_margin": sets.maintenance_micro / MICRO,
+        }
+        for scan, binding in sets.binding.items():
+            columns[f"{scan}_scenario"] = self._labels(np.arange(len(sets)), binding)
+        return pl.DataFrame(columns)
+
+    def explain(self, account: str) -> AccountView:
+        """Why an account must post what it must. Raises BadInput for a name that is not there."""
+        names = list(self.book.accounts)
+        if account not in names:
+            raise BadInput(
+                Problem(
+                    code=Reject.ACCOUNT_EMPTY,
+                    source="accounts",
+                    expected=f"one of {len(names)} accounts, such as {names[0]!r}",
+                    found=repr(account),
+                )
+            )
+        return explain(self.plan, self.book, self.requirements, names.index(account))
+
+    def to_dicts(self) -> Iterator[dict[str, Any]]:
+        """Accounts as `solvent margin --json` prints them."""
+        charges = list(self._charges())
+        for row in self.to_polars().iter_rows(named=True):
+            keys = ("account", "status", "equity", "initial_margin", "maintenance_margin")
+            entry: dict[str, Any] = {key: row[key] for key in keys}
+            entry["worst_scenario"] = row["worst_scenario"] or None
+            entry["charges"] = {name: row[name] for name in charges}
+            if row["reason"]:
+                entry["reason"] = row["reason"]
+            yield entry
+
+    def counts(self) -> dict[str, int]:
+        """How many accounts stand where."""
+        names, counts = np.unique(self.standings.astype(str), return_counts=True)
+        return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{count:,} {name}" for name, count in self.counts().items())
+        initial = float(self.initial_micro.sum()) / MICRO
+        maintenance = float(self.requirements.maintenance.sum()) / MICRO
+        return (
+            f"Margin of {len(self):,} accounts, {self.book.positions:,} positions, under "
+            f"{self.plan.rulebook.name}\n"
+            f"  initial {initial:,.2f} USD, maintenance {maintenance:,.2f} USD\n"
+            f"  {states}"
+        )
+
+    def _repr_html_(self) -> str:
+        table = self.to_polars().sort("initial_margin", descending=True, nulls_last=True)
+        return f"<pre>{escape(repr(self))}</pre>{table.head(_SHOWN)._repr_html_()}"
+
+    @property
+    def _haircut_on(self) -> str:
+        return self.plan.rulebook.text.haircut_on
+
+    def _charges(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        """[account] components in dollars, added over the account's sets."""
+        sets = self.requirements.sets
+        dollars = self.plan.top.price[sets.node]
+        shown = [*(s.name for s in self.plan.scans), *(c.name for c in self.plan.charges)]
+        inputs = self.plan.rulebook.text.inputs
+        sums = [one.name for one in self.plan.sums if one.name in self._used]
+        shown += [*sums, *inputs, "rounding"]
+        return {
+            name: np.bincount(
+                sets.account, weights=sets.components[name] * dollars, minlength=len(self)
+            )
+            for name in dict.fromkeys(shown)
+        }
+
+    @cached_property
+    def _used(self) -> frozenset[str]:
+        """Names that the requirement's formulas use."""
+        return self.plan.initial.outer.names | self.plan.maintenance.outer.names
+
+    def _worst_labels(self) -> list[str]:
+        sets, worst = self.requirements.sets, self.requirements.worst_set
+        if not self.plan.scans:
+            return [""] * len(self)
+        binding = sets.binding[self.plan.scans[0].name]
+        labels = np.array([*self._labels(np.arange(len(sets)), binding), ""], dtype=object)
+        nodes = np.array([*(f"{name}: " for name in self.plan.top.names), ""], dtype=object)
+        node = np.append(sets.node, len(self.plan.top.names))
+        known = np.where(self.requirements.refused >= 0, -1, worst)
+        return [f"{a}{b}" for a, b in zip(nodes[node[known]], labels[known], strict=True)]
+
+    def _labels(self, sets: np.ndarray[Any, Any], binding: np.ndarray[Any, Any]) -> list[str]:
+        level = self.requirements.layout.levels[self.plan.levels.index(self.plan.top.name)]
+        instrument = self.requirements.layout.instrument[level.first[sets]]
+        underlying = self.plan.arrays.universe.underlying[instrument]
+        shocks = self.plan.arrays.shocks
+        keys, inverse = np.unique(
+            np.column_stack([underlying, binding]), axis=0, return_inverse=True
+        )
+        labels = np.array([shocks.label(int(s), int(u)) for u, s in keys], dtype=object)
+        return list(labels[inverse.ravel()]) if len(keys) else []
+
+    def _reasons(self) -> list[str]:
+        refused, instrument = self.requirements.refused, self.requirements.layout.instrument
+        return [
+            "" if position < 0 else self.plan.refusal[instrument[position]] for position in refused
+        ]
+
+
+def _dollars(micro: np.ndarray[Any, Any] | None, known: np.ndarray[Any, Any]) -> pl.Series | None:
+    if micro is None:
+        return None
+    return pl.Series(np.where(known, micro / MICRO, np.nan)).fill_nan(None)

@@ -1,0 +1,72 @@
+"""What ships with Solvent as data: rulebooks, and how venues trade their contracts."""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from solvent.errors import RulebookError
+from solvent.instruments import Contract, Kind, Specification
+from solvent.margining.rulebook import read_rulebook
+from solvent.margining.schema import RulebookText
+
+
+def rulebook_names() -> tuple[str, ...]:
+    """Names of the rulebooks that ship with Solvent.
+
+    >>> "deribit-pm" in rulebook_names()
+    True
+    """
+    folder = files("solvent") / "rulebooks"
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir()
+                        if f.name.endswith(".toml")))  # fmt: skip
+
+
+@cache
+def shipped_rulebook(name: str) -> RulebookText:
+    """A rulebook by its name. Raises RulebookError for a name that does not exist."""
+    if name not in rulebook_names():
+        raise RulebookError(f"no rulebook {name!r}; there are {', '.join(rulebook_names())}")
+    source = files("solvent") / "rulebooks" / f"{name}.toml"
+    return read_rulebook(source.read_text("utf-8"), source=f"{name}.toml")
+
+
+def load_rulebook(name_or_path: str | Path) -> RulebookText:
+    """A shipped rulebook by name, or any from a path that ends in .toml."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        return shipped_rulebook(str(name_or_path))
+    try:
+        return read_rulebook(path.read_text("utf-8"), source=str(path))
+    except (OSError, UnicodeDecodeError) as fault:
+        raise RulebookError(f"{path}: cannot be read: {fault}") from fault
+
+
+@cache
+def _specifications(venue: str) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
+    source = files("solvent") / "venues" / f"{venue}.toml"
+    return tomllib.loads(source.read_text("utf-8"))
+
+
+_SECTION = {
+    Kind.SPOT: "spot",
+    Kind.PERPETUAL: "future",
+    Kind.FUTURE: "future",
+    Kind.OPTION: "option",
+}
+
+
+def specification(contract: Contract, *, venue: str = "deribit") -> Specification:
+    """Lot, contract and tick size of a listed contract.
+
+    >>> from solvent.instruments import parse_symbol
+    >>> specification(parse_symbol("BTC-27JUN25-60000-C")).lot_size
+    Decimal('0.1')
+    """
+    style = "inverse" if contract.inverse else "linear"
+    rows = _specifications(venue)[style][_SECTION[contract.kind]]
+    row = rows.get(contract.base, rows["*"])
+    return Specification(**{name: Decimal(size) for name, size in row.items()})

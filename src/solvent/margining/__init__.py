@@ -1,0 +1,1 @@
+"""Requirements from a rulebook: pure functions of positions, risk arrays and collateral."""

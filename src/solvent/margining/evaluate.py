@@ -1,0 +1,231 @@
+"""Requirements of a whole book: the compiled plan over every account at once.
+
+Sums of integers are exact in any order. What follows them, per set, is a fixed sequence of IEEE
+operations on numbers that depend on the set alone, so a set's requirement has the same bits in a
+book of one account and in a book of a million, on one thread or on many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvent.errors import BadInput, Problem, Reject
+from solvent.limits import EXACT_MAX, PROBLEMS_MAX
+from solvent.margining.equity import carried
+from solvent.margining.plan import ChargePlan, Formula, Plan, ScanPlan, SumPlan
+from solvent.margining.requirement import Requirements, Sets
+from solvent.margining.schema import RoundText
+from solvent.risk import Book, Layout, layout
+from solvent.risk.product import check_exact, scan, signed_sums
+from solvent.units import MICRO, Float64, Rounding, requirement_up
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+
+Inputs = Mapping[str, Float64]
+"""Input name → one number a set, in the set's numeraire."""
+
+
+def arrange(plan: Plan, book: Book) -> Layout:
+    """A book along the plan's tree; worth keeping while its positions do not change."""
+    return layout(book, [plan.nodes[name].code for name in plan.levels])
+
+
+def requirements(
+    plan: Plan,
+    book: Book,
+    *,
+    arranged: Layout | None = None,
+    inputs: Inputs | None = None,
+    threads: int = 1,
+) -> Requirements:
+    """Margin every account. Raises BadInput for a book that leaves the exact range.
+
+    Positions that cannot be margined count as nothing; their accounts are told in `refused`.
+    """
+    arranged = arrange(plan, book) if arranged is None else arranged
+    lots = np.where(plan.marginable[arranged.instrument], arranged.lots, 0.0)
+    _check_range(plan, book, arranged, lots)
+    sets = _sets(plan, arranged, lots, inputs or {}, threads)
+    accounts = len(book)
+    refused = np.full(accounts, -1, dtype=np.int64)
+    bad = np.flatnonzero(~plan.marginable[arranged.instrument])
+    refused[arranged.account[bad[::-1]]] = bad[::-1]
+    value, unrealised = carried(plan.arrays, book, plan.marginable)
+    return Requirements(
+        sets=sets,
+        layout=arranged,
+        initial=_per_account(sets.initial_micro, sets.account, accounts),
+        maintenance=_per_account(sets.maintenance_micro, sets.account, accounts),
+        option_value=value,
+        unrealised=unrealised,
+        worst_set=_worst_set(sets, accounts),
+        refused=refused,
+    )
+
+
+def _sets(plan: Plan, arranged: Layout, lots: Float64, inputs: Inputs, threads: int) -> Sets:
+    top = plan.levels.index(plan.top.name)
+    level = arranged.levels[top]
+    node = level.node
+    components: dict[str, Float64] = {
+        name: inputs.get(name, np.full(len(level), text.default))
+        for name, text in plan.rulebook.text.inputs.items()
+    }
+    binding: dict[str, Int32] = {}
+    for one in plan.scans:
+        components[one.name], binding[one.name] = _scan(plan, one, arranged, lots, threads)
+    sums = {one.name: _sum(plan, one, arranged, lots, threads) for one in plan.sums}
+    for charge in plan.charges:
+        components[charge.name] = _charge(plan, charge, arranged, sums)
+    components |= {one.name: sums[one.name] for one in plan.sums if one.node == plan.top.name}
+    bound = signed_sums(
+        first=level.first,
+        index=arranged.instrument,
+        lots=lots,
+        long_side=plan.bound_per_lot,
+        short_side=-plan.bound_per_lot,
+        threads=threads,
+    )
+    text = plan.rulebook.text.requirement
+    initial = _rounded(_value(plan.initial, components, node), text.round_initial) + bound
+    maintenance = (
+        _rounded(_value(plan.maintenance, components, node), text.round_maintenance) + bound
+    )
+    dollars = plan.top.price[node] * MICRO
+    return Sets(
+        account=arranged.account_of(top),
+        node=node,
+        components={**components, "rounding": bound},
+        initial=np.maximum(initial, 0.0),
+        maintenance=np.maximum(maintenance, 0.0),
+        initial_micro=requirement_up(initial * dollars),
+        maintenance_micro=requirement_up(maintenance * dollars),
+        binding=binding,
+    )
+
+
+def _scan(
+    plan: Plan, one: ScanPlan, arranged: Layout, lots: Float64, threads: int
+) -> tuple[Float64, Int32]:
+    """Worst loss of each set in its numeraire, never negative, and the scenario of it."""
+    low, top = plan.levels.index(one.node), plan.levels.index(plan.top.name)
+    rows = arranged.levels[low]
+    least, binding = scan(
+        matrix=one.matrix,
+        columns=len(one.scenarios),
+        set_first=arranged.parents(low, top),
+        row_first=rows.first,
+        row_node=rows.node,
+        index=arranged.instrument,
+        lots=lots,
+        node_map=one.node_map,
+        threads=threads,
+    )
+    quanta = plan.top.quanta[arranged.levels[top].node]
+    loss = np.maximum(-least, 0.0)
+    if one.round is not None:
+        step = np.maximum(quanta / 10.0**one.round.decimals, 1.0)
+        loss = _ROUND[one.round.mode](loss / step) * step
+    return loss / quanta, one.scenarios[binding].astype(np.int32)
+
+
+def _sum(plan: Plan, one: SumPlan, arranged: Layout, lots: Float64, threads: int) -> Float64:
+    rows = arranged.levels[plan.levels.index(one.node)]
+    total = signed_sums(
+        first=rows.first,
+        index=arranged.instrument,
+        lots=lots,
+        long_side=one.long_side,
+        short_side=one.short_side,
+        threads=threads,
+    )
+    return total / one.quanta
+
+
+def _charge(
+    plan: Plan, charge: ChargePlan, arranged: Layout, sums: Mapping[str, Float64]
+) -> Float64:
+    low, top = plan.levels.index(charge.node), plan.levels.index(plan.top.name)
+    rows = arranged.levels[low]
+    amount = _value(charge.amount, {name: sums[name] for name in charge.sums}, rows.node)
+    if low == top:
+        return amount
+    sets = len(arranged.levels[top])
+    owner = np.repeat(np.arange(sets), np.diff(arranged.parents(low, top)))
+    # bincount adds in the order of the rows, one by one: the bits depend on the set alone.
+    return np.bincount(owner, weights=amount, minlength=sets)
+
+
+def _value(formula: Formula, components: Mapping[str, Float64], node: Int32) -> Float64:
+    names = formula.outer.names
+    values = {name: column[node] for name, column in formula.inner.items() if name in names}
+    values |= {name: column for name, column in components.items() if name in names}
+    with np.errstate(all="ignore"):
+        value = np.asarray(formula.outer(values), dtype=np.float64)
+    # A node that the rulebook cannot margin holds only positions that count as nothing.
+    return np.nan_to_num(np.broadcast_to(value, len(node)), nan=0.0)
+
+
+_ROUND = {
+    Rounding.HALF_EVEN: np.rint,
+    Rounding.UP: np.ceil,
+    Rounding.CEILING: np.ceil,
+    Rounding.DOWN: np.floor,
+    Rounding.FLOOR: np.floor,
+}
+"""Of amounts that are not negative."""
+
+
+def _rounded(amount: Float64, text: RoundText | None) -> Float64:
+    if text is None:
+        return amount
+    scale = 10.0**text.decimals
+    return np.asarray(_ROUND[text.mode](np.maximum(amount, 0.0) * scale) / scale)
+
+
+def _check_range(plan: Plan, book: Book, arranged: Layout, lots: Float64) -> None:
+    """Refuse sums that could leave the exact range, naming the account."""
+    largest = np.abs(plan.arrays.pnl).max(axis=1, initial=0.0)
+    for column in (*plan.arrays.columns.values(), *(s for p in plan.sums for s in _sides(p))):
+        largest = np.maximum(largest, np.abs(column))
+    level = plan.levels.index(plan.top.name)
+    beyond = check_exact(
+        first=arranged.levels[level].first,
+        index=arranged.instrument,
+        lots=lots,
+        largest=largest,
+    )
+    if len(beyond):
+        owners = dict.fromkeys(arranged.account_of(level)[beyond].tolist())
+        raise BadInput(
+            *(
+                Problem(
+                    code=Reject.EXACT_RANGE_EXCEEDED,
+                    source=f"account {book.accounts[owner]}",
+                    expected=f"risk sums below {EXACT_MAX} quanta",
+                    found="positions whose sums could pass it",
+                )
+                for owner in list(owners)[:PROBLEMS_MAX]
+            )
+        )
+
+
+def _sides(one: SumPlan) -> tuple[Float64, Float64]:
+    return one.long_side, one.short_side
+
+
+def _per_account(amount: Int64, account: Int32, accounts: int) -> Int64:
+    total = np.zeros(accounts, dtype=np.int64)
+    np.add.at(total, account, amount)
+    return total
+
+
+def _worst_set(sets: Sets, accounts: int) -> Int64:
+    worst = np.full(accounts, -1, dtype=np.int64)
+    order = np.lexsort((-np.arange(len(sets)), sets.initial_micro))
+    worst[sets.account[order]] = order
+    return worst

@@ -1,0 +1,145 @@
+"""A rulebook as in force on a day: parsed, cross-checked, ready to be compiled against a market."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+from typing import Any
+
+from pydantic import ValidationError
+
+from solvent.errors import RulebookError
+from solvent.expressions import Expression, parse
+from solvent.margining.grammar import check_names, check_references, formulas, levels
+from solvent.margining.schema import (
+    LadderText,
+    RowText,
+    RulebookText,
+    ScenarioText,
+    TableText,
+)
+from solvent.scenarios import ScenarioSet, Table, Tables, VolRule
+from solvent.scenarios.scenario import ladder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rulebook:
+    """A rulebook on a day.
+
+    Attributes:
+        text: everything that was written. digest: SHA-256 of the text's content.
+        tables: the parameters in force. applied: table row → note on a row applied before the day
+            it is known from.
+        sets, rules: scenarios and volatility rules, parsed.
+        formulas: key path (`charges.roll.amount`) → parsed expression.
+        levels: node names, finest first.
+    """
+
+    text: RulebookText
+    digest: str
+    on: date
+    tables: Tables
+    applied: tuple[str, ...]
+    sets: tuple[ScenarioSet, ...]
+    rules: Mapping[str, VolRule]
+    formulas: Mapping[str, Expression]
+    levels: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The rulebook's name."""
+        return self.text.name
+
+    def __repr__(self) -> str:
+        return f"Rulebook({self.name!r}, in force on {self.on}, {self.digest[:12]})"
+
+
+def read_rulebook(toml: str, *, source: str) -> RulebookText:
+    """Check a rulebook's text. Raises RulebookError naming the source and the key.
+
+    >>> read_rulebook("name = 3", source="mine.toml")
+    Traceback (most recent call last):
+    ...
+    solvent.errors.RulebookError: mine.toml: schema: Field required (and ... more)
+    """
+    try:
+        content = tomllib.loads(toml)
+    except tomllib.TOMLDecodeError as fault:
+        raise RulebookError(f"{source}: not TOML: {fault}") from fault
+    return check_rulebook(content, source=source)
+
+
+def check_rulebook(content: Mapping[str, Any], *, source: str) -> RulebookText:
+    """Check a rulebook given as plain tables, as `read_rulebook` does."""
+    try:
+        text = RulebookText.model_validate(content)
+    except ValidationError as fault:
+        first, *others = fault.errors()
+        where = ".".join(str(part) for part in first["loc"])
+        more = f" (and {len(others)} more)" if others else ""
+        raise RulebookError(f"{source}: {where}: {first['msg']}{more}") from fault
+    check_references(text, source)
+    check_names(text, formulas(text, source), source)
+    return text
+
+
+def in_force(text: RulebookText, on: date) -> Rulebook:
+    """The rulebook with the parameters of a day.
+
+    A key's row is the newest that is not after the day. Where every row is newer, the oldest is
+    taken and the result says so: a venue's published number usually held before it was seen.
+    """
+    applied: list[str] = []
+    tables = tuple(_table(name, table, on, applied) for name, table in text.tables.items())
+    parsed = formulas(text, text.name)
+    digest = sha256(text.model_dump_json(by_alias=True).encode()).hexdigest()
+    return Rulebook(
+        text=text,
+        digest=digest,
+        on=on,
+        tables=Tables(tables, text.parameters),
+        applied=tuple(applied),
+        sets=tuple(
+            _scenario_set(name, scenario, parsed.get(f"scenarios.{name}.weight"))
+            for name, scenario in text.scenarios.items()
+        ),
+        rules={
+            name: VolRule(name=name, shocked=parsed[f"vols.{name}.shocked"]) for name in text.vols
+        },
+        formulas=parsed,
+        levels=levels(text.nodes, text.name),
+    )
+
+
+def _table(name: str, table: TableText, on: date, applied: list[str]) -> Table:
+    by_key: dict[str, list[RowText]] = {}
+    for row in table.rows:
+        for key in row.keys:
+            by_key.setdefault(key, []).append(row)
+    chosen: dict[str, Mapping[str, float]] = {}
+    for key, rows in by_key.items():
+        rows = sorted(rows, key=lambda row: row.effective)
+        past = [row for row in rows if row.effective <= on]
+        row = past[-1] if past else rows[0]
+        if not past:
+            applied.append(f"{name} of {key}: first seen {row.effective}, applied to {on}")
+        chosen[key] = row.values
+    return Table(name=name, by=table.by, rows=chosen)
+
+
+def _scenario_set(name: str, text: ScenarioText, weight: Expression | None) -> ScenarioSet:
+    if isinstance(text.moves, LadderText):
+        moves = ladder(text.moves.reach, text.moves.steps)
+    else:
+        moves = tuple(parse(repr(move)) for move in text.moves)
+    return ScenarioSet(
+        name=name,
+        moves=moves,
+        vols=tuple(text.vols),
+        basis=tuple(text.basis),
+        roll_days=text.roll_days,
+        weight=weight,
+    )

@@ -1,0 +1,175 @@
+"""The rulebook language as written: what a TOML file may say, checked by pydantic.
+
+Here stands only the shape. What the words mean is told in `docs/rulebooks.md`; `rulebook.py` turns
+a checked text into parsed expressions with the parameters in force on a day.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from solvent.units import Rounding
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Formula = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
+Evidence = Literal["verified", "documented", "third party", "inferred", "fitted", "assumed"]
+
+
+class Text(BaseModel):
+    """A part of a rulebook; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RowText(Text):
+    """One row of a table: parameters of some keys from a day on."""
+
+    keys: list[str] = Field(min_length=1)
+    effective: date
+    source: str
+    evidence: Evidence = "documented"
+    values: dict[Name, float]
+
+
+class TableText(Text):
+    """Parameters by underlying or by settlement asset."""
+
+    by: Literal["underlying", "settlement"]
+    rows: list[RowText] = Field(min_length=1)
+
+
+class VolText(Text):
+    """A volatility rule: the shocked volatility."""
+
+    shocked: Formula
+
+
+class LadderText(Text):
+    """Evenly spaced moves, `steps` on either side of 0, up to `reach`."""
+
+    reach: Formula
+    steps: int = Field(ge=1, le=1_000)
+
+
+class ScenarioText(Text):
+    """A scenario set; every combination of moves, volatilities and basis."""
+
+    moves: LadderText | list[float]
+    vols: list[Name] = Field(default=["same"], min_length=1)
+    basis: list[float] = Field(default=[0.0], min_length=1)
+    roll_days: float = Field(default=0.0, ge=0.0)
+    weight: Formula | None = None
+
+
+class NodeText(Text):
+    """A level of the netting tree: instruments that agree in `by` lie in one node."""
+
+    by: list[Literal["underlying", "settlement", "expiry", "instrument"]] = Field(min_length=1)
+    numeraire: Literal["coin", "dollar", "settlement"] = "dollar"
+
+
+class MapText(Text):
+    """A piecewise-linear map of a node's PnL in each scenario, in the node's numeraire."""
+
+    toward_zero: Formula = "0"
+    losses: Formula = "1"
+    gains: Formula = "1"
+    gains_cap: Formula | None = None
+
+
+class RoundText(Text):
+    """A rounding to decimals of the numeraire."""
+
+    decimals: int = Field(ge=0, le=18)
+    mode: Rounding
+
+
+class ScanText(Text):
+    """Scenario PnL, summed to `node`, mapped there, summed on to `into`, and reduced."""
+
+    scenarios: list[Name] = Field(min_length=1)
+    node: Name
+    into: Name
+    map: MapText | None = None
+    reduce: Literal["worst"] = "worst"
+    round: RoundText | None = None
+
+
+class SumText(Text):
+    """Σ lots × an amount per lot at a node; longs and shorts may count differently."""
+
+    node: Name
+    unit: Literal["coin", "dollar"] = "coin"
+    let: dict[Name, Formula] = Field(default_factory=dict)
+    per_lot: Formula | None = None
+    long: Formula = "0"
+    short: Formula = "0"
+
+
+class ChargeText(Text):
+    """An amount at a node, from its sums, added up into a coarser node.
+
+    `slope` bounds how much the amount changes per unit of its sums; it scales the allowance for
+    the rounding of the sums.
+    """
+
+    node: Name
+    into: Name
+    let: dict[Name, Formula] = Field(default_factory=dict)
+    amount: Formula
+    slope: Formula = "1"
+
+
+class InputText(Text):
+    """A number that the caller brings per account and requirement node, or its default."""
+
+    about: str
+    default: float = 0.0
+
+
+class RequirementText(Text):
+    """Margins of one node, from its components; an account's are the sums over its nodes."""
+
+    node: Name
+    let: dict[Name, Formula] = Field(default_factory=dict)
+    initial: Formula
+    maintenance: Formula
+    round_initial: RoundText | None = None
+    round_maintenance: RoundText | None = None
+
+
+class CollateralText(Text):
+    """An asset that counts as collateral; a debt is never haircut."""
+
+    asset: str
+    haircut: float = Field(ge=0.0, le=1.0)
+    price: Literal["index", "par"] = "index"
+    source: str = ""
+
+
+class RulebookText(Text):
+    """A whole rulebook."""
+
+    version: Literal[1] = Field(alias="schema")
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
+    title: str
+    venue: str
+    summary: str = ""
+    sources: list[str] = Field(min_length=1)
+    notes: list[str] = Field(default_factory=list)
+    unset: dict[str, str] = Field(default_factory=dict)
+    parameters: dict[Name, float] = Field(default_factory=dict)
+    tables: dict[Name, TableText] = Field(default_factory=dict)
+    vols: dict[Name, VolText] = Field(default_factory=dict)
+    scenarios: dict[Name, ScenarioText] = Field(default_factory=dict)
+    nodes: dict[Name, NodeText] = Field(min_length=1)
+    inputs: dict[Name, InputText] = Field(default_factory=dict)
+    scans: dict[Name, ScanText] = Field(default_factory=dict)
+    sums: dict[Name, SumText] = Field(default_factory=dict)
+    charges: dict[Name, ChargeText] = Field(default_factory=dict)
+    requirement: RequirementText
+    collateral: list[CollateralText] = Field(min_length=1)
+    haircut_on: Literal["equity", "initial"] = "equity"
