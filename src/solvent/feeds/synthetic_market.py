@@ -24,7 +24,7 @@ from solvent.pricing.svi import Ssvi
 from solvent.units import YEAR_MS, Float64, TimeMs
 
 DEFAULT_MOMENT = datetime(2026, 6, 30, 10, 0, tzinfo=UTC)
-_STRIKE_REACH = 2.8
+_STRIKE_REACH = 2.0
 """Strikes are listed up to so many standard deviations from the forward."""
 _OPTION_COINS_INVERSE = ("BTC", "ETH")
 

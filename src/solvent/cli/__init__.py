@@ -1,0 +1,60 @@
+"""The command line. Commands import what they need when they run, so `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from solvent.cli import books, checks, demo, rulebooks
+from solvent.errors import BadInput, RulebookError, SolventError
+
+app = typer.Typer(
+    name="solvent",
+    help="A margin engine for crypto derivatives: who must post what, who cannot pay, and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("margin")(books.margin)
+app.command("explain")(books.explain)
+app.command("market")(checks.market)
+app.command("conform")(checks.conform)
+app.command("rulebooks")(rulebooks.rulebooks)
+app.command("generate")(demo.generate)
+app.command("demo")(demo.demo)
+
+
+@app.callback()
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from solvent import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2."""
+    try:
+        app()
+    except BadInput as fault:
+        more = len(fault.problems) - 1
+        rest = f" (and {more} more; --skip-bad leaves bad rows out)" if more else ""
+        _fail(f"{fault}{rest}")
+    except (RulebookError, SolventError) as fault:
+        _fail(str(fault))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

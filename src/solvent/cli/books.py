@@ -1,0 +1,307 @@
+"""`solvent margin` and `solvent explain`: requirements of a book, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from solvent.cli import options
+
+if TYPE_CHECKING:
+    from solvent.answer import Margin
+    from solvent.margining.explain import AccountView, SetView
+    from solvent.margining.plan import Plan
+
+
+def margin(
+    market: options.Market,
+    positions: options.Positions,
+    collateral: options.Collateral = None,
+    rulebook: options.Rulebook = "deribit-pm",
+    json: options.Json = False,
+    skip_bad: options.SkipBad = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write every account to a .csv, .parquet or .json file."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write an HTML report with plots.")
+    ] = None,
+    top: Annotated[
+        int, typer.Option("--top", min=0, help="Show so many accounts, largest margin first.")
+    ] = 20,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Processors to use (default: all).")
+    ] = None,
+) -> None:
+    """Margin every account of a book on a market.
+
+    Example: solvent margin --market chain.csv.gz --positions book.csv --rulebook deribit-pm
+    """
+    from solvent.cli import console
+
+    answer = _margined(market, positions, collateral, rulebook, skip_bad, threads, quiet=json)
+    if out is not None:
+        write_accounts(answer, out)
+    if report is not None:
+        from solvent.lab.report import write_report
+
+        write_report(answer, report)
+    if json:
+        console.print_json(as_json(answer))
+    else:
+        print_answer(answer, top)
+        for path in (out, report):
+            if path is not None:
+                console.out.print(f"written: {path}")
+    if not json:
+        console.print_problems(answer.problems, answer.dropped)
+
+
+def explain(
+    market: options.Market,
+    positions: options.Positions,
+    account: Annotated[str, typer.Option("--account", help="The account to explain.")],
+    collateral: options.Collateral = None,
+    rulebook: options.Rulebook = "deribit-pm",
+    json: options.Json = False,
+    skip_bad: options.SkipBad = False,
+) -> None:
+    """Explain one account: PnL of every scenario, the binding one, charges, and shares."""
+    from solvent.cli import console
+
+    answer = _margined(market, positions, collateral, rulebook, skip_bad, None, quiet=json)
+    view = answer.explain(account)
+    if json:
+        console.print_json(view_as_json(answer.plan, view))
+    else:
+        print_view(answer.plan, view)
+        console.print_problems(answer.problems, answer.dropped)
+
+
+def _margined(
+    market: list[Path],
+    positions: Path,
+    collateral: Path | None,
+    rulebook: str,
+    skip_bad: bool,
+    threads: int | None,
+    *,
+    quiet: bool,
+) -> Margin:
+    from dataclasses import replace
+
+    from solvent import api
+    from solvent.cli import console
+
+    with console.progress(quiet=quiet) as bar:
+        task = bar.add_task("reading the market", total=4)
+        read = api.market_report(*market, skip_bad=skip_bad)
+        bar.update(task, advance=1, description="pricing the scenarios")
+        plan = api.prepare(read.snapshot, rulebook)
+        bar.update(task, advance=1, description="reading positions")
+        told = api.read_positions(positions, skip_bad=skip_bad)
+        bar.update(task, advance=1, description="margining")
+        answer = api.margin(told, plan, collateral=collateral, skip_bad=skip_bad, threads=threads)
+    return replace(
+        answer,
+        problems=read.problems + answer.problems,
+        dropped=read.dropped + answer.dropped,
+    )
+
+
+def as_json(answer: Margin) -> dict[str, Any]:
+    """The document of `solvent margin --json`."""
+    from solvent.instruments.contract import moment_of
+
+    plan = answer.plan
+    return {
+        "rulebook": plan.rulebook.name,
+        "rulebook_digest": plan.rulebook.digest,
+        "as_of": moment_of(plan.arrays.as_of_ms).isoformat(),
+        "notes": list(plan.rulebook.applied),
+        "accounts": list(answer.to_dicts()),
+        "problems": [str(problem) for problem in answer.problems],
+        "dropped": answer.dropped,
+    }
+
+
+def write_accounts(answer: Margin, path: Path) -> None:
+    """Every account to a file, by its ending."""
+    from solvent.errors import BadInput, Problem, Reject
+
+    frame = answer.to_polars()
+    writers = {
+        ".csv": frame.write_csv,
+        ".parquet": frame.write_parquet,
+        ".json": frame.write_json,
+    }
+    if path.suffix not in writers:
+        raise BadInput(
+            Problem(
+                code=Reject.SOURCE_UNREADABLE,
+                source=f"--out {path}",
+                expected="a name that ends in .csv, .parquet or .json",
+                found=path.suffix or "no ending",
+            )
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writers[path.suffix](path)
+
+
+def print_answer(answer: Margin, top: int) -> None:
+    """Totals, then the accounts with the largest margins."""
+    from solvent.cli.console import money, out, table
+    from solvent.instruments.contract import moment_of
+
+    plan = answer.plan
+    moment = f"{moment_of(plan.arrays.as_of_ms):%Y-%m-%d %H:%M:%S} UTC"
+    out.print(
+        f"[bold]{len(answer):,} accounts, {answer.book.positions:,} positions[/bold] under "
+        f"[bold]{plan.rulebook.name}[/bold] at {moment}, {plan.arrays.scenarios} scenarios"
+    )
+    for note in plan.rulebook.applied:
+        out.print(f"[dim]note: {note}[/dim]")
+    totals = table("", "status", "accounts", "equity", "initial margin", "maintenance",
+                   left=["status"])  # fmt: skip
+    frame = answer.to_polars()
+    for (status,), part in sorted(frame.group_by("status")):
+        funded = answer.funded is not None
+        totals.add_row(
+            _coloured(str(status)),
+            f"{part.height:,}",
+            money(float(part["equity"].sum())) if funded else "-",
+            money(float(part["initial_margin"].sum())),
+            money(float(part["maintenance_margin"].sum())),
+        )
+    out.print(totals)
+    if top:
+        out.print(_accounts_table(answer, top))
+    if answer.funded is None:
+        out.print("[dim]No collateral was given: requirements only. --collateral FILE[/dim]")
+
+
+def _accounts_table(answer: Margin, top: int) -> Any:
+    from solvent.cli.console import money, table
+
+    frame = answer.to_polars().sort("initial_margin", descending=True, nulls_last=True)
+    shown = table(
+        f"largest initial margins ({min(top, frame.height)} of {frame.height:,})",
+        "account", "status", "equity", "initial", "maintenance", "worst scenario",
+        left=["account", "status", "worst scenario"],
+    )  # fmt: skip
+    for row in frame.head(top).iter_rows(named=True):
+        shown.add_row(
+            row["account"],
+            _coloured(row["status"]),
+            money(row["equity"]),
+            money(row["initial_margin"]),
+            money(row["maintenance_margin"]),
+            row["reason"] or row["worst_scenario"],
+        )
+    return shown
+
+
+_COLOURS = {"healthy": "green", "call": "yellow", "liquidate": "red", "unknown": "magenta"}
+
+
+def _coloured(status: str) -> str:
+    colour = _COLOURS.get(status)
+    return f"[{colour}]{status}[/{colour}]" if colour else status
+
+
+def print_view(plan: Plan, view: AccountView) -> None:
+    """An account explained, for people."""
+    from solvent.cli.console import out
+    from solvent.cli.heat import heat_maps
+
+    out.print(
+        f"[bold]{view.account}[/bold] under {plan.rulebook.name}: initial margin "
+        f"[bold]{view.initial:,.2f}[/bold], maintenance [bold]{view.maintenance:,.2f}[/bold] USD"
+    )
+    for one in view.sets:
+        out.print()
+        out.print(
+            f"[bold]{one.node}[/bold] at {one.price:,.2f}: initial {one.initial:,.2f}, "
+            f"maintenance {one.maintenance:,.2f} USD"
+        )
+        for scan in one.scans:
+            for made in heat_maps(plan.arrays, one, scan):
+                out.print(made)
+            binding = plan.arrays.shocks.label(scan.binding, one.underlying)
+            out.print(f"▶ binding: {binding}")
+        _print_charges(one)
+        _print_positions(one)
+
+
+def _print_charges(one: SetView) -> None:
+    from solvent.cli.console import money, out, table
+
+    charges = table("charges, USD", "charge", "amount", left=["charge"])
+    for name, amount in one.components.items():
+        if amount != 0.0:
+            charges.add_row(name, money(amount))
+    out.print(charges)
+
+
+def _print_positions(one: SetView) -> None:
+    from solvent.cli.console import money, out, table
+
+    rows = table(
+        "positions and their shares, USD",
+        "instrument", "size", "notional", "delta coin", "vega", "binding PnL", "initial",
+        "maintenance",
+        left=["instrument"],
+    )  # fmt: skip
+    for p in one.positions:
+        rows.add_row(
+            p.symbol, f"{p.size:,g}", money(p.notional), f"{p.delta:+,.4f}",
+            money(p.vega, signed=True), money(p.binding_pnl, signed=True),
+            money(p.initial, signed=True), money(p.maintenance, signed=True),
+        )  # fmt: skip
+    out.print(rows)
+
+
+def view_as_json(plan: Plan, view: AccountView) -> dict[str, Any]:
+    """The document of `solvent explain --json`."""
+    from dataclasses import asdict
+
+    shocks = plan.arrays.shocks
+    sets = []
+    for one in view.sets:
+        scans = [
+            {
+                "name": scan.name,
+                "binding": shocks.label(scan.binding, one.underlying),
+                "scenarios": [
+                    {
+                        "set": shocks.set_names[s],
+                        "move": float(shocks.move[one.underlying, s]),
+                        "vol": shocks.vol_names[s],
+                        "pnl": float(pnl),
+                    }
+                    for s, pnl in zip(scan.scenarios, scan.total, strict=True)
+                ],
+            }
+            for scan in one.scans
+        ]
+        sets.append(
+            {
+                "set": one.node,
+                "price": one.price,
+                "initial_margin": one.initial,
+                "maintenance_margin": one.maintenance,
+                "charges": dict(one.components),
+                "scans": scans,
+                "positions": [asdict(p) for p in one.positions],
+            }
+        )
+    return {
+        "account": view.account,
+        "rulebook": plan.rulebook.name,
+        "initial_margin": view.initial,
+        "maintenance_margin": view.maintenance,
+        "sets": sets,
+    }

@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Market = Annotated[
+    list[Path],
+    typer.Option(
+        "--market",
+        help="A market file: a Deribit chain (CSV), Deribit JSON, or Solvent's own table. May be "
+        "given again for tables of futures prices.",
+        show_default=False,
+    ),
+]
+Positions = Annotated[
+    Path,
+    typer.Option(
+        "--positions",
+        help="account,instrument,size[,entry_price] as CSV, Parquet or JSON; sizes signed, in the "
+        "venue's own unit.",
+        show_default=False,
+    ),
+]
+Collateral = Annotated[
+    Path | None,
+    typer.Option("--collateral", help="account,asset,amount as CSV, Parquet or JSON."),
+]
+Rulebook = Annotated[
+    str, typer.Option("--rulebook", help="A shipped rulebook's name, or a path to a .toml.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave bad rows out and list them, instead of stopping.")
+]
