@@ -21,7 +21,7 @@ from solvent.instruments.contract import expiry_at, moment_of
 from solvent.market import Quotes, Snapshot, assemble
 from solvent.pricing.black import black76
 from solvent.pricing.svi import Ssvi
-from solvent.units import YEAR_MS, Float64, TimeMs
+from solvent.units import YEAR_MS, TimeMs
 
 DEFAULT_MOMENT = datetime(2026, 6, 30, 10, 0, tzinfo=UTC)
 _STRIKE_REACH = 2.0
@@ -237,9 +237,3 @@ def _expiries(as_of: TimeMs, count: int) -> list[TimeMs]:
 
 def _sheet(contract: Contract) -> Instrument:
     return term_sheet(contract, specification(contract))
-
-
-def prices_of(snapshot: Snapshot) -> dict[str, float]:
-    """Dollars per coin of a market's underlyings."""
-    index: Float64 = snapshot.index
-    return dict(zip(snapshot.universe.underlyings, index.tolist(), strict=True))

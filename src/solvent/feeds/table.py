@@ -97,7 +97,7 @@ def read_table(path: str | Path, *, text_columns: bool = True) -> pl.DataFrame:
             frame = pl.read_csv(path, infer_schema=not text_columns)
     except pl.exceptions.NoDataError as fault:
         raise BadInput(_empty(path)) from fault
-    except (OSError, pl.exceptions.PolarsError, ValueError, EOFError) as fault:
+    except (OSError, pl.exceptions.PolarsError, ValueError, EOFError, RecursionError) as fault:
         what = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise BadInput(_unreadable(path, "a readable table", what)) from fault
     if frame.height == 0:
@@ -150,8 +150,9 @@ def numbers(frame: pl.DataFrame, name: str, faults: Faults, *, required: bool) -
         blank = column.is_null() | (column == "")
         parsed = column.cast(pl.Float64, strict=False)
     else:
-        blank = column.is_null()
         parsed = column.cast(pl.Float64, strict=False)
+        # pandas has no other way to leave a number out than NaN.
+        blank = column.is_null() | (parsed.is_nan() & (not required))
     values = parsed.fill_null(np.nan).to_numpy().astype(np.float64)
     empty = blank.fill_null(value=True).to_numpy()
     for row in np.flatnonzero(~np.isfinite(values) & ~empty):

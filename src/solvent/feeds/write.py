@@ -43,11 +43,16 @@ def write_market(snapshot: Snapshot, path: Path) -> None:
 
 
 def write_book(book: Book, snapshot: Snapshot, path: Path) -> None:
-    """Positions with sizes in the venue's unit, and entry prices where all of one is known."""
+    """Positions with sizes in the venue's unit, and average entry prices.
+
+    A price is left out where not all of a position has one, and where what closed trades left over
+    makes the average no price at all (zero or negative).
+    """
     universe = snapshot.universe
     lots, row = book.lots, book.instrument
     names = np.array(book.accounts, dtype=object)
     symbols = np.array(universe.symbols, dtype=object)
+    entry = _entry_price(book, snapshot)
     # 12 significant digits: lots times a decimal lot size, without the binary tail.
     size = [float(f"{value:.12g}") for value in lots * universe.lot_size[row]]
     _write(
@@ -56,7 +61,7 @@ def write_book(book: Book, snapshot: Snapshot, path: Path) -> None:
                 "account": names[book.account].tolist(),
                 "instrument": symbols[row].tolist(),
                 "size": size,
-                "entry_price": _or_null(_entry_price(book, snapshot), book.entry_lots == lots),
+                "entry_price": _or_null(entry, (book.entry_lots == lots) & (entry > 0)),
             }
         ),
         path,

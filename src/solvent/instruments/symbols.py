@@ -57,11 +57,7 @@ def parse_symbol(text: str) -> Contract:
     >>> parse_symbol("ETH-PERP").settlement
     'USDC'
     """
-    for pattern, contract in (
-        (_CCXT, _from_ccxt),
-        (_DERIVE, _from_derive),
-        (_DERIBIT, _from_deribit),
-    ):
+    for pattern, contract in _notations():
         if found := pattern.fullmatch(text):
             try:
                 return contract(found)

@@ -79,9 +79,12 @@ def carried(arrays: RiskArrays, book: Book, marginable: Bool) -> tuple[Int64, In
     groups, instrument = arrays.groups, book.instrument
     counts = marginable[instrument]
     optional = arrays.universe.is_option[instrument]
-    value = np.where(counts, book.lots * arrays.columns["value"][instrument], 0.0)
-    gain = book.entry_lots * arrays.columns["worth"][instrument] - book.entry_value
-    gain = np.where(counts & ~optional, gain, 0.0)
+    scale = arrays.scale["value"][instrument]
+    # Rounded once per position, not per lot: half a quantum of a lot is money on 10,000 lots.
+    value = np.rint(book.lots * arrays.units["value"][instrument] * scale)
+    mark = np.rint(book.entry_lots * arrays.units["worth"][instrument] * scale)
+    value = np.where(counts, value, 0.0)
+    gain = np.where(counts & ~optional, mark - book.entry_value, 0.0)
     first = np.unique(groups.of_instrument, return_index=True)[1]
     settlements = [arrays.universe.settlements[code] for code in groups.settlement]
     dollars = np.array([arrays.price_of(asset) for asset in settlements])

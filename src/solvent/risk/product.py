@@ -135,7 +135,7 @@ def scan(
     if _small(len(index) * width):
         sums = _reduce(matrix[index, :columns] * lots[:, None], row_first)
         mapped = _columns(node_map, columns)(sums, row_node)
-        total = _reduce(mapped, set_first)
+        total = _in_order(mapped, set_first)
         return total.min(axis=1) + 0.0, total.argmin(axis=1).astype(np.int32)
     from solvent.risk import compiled
 
@@ -183,12 +183,26 @@ def _small(cells: int) -> bool:
 
 
 def _reduce(cells: Float64, first: Int64) -> Float64:
-    """Sums over rows [first[r], first[r + 1]); an empty row sums to 0."""
+    """Sums of integers over rows [first[r], first[r + 1]); an empty row sums to 0."""
     rows = len(first) - 1
     total = np.zeros((rows, cells.shape[1]))
     held = first[1:] > first[:-1]
     if held.any():
-        total[held] = np.add.reduceat(cells, first[:-1][held], axis=0)
+        # + 0.0: a sum of nothing but −0 is 0, as it is when it starts from 0.
+        total[held] = np.add.reduceat(cells, first[:-1][held], axis=0) + 0.0
+    return total
+
+
+def _in_order(cells: Float64, first: Int64) -> Float64:
+    """Sums over rows, added from the first to the last: mapped cells are no longer integers.
+
+    numpy's own reduceat adds in another order.
+    """
+    total = np.zeros((len(first) - 1, cells.shape[1]))
+    counts = np.diff(first)
+    for place in range(int(counts.max(initial=0))):
+        held = counts > place
+        total[held] += cells[first[:-1][held] + place]
     return total
 
 

@@ -1,0 +1,103 @@
+"""The one direction of imports, and what the core must not touch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SOURCE
+
+ROWS = {
+    "errors": 0, "limits": 0, "units": 0, "expressions": 0,
+    "instruments": 1,
+    "market": 2,
+    "scenarios": 3,
+    "pricing": 4,
+    "risk": 5,
+    "margining": 6, "rulebooks": 6, "venues": 6,
+    "feeds": 14,
+    "answer": 15, "api": 15, "cli": 16, "__init__": 17,
+}  # fmt: skip
+SIDES = {
+    "verify": {"errors", "limits", "units"},
+    "lab": {name for name, row in ROWS.items() if row <= 6} | {"answer"},
+    "conform": {name for name, row in ROWS.items() if row <= 14},
+}
+"""Packages beside the rows, and what each may read. Nothing but the shell and tests reads them."""
+FORBIDDEN = {"margining": {"market", "pricing"}, "pricing": {"scenarios"}}
+CORE = {name for name, row in ROWS.items() if row <= 10}
+IMPURE = {"logging", "os", "io", "pathlib", "random", "secrets", "shutil", "socket", "subprocess",
+          "tempfile", "threading", "time", "uuid"}  # fmt: skip
+MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
+
+
+def package_of(module: Path) -> str:
+    return module.parts[0].removesuffix(".py")
+
+
+def imports(module: Path) -> Iterator[str]:
+    """Every absolute module name that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse((SOURCE / module).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            yield (
+                f"{node.module}.{node.names[0].name}"
+                if node.module == "solvent"
+                else (node.module or "")
+            )
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_point_up(module: Path) -> None:
+    mine = package_of(module)
+    for name in imports(module):
+        parts = name.split(".")
+        if parts[0] != "solvent" or len(parts) < 2 or parts[1] in (mine, "__version__"):
+            continue
+        theirs = parts[1]
+        if mine in SIDES:
+            assert theirs in SIDES[mine], f"{module} may not import {name}"
+        elif theirs in SIDES:
+            assert mine in ("cli", "__init__"), f"{module}: only the shell reads {theirs}"
+        elif mine != "__init__":
+            assert ROWS[theirs] <= ROWS[mine], f"{module} imports {name} from below"
+            assert ROWS[theirs] < ROWS[mine] or ROWS[mine] in (0, 15), f"{module}: {name} beside"
+        assert theirs not in FORBIDDEN.get(mine, set()), f"{module} must never import {name}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) in CORE], ids=str)
+def test_core_is_pure(module: Path) -> None:
+    """No clock, randomness, I/O or logging below the shell."""
+    for name in imports(module):
+        assert name.split(".")[0] not in IMPURE, f"{module} imports {name}"
+    for node in ast.walk(ast.parse((SOURCE / module).read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"open", "print", "input", "eval", "exec"}, module
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"now", "utcnow", "today"}, f"{module} reads a clock"
+            text = ast.unparse(node)
+            assert not text.startswith(("np.random", "numpy.random")), f"{module} draws lots"
+
+
+def test_every_package_has_a_row() -> None:
+    assert {package_of(m) for m in MODULES} <= set(ROWS) | set(SIDES)
+
+
+def test_heavy_packages_are_imported_when_used() -> None:
+    """numba and plotly cost a second; nothing imports them at the top but their own modules."""
+    for module in MODULES:
+        tree = ast.parse((SOURCE / module).read_text("utf-8"))
+        top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        names = {
+            (n.module or "").split(".")[0] if isinstance(n, ast.ImportFrom) else
+            n.names[0].name.split(".")[0]
+            for n in top
+        }  # fmt: skip
+        assert not names & {"plotly", "pandas", "ray", "ccxt"}, module
+        if module.name != "compiled.py":
+            assert not names & {"numba", "llvmlite"}, module
