@@ -169,7 +169,15 @@ BAD_MARKETS: dict[str, BadMarket] = {
     ),
     "duplicate": (
         CHAIN_HEAD + 2 * CHAIN_ROW.format(k=60000, bid="", ask=""),
-        r"row 2 .*expected a symbol once, found BTC-26JUN26-60000-C \[ROW_DUPLICATED",
+        r"row 2 .*expected a contract once.*found BTC-26JUN26-60000-C \[ROW_DUPLICATED",
+    ),
+    "duplicate in another notation": (
+        CHAIN_HEAD
+        + CHAIN_ROW.format(k=60000, bid="", ask="")
+        + CHAIN_ROW.format(k=60000, bid="", ask="").replace(
+            "BTC-26JUN26-60000-C", "BTC/USD:BTC-260626-60000-C"
+        ),
+        r"row 2 .*found BTC/USD:BTC-260626-60000-C \[ROW_DUPLICATED",
     ),
     "empty": ("", r"expected a row or more, found an empty file \[SOURCE_EMPTY"),
     "header only": (CHAIN_HEAD, r"\[SOURCE_EMPTY"),
@@ -341,7 +349,7 @@ def test_books_round_trip(tmp_path: Path, plan: Any, venue: Venue, snapshot: Sna
     assert both.height == first.height
     assert (both["initial_margin"] == both["initial_margin_again"]).all()
     # Where closed trades left no price to write, the gain is not told; elsewhere it is the same.
-    same = (both["unrealised"] - both["unrealised_again"]).abs() < 1e-3
+    same = (both["unrealised"] - both["unrealised_again"]).abs().to_numpy() < 1e-3
     assert same.mean() > 0.98
     with pytest.raises(BadInput, match=r"ends in \.csv or \.parquet"):
         write_book(venue.book, snapshot, tmp_path / "b.xlsx")

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from solvent.errors import BadInput
 from solvent.limits import EXACT_MAX
+from solvent.margining.plan import Plan
+from solvent.market import Snapshot
 from solvent.risk import compiled, product
 from solvent.risk.product import NodeMap, check_exact, padded
 from solvent.verify.product import mapped, scenario_sums, signed_sum, worst
@@ -23,7 +25,11 @@ def bits(array: np.ndarray) -> np.ndarray:
 def plain_map(nodes: int, columns: int) -> NodeMap:
     ones = np.ones((nodes, columns))
     return NodeMap(
-        plain=np.ones(nodes, bool), dead=0 * ones, loss=ones, gain=ones, cap=np.inf * ones
+        plain=np.ones(nodes, bool),
+        dead=0 * ones,
+        loss=ones,
+        gain=ones,
+        cap=np.full((nodes, columns), np.inf),
     )
 
 
@@ -49,7 +55,7 @@ class Case:
             dead=np.where(np.arange(4)[:, None] == 1, 0.0, rng.integers(0, 10**7, shape) * 1.0),
             loss=np.where(np.arange(4)[:, None] == 3, 1e3 / 63_000.0, 1.0) * np.ones(shape),
             gain=rng.uniform(0.0, 1.2, shape),
-            cap=rng.integers(10**7, 10**9, shape) * 1.0,
+            cap=rng.integers(10**7, 10**9, shape).astype(np.float64),
         )
         width = self.matrix.shape[1]
 
@@ -65,7 +71,9 @@ class Case:
             cap=wide(self.unit.cap),
         )
 
-    def scan(self, *, node_map: NodeMap | None = None, threads: int = 1):
+    def scan(
+        self, *, node_map: NodeMap | None = None, threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         return product.scan(
             matrix=self.matrix,
             columns=self.scenarios,
@@ -238,7 +246,7 @@ def test_exact_range_is_guarded() -> None:
     assert EXACT_MAX == 2.0**53
 
 
-def test_overflow_names_the_account(plan, snapshot) -> None:
+def test_overflow_names_the_account(plan: Plan, snapshot: Snapshot) -> None:
     from solvent import api
 
     row = snapshot.universe.row("BTC-PERPETUAL")

@@ -172,7 +172,7 @@ class Margin:
         return {
             name: np.bincount(
                 sets.account, weights=sets.components[name] * dollars, minlength=len(self)
-            )
+            ).astype(np.float64)
             for name in dict.fromkeys(shown)
         }
 

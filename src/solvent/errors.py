@@ -9,9 +9,10 @@ stops the process.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, unique
 
 
+@unique
 class Reject(IntEnum):
     """Why something was refused. A code keeps its number for ever; retired codes stay listed."""
 
@@ -83,7 +84,10 @@ class BadInput(SolventError):
     def __init__(self, *problems: Problem) -> None:
         check(len(problems) > 0, "bad input names at least one problem")
         self.problems = problems
-        super().__init__(str(problems[0]))
+        super().__init__(*problems)
+
+    def __str__(self) -> str:
+        return str(self.problems[0])
 
 
 class RulebookError(SolventError):
@@ -107,4 +111,5 @@ def check(holds: bool, invariant: str, *seen: object) -> None:
     solvent.errors.InvariantBroken: sorted, was 1, 2
     """
     if not holds:
-        raise InvariantBroken(f"{invariant}, was {', '.join(map(repr, seen))}")
+        was = f", was {', '.join(map(repr, seen))}" if seen else ""
+        raise InvariantBroken(f"{invariant}{was}")

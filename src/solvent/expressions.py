@@ -2,8 +2,9 @@
 
 `+ - * / **`, comparisons, `and or not`, and the functions `max min abs sign clip round floor ceil
 where sqrt exp log` over named numbers; nothing else can be said, so a rulebook from a stranger is
-safe to open. An expression is parsed once and evaluated under any *arithmetic*: numpy arrays,
-decimals, or numbers that carry a derivative.
+safe to open. Every value is a number: what holds is 1, what does not is 0. An expression is parsed
+once and evaluated under any *arithmetic*: numpy arrays, decimals, or numbers that carry a
+derivative.
 
 What depends on the market alone is known once for all accounts: `split` cuts such parts out of an
 expression. What is left for each account is `+ - * /`, comparisons and roundings, which every
@@ -13,23 +14,31 @@ processor computes to the same bit; powers, roots, `exp` and `log` are refused t
 from __future__ import annotations
 
 import ast
+import math
 import operator
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
+from itertools import count
 from typing import Any, Final
 
 import numpy as np
 
-from solvent.limits import EXPRESSION_CHARS_MAX, EXPRESSION_DEPTH_MAX
+from solvent.limits import (
+    EXPRESSION_CHARS_MAX,
+    EXPRESSION_DEPTH_MAX,
+    INLINED_DEPTH_MAX,
+    INLINED_NODES_MAX,
+)
 
 Value = Any
 """A number of the arithmetic at hand: array, Decimal, Dual."""
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be read; `column` counts from 1."""
+    """An expression that cannot be read; `column` counts from 1, blanks before it not counted."""
 
     def __init__(self, message: str, *, column: int) -> None:
         super().__init__(f"column {column}: {message}")
@@ -75,7 +84,8 @@ class Expression:
 class Arithmetic:
     """How constants and functions are computed; the operators are Python's own."""
 
-    number: Callable[[str], Value]
+    number: Callable[[Any], Value]
+    """From a constant's text, or from whether something holds."""
     functions: Mapping[str, Callable[..., Value]]
 
 
@@ -89,14 +99,20 @@ def parse(text: str) -> Expression:
     ...
     solvent.expressions.ExpressionError: column 1: no function '__import__'; ...
     """
+    text = text.strip()
     if len(text) > EXPRESSION_CHARS_MAX:
         raise ExpressionError(f"longer than {EXPRESSION_CHARS_MAX} characters", column=1)
+    if foreign := _FOREIGN.search(text):
+        raise ExpressionError(f"no character {foreign[0]!r}", column=foreign.start() + 1)
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as fault:
         column = getattr(fault, "offset", None) or 1
         raise ExpressionError(f"not an expression ({fault})", column=column) from fault
-    return Expression(text.strip(), _read(tree.body, depth=0))
+    try:
+        return Expression(text, _read(tree.body, depth=0))
+    except RecursionError as fault:
+        raise ExpressionError(f"nested deeper than {EXPRESSION_DEPTH_MAX}", column=1) from fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,26 +126,27 @@ class Split:
 def split(expression: Expression, varying: Collection[str]) -> Split:
     """Cut out the largest parts that use none of the `varying` names.
 
-    Raises ExpressionError when what remains has a function that processors round differently.
+    Raises ExpressionError when what remains has a function that is for the market alone.
 
     >>> cut = split(parse("abs(delta) * max(floor_rate, exp(rate * years) - 1)"), {"delta"})
     >>> cut.outer.text, [part.text for part in cut.inner.values()]
     ('(abs(delta) * part_0)', ['max(floor_rate, (exp((rate * years)) - 1))'])
     """
     inner: dict[str, Expression] = {}
+    free = (name for n in count() if (name := f"part_{n}") not in expression.names)
 
     def cut(node: Node) -> Node:
         names = {part.text for part in node if part.operation == "name"}
         if not names & set(varying):
             if node.operation == "number":
                 return node
-            name = f"part_{len(inner)}"
+            name = next(free)
             inner[name] = Expression(_write(node), node)
             return Node("name", name)
-        if node.operation in PROCESSOR_DEPENDENT:
+        if node.operation in MARKET_ONLY:
             raise ExpressionError(
-                f"{node.operation!r} of a number that differs by account is not computed alike "
-                "on every processor",
+                f"{node.operation!r} is only for what depends on the market alone, not for "
+                "a number that differs by account",
                 column=1,
             )
         return Node(node.operation, node.text, tuple(cut(part) for part in node.arguments))
@@ -141,10 +158,13 @@ def split(expression: Expression, varying: Collection[str]) -> Split:
 def inline(expression: Expression, given: Mapping[str, Expression]) -> Expression:
     """Replace names by the expressions that they stand for; a later one may use earlier ones.
 
+    Raises ExpressionError for what would grow too large: each name may double what it stands on.
+
     >>> inline(parse("b + 1"), {"a": parse("2 * x"), "b": parse("a - y")}).text
     '(((2 * x) - y) + 1)'
     """
     done: dict[str, Node] = {}
+    sizes: dict[str, tuple[int, int]] = {}
 
     def replace(node: Node) -> Node:
         if node.operation == "name" and node.text in done:
@@ -152,9 +172,23 @@ def inline(expression: Expression, given: Mapping[str, Expression]) -> Expressio
         return Node(node.operation, node.text, tuple(replace(part) for part in node.arguments))
 
     for name, one in given.items():
+        sizes[name] = _size(one.root, sizes)
         done[name] = replace(one.root)
+    _size(expression.root, sizes)
     root = replace(expression.root)
     return Expression(_write(root), root)
+
+
+def _size(node: Node, known: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Nodes and depth of a tree, with those of what its names stand for."""
+    if node.operation == "name":
+        return known.get(node.text, (1, 1))
+    parts = [_size(part, known) for part in node.arguments]
+    nodes = 1 + sum(part[0] for part in parts)
+    depth = 1 + max((part[1] for part in parts), default=0)
+    if nodes > INLINED_NODES_MAX or depth > INLINED_DEPTH_MAX:
+        raise ExpressionError("too large once its names are replaced", column=1)
+    return nodes, depth
 
 
 _BINARY: Final[dict[type[ast.AST], str]] = {
@@ -166,14 +200,18 @@ _OPERATORS: Final[dict[str, Callable[..., Value]]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
     "**": operator.pow, "<": operator.lt, "<=": operator.le, ">": operator.gt,
     ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
-    "and": operator.and_, "or": operator.or_, "negative": operator.neg,
+    "negative": operator.neg,
 }  # fmt: skip
+_CONDITIONS: Final = frozenset({"<", "<=", ">", ">=", "==", "!=", "and", "or", "not"})
 _ARITY: Final = {
     "max": None, "min": None, "abs": 1, "sign": 1, "clip": 3, "round": 1, "floor": 1, "ceil": 1,
     "where": 3, "sqrt": 1, "exp": 1, "log": 1, "not": 1,
 }  # fmt: skip
-PROCESSOR_DEPENDENT: Final = frozenset({"**", "exp", "log"})
-"""What a processor's mathematics library may round in its own way."""
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_FOREIGN: Final = re.compile(r"[^\t\n\r -~]")
+MARKET_ONLY: Final = frozenset({"**", "sqrt", "exp", "log"})
+"""What a processor's mathematics library may round in its own way, and roots, whose slope has no
+bound."""
 
 
 def _read(tree: ast.AST, *, depth: int) -> Node:
@@ -183,11 +221,11 @@ def _read(tree: ast.AST, *, depth: int) -> Node:
     match tree:
         case ast.Constant(value=bool()):
             raise ExpressionError("true and false are not numbers", column=column)
-        case ast.Constant(value=int() | float() as number):
+        case ast.Constant(value=int() | float() as number) if float(repr(number)) < math.inf:
             return Node("number", repr(number))
-        case ast.Name(id=name):
+        case ast.Name(id=name) if _named(name):
             return Node("name", name)
-        case ast.Attribute(value=ast.Name(id=table), attr=key):
+        case ast.Attribute(value=ast.Name(id=table), attr=key) if _named(table, key):
             return Node("name", f"{table}.{key}")
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return Node("negative", "", (_read(operand, depth=depth + 1),))
@@ -204,8 +242,12 @@ def _read(tree: ast.AST, *, depth: int) -> Node:
     raise ExpressionError(f"{ast.unparse(tree)!r} is not in the language", column=column)
 
 
+def _named(*names: str) -> bool:
+    return all(_NAME.fullmatch(name) for name in names)
+
+
 def _operation(sign: str, parts: list[ast.expr], *, depth: int) -> Node:
-    nodes = [_read(part, depth=depth + 1) for part in parts]
+    nodes = [_read(part, depth=depth + len(parts) - 1) for part in parts]
     return reduce(lambda left, right: Node(sign, "", (left, right)), nodes)
 
 
@@ -226,8 +268,9 @@ def _evaluate(node: Node, values: Mapping[str, Value], arithmetic: Arithmetic) -
     if node.operation == "name":
         return values[node.text]
     parts = [_evaluate(part, values, arithmetic) for part in node.arguments]
-    apply = _OPERATORS.get(node.operation)
-    return (apply or arithmetic.functions[node.operation])(*parts)
+    apply = _OPERATORS.get(node.operation) or arithmetic.functions[node.operation]
+    result = apply(*parts)
+    return arithmetic.number(result) if node.operation in _CONDITIONS else result
 
 
 def _write(node: Node) -> str:
@@ -235,8 +278,10 @@ def _write(node: Node) -> str:
         return node.text
     parts = [_write(part) for part in node.arguments]
     if node.operation == "negative":
-        return f"-{parts[0]}"
-    if node.operation in _OPERATORS:
+        return f"(-{parts[0]})"
+    if node.operation == "not":
+        return f"(not {parts[0]})"
+    if node.operation in _BINARY.values():
         return f"({parts[0]} {node.operation} {parts[1]})"
     return f"{node.operation}({', '.join(parts)})"
 
@@ -246,7 +291,7 @@ def _decimal_sign(number: Decimal) -> Decimal:
 
 
 ARRAYS: Final = Arithmetic(
-    number=float,
+    number=np.float64,
     functions={
         "max": lambda *parts: reduce(np.maximum, parts),
         "min": lambda *parts: reduce(np.minimum, parts),
@@ -260,6 +305,8 @@ ARRAYS: Final = Arithmetic(
         "sqrt": np.sqrt,
         "exp": np.exp,
         "log": np.log,
+        "and": np.logical_and,
+        "or": np.logical_or,
         "not": np.logical_not,
     },
 )
@@ -280,6 +327,8 @@ DECIMALS: Final = Arithmetic(
         "sqrt": Decimal.sqrt,
         "exp": Decimal.exp,
         "log": Decimal.ln,
+        "and": lambda left, right: bool(left) and bool(right),
+        "or": lambda left, right: bool(left) or bool(right),
         "not": operator.not_,
     },
 )

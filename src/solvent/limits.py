@@ -30,8 +30,14 @@ PRICE_MAX: Final = 1e12
 VOL_MAX: Final = 50.0
 """An implied volatility above 5,000 % is a fault of its source."""
 
+RATE_MAX: Final = 10.0
+"""A continuous rate above 1,000 % a year, either way, is a fault of its source."""
+
 YEARS_MAX: Final = 50.0
 EXPRESSION_DEPTH_MAX: Final = 64
+INLINED_DEPTH_MAX: Final = 128
+"""An expression whose names were replaced may be deeper, as each layer was read alone."""
+INLINED_NODES_MAX: Final = 1 << 14
 EXPRESSION_CHARS_MAX: Final = 4_096
 PROBLEMS_MAX: Final = 1_000
 """Bad rows that are listed; the rest are counted."""

@@ -8,7 +8,15 @@ ticks, times `int` milliseconds since 1970 UTC. Risk is integer too, held inside
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_UP, Decimal
+from decimal import (
+    ROUND_CEILING,
+    ROUND_DOWN,
+    ROUND_FLOOR,
+    ROUND_HALF_EVEN,
+    ROUND_UP,
+    Context,
+    Decimal,
+)
 from enum import StrEnum
 from typing import Final, NewType
 
@@ -60,6 +68,8 @@ _DECIMAL_MODE: Final = {
     Rounding.CEILING: ROUND_CEILING,
     Rounding.FLOOR: ROUND_FLOOR,
 }
+_ALL_DIGITS: Final = Context(prec=400)
+"""Every float64 fits, to 18 decimals and more."""
 
 
 def asset_decimals(asset: str) -> int:
@@ -122,14 +132,15 @@ def div_toward_zero(numerator: int, denominator: int) -> int:
 
 
 def round_decimals(amount: float, *, decimals: int, rounding: Rounding) -> float:
-    """One float at so many decimals, rounded on its exact decimal digits.
+    """One float at so many decimals, rounded on the shortest digits that it prints as.
 
     >>> round_decimals(0.15246412672881357, decimals=9, rounding=Rounding.HALF_EVEN)
     0.152464127
     """
     check(math.isfinite(amount), "amount finite", amount)
     step = Decimal(1).scaleb(-decimals)
-    return float(Decimal(repr(amount)).quantize(step, rounding=_DECIMAL_MODE[rounding]))
+    digits = Decimal(repr(float(amount)))
+    return float(digits.quantize(step, _DECIMAL_MODE[rounding], _ALL_DIGITS)) + 0.0
 
 
 def quantise(amounts: Float64, *, quanta_per_unit: float) -> Float64:
@@ -141,9 +152,13 @@ def quantise(amounts: Float64, *, quanta_per_unit: float) -> Float64:
     >>> quantise(np.array([0.0000014, -2.5]), quanta_per_unit=1e6).tolist()
     [1.0, -2500000.0]
     """
-    quanta = np.rint(amounts * quanta_per_unit) + 0.0
-    check(bool(np.isfinite(quanta).all()), "amounts finite before they are quantised")
-    check(bool((np.abs(quanta) < EXACT_MAX).all()), "a cell is inside the exact range")
+    with np.errstate(over="ignore"):
+        quanta = np.asarray(amounts * quanta_per_unit, dtype=np.float64)
+    np.rint(quanta, out=quanta)
+    quanta += 0.0
+    # A NaN is below nothing, so it is refused here as well.
+    reach = max(float(quanta.max(initial=0.0)), -float(quanta.min(initial=0.0)))
+    check(reach < EXACT_MAX, "amounts are finite and inside the exact range", reach)
     return quanta
 
 

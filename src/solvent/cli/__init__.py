@@ -26,15 +26,22 @@ app.command("generate")(demo.generate)
 app.command("demo")(demo.demo)
 
 
-@app.callback()
-def _version(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from solvent import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """A margin engine for crypto derivatives: who must post what, who cannot pay, and why."""
+    del version  # seen by its callback
 
 
 def main() -> None:

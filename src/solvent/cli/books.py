@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,7 +134,7 @@ def write_accounts(answer: Margin, path: Path) -> None:
     from solvent.errors import BadInput, Problem, Reject
 
     frame = answer.to_polars()
-    writers = {
+    writers: dict[str, Callable[[Path], object]] = {
         ".csv": frame.write_csv,
         ".parquet": frame.write_parquet,
         ".json": frame.write_json,

@@ -65,8 +65,8 @@ def _show(name: str, *, as_json: bool) -> None:
         out.print(shown)
     if text.unset:
         shown = table("not known", "what", "what is done", left=["what", "what is done"])
-        for key, value in text.unset.items():
-            shown.add_row(key, value)
+        for key, done in text.unset.items():
+            shown.add_row(key, done)
         out.print(shown)
     out.print(
         f"[dim]requirement: initial = {text.requirement.initial}; maintenance = "

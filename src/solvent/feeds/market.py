@@ -78,7 +78,7 @@ def read_market(
 
     Raises BadInput naming file, row and field; with `skip_bad` bad rows are left out instead.
     """
-    merged: dict[str, tuple[_Rows, int]] = {}
+    merged: dict[Contract, tuple[_Rows, int]] = {}
     problems: list[Problem] = []
     dropped = 0
     moment: int | None = as_of_ms
@@ -86,11 +86,12 @@ def read_market(
         faults = Faults.of(path, skip=skip_bad)
         rows = _rows(read_table(path), faults, moment)
         _check_rows(rows, faults)
-        instruments_seen(rows, faults)
+        contracts = _contracts(rows, faults)
         faults.settle()
         keep = faults.good(len(rows.symbols))
-        for row in np.flatnonzero(keep):
-            merged[rows.symbols[row]] = rows, int(row)
+        for row, contract in enumerate(contracts):
+            if contract is not None and keep[row]:
+                merged[contract] = rows, row
         if moment is None and keep.any():
             moment = int(rows.time_ms[keep].max())
         problems += faults.problems
@@ -108,25 +109,27 @@ def read_market(
     return MarketRead(snapshot=snapshot, problems=tuple(problems), dropped=dropped)
 
 
-def instruments_seen(rows: _Rows, faults: Faults) -> None:
-    """Every symbol can be understood, and stands once."""
-    seen: set[str] = set()
+def _contracts(rows: _Rows, faults: Faults) -> list[Contract | None]:
+    """Contract of each row: every symbol can be understood, and means a contract once."""
+    seen: set[Contract] = set()
+    found: list[Contract | None] = []
     for row, symbol in enumerate(rows.symbols):
-        if symbol in seen:
-            faults.add(
-                Reject.ROW_DUPLICATED, row, "instrument", expected="a symbol once", found=symbol
-            )
-        seen.add(symbol)
         try:
-            parse_symbol(symbol)
+            contract = parse_symbol(symbol)
         except ValueError:
+            expected = "a symbol in Deribit's, ccxt's or Derive's notation"
             faults.add(
-                Reject.SYMBOL_UNKNOWN,
-                row,
-                "instrument",
-                expected="a symbol in Deribit's, ccxt's or Derive's notation",
+                Reject.SYMBOL_UNKNOWN, row, "instrument", expected=expected,
                 found=symbol or "nothing",
-            )
+            )  # fmt: skip
+            found.append(None)
+            continue
+        if contract in seen:
+            expected = "a contract once, in whatever notation"
+            faults.add(Reject.ROW_DUPLICATED, row, "instrument", expected=expected, found=symbol)
+        seen.add(contract)
+        found.append(contract)
+    return found
 
 
 def _rows(frame: pl.DataFrame, faults: Faults, moment: int | None) -> _Rows:
@@ -351,21 +354,23 @@ def _unwrapped(frame: pl.DataFrame, faults: Faults) -> pl.DataFrame:
     return frame_of_json(rows, source=faults.source)
 
 
-def _quotes(merged: dict[str, tuple[_Rows, int]]) -> Quotes:
+def _quotes(merged: dict[Contract, tuple[_Rows, int]]) -> Quotes:
     """One row an instrument: those told, the futures they name, and a perpetual a currency."""
-    told = {symbol: _instrument(symbol, rows.sizes[row]) for symbol, (rows, row) in merged.items()}
-    extra: dict[str, Instrument] = {}
-    known = {instrument.contract for instrument in told.values()}
+    told = [
+        term_sheet(contract, rows.sizes[row] or specification(contract))
+        for contract, (rows, row) in merged.items()
+    ]
+    extra: dict[Contract, Instrument] = {}
+    known = set(merged)
     named = [
         name for rows in {id(r): r for r, _ in merged.values()}.values() for name in rows.beside
     ]
     for symbol in named:
-        instrument = _instrument(symbol, None)
-        if instrument.contract not in known:
-            extra[symbol] = instrument
+        contract = parse_symbol(symbol)
+        if contract not in known:
+            extra[contract] = term_sheet(contract, specification(contract))
     for contract in _missing_perpetuals(known):
-        instrument = term_sheet(contract, specification(contract))
-        extra[instrument.symbol] = instrument
+        extra[contract] = term_sheet(contract, specification(contract))
 
     def column(name: str) -> Float64:
         said = [float(getattr(rows, name)[row]) for rows, row in merged.values()]
@@ -374,7 +379,7 @@ def _quotes(merged: dict[str, tuple[_Rows, int]]) -> Quotes:
     time_ms = [int(rows.time_ms[row]) for rows, row in merged.values()]
     newest = max(time_ms)
     return Quotes(
-        instruments=[*told.values(), *extra.values()],
+        instruments=[*told, *extra.values()],
         index=column("index"),
         forward=column("forward"),
         mark=column("mark"),
@@ -384,11 +389,6 @@ def _quotes(merged: dict[str, tuple[_Rows, int]]) -> Quotes:
         rate=column("rate"),
         time_ms=np.array(time_ms + [newest] * len(extra), dtype=np.int64),
     )
-
-
-def _instrument(symbol: str, sizes: Specification | None) -> Instrument:
-    contract = parse_symbol(symbol)
-    return term_sheet(contract, sizes or specification(contract))
 
 
 def _missing_perpetuals(known: set[Contract]) -> list[Contract]:

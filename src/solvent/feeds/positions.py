@@ -326,6 +326,13 @@ def _frame(source: Source) -> pl.DataFrame:
     if isinstance(source, pl.DataFrame):
         return source
     if isinstance(source, Sequence):
-        plain = [{k: v for k, v in row.items() if k != "info"} for row in source]
-        return frame_of_json(plain, source="positions")
+        rows = [_without_info(row) for row in source]
+        return frame_of_json(rows, source="positions")
     return pl.from_pandas(source)
+
+
+def _without_info(row: object) -> object:
+    """ccxt keeps the venue's own answer beside its unified fields."""
+    if not isinstance(row, Mapping):
+        return row
+    return {key: value for key, value in row.items() if key != "info"}

@@ -233,4 +233,4 @@ def _option_value(snapshot: Snapshot, held: Book) -> Float64:
     dollars = np.where(universe.inverse, snapshot.index_by_instrument, 1.0)
     per_lot = np.where(universe.is_option, snapshot.mark * universe.lot_size * dollars, 0.0)
     value = held.lots * per_lot[held.instrument]
-    return np.bincount(held.account, weights=value, minlength=len(held))
+    return np.bincount(held.account, weights=value, minlength=len(held)).astype(np.float64)

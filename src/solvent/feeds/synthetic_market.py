@@ -79,7 +79,7 @@ def generate_market(
         moment: time of the snapshot, UTC.
 
     >>> generate_market(seed=1, coins=("BTC",), expiries=2, strikes=5, linear=False)
-    Snapshot(2026-06-30 10:00:00 UTC, 19 of 19 instruments usable, 2 curves)
+    Snapshot(2026-06-30 10:00:00 UTC, 17 of 17 instruments usable, 2 curves)
     """
     unknown = sorted(set(coins) - set(COINS))
     if unknown or not coins:

@@ -91,7 +91,8 @@ def _entry_price(book: Book, snapshot: Snapshot) -> Float64:
     with np.errstate(all="ignore"):
         unit = book.entry_value / (book.lots * per_unit)
         inverse_future = universe.inverse[row] & ~universe.is_option[row]
-        return np.nan_to_num(np.where(inverse_future, -1.0 / unit, unit))
+        price: Float64 = np.nan_to_num(np.where(inverse_future, -1.0 / unit, unit))
+    return price
 
 
 def _or_null(values: Float64, known: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> pl.Series:

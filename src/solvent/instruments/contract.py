@@ -54,11 +54,15 @@ class Contract:
     option_type: OptionType | None = None
 
     def __post_init__(self) -> None:
-        dated = self.kind in (Kind.FUTURE, Kind.OPTION)
-        check(not dated or self.expiry_ms is not None, "a dated contract has an expiry", self)
+        check(
+            (self.kind >= Kind.FUTURE) == (self.expiry_ms is not None),
+            "a dated contract, and nothing else, has an expiry",
+            self,
+        )
         check(
             (self.kind is Kind.OPTION)
-            == (self.strike is not None and self.option_type is not None),
+            == (self.strike is not None)
+            == (self.option_type is not None),
             "an option, and nothing else, has a strike and a type",
             self,
         )
@@ -70,11 +74,14 @@ class Contract:
 
 
 def expiry_at(*, year: int, month: int, day: int) -> TimeMs:
-    """Time of expiry on a date: 08:00 UTC. Raises ValueError for a date that does not exist.
+    """Time of expiry on a date: 08:00 UTC. Raises ValueError for a date that does not exist, and
+    for a year that two digits cannot tell.
 
     >>> expiry_at(year=2025, month=6, day=27)
     1751011200000
     """
+    if not 2000 <= year < 2100:
+        raise ValueError(f"year {year} is outside 2000 to 2099")
     moment = datetime(year, month, day, EXPIRY_HOUR_UTC, tzinfo=UTC)
     return TimeMs(round((moment - _EPOCH).total_seconds()) * 1_000)
 

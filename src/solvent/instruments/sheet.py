@@ -25,7 +25,7 @@ from functools import partial
 
 from solvent.errors import check
 from solvent.instruments.contract import Contract, Kind, OptionType
-from solvent.instruments.symbols import deribit_symbol
+from solvent.instruments.symbols import listed_symbol
 from solvent.units import TimeMs
 
 
@@ -116,7 +116,7 @@ def term_sheet(contract: Contract, specification: Specification) -> Instrument:
     (Term(payoff=<Payoff.ABOVE: 3>, strike=0.0, weight=-1.0),)
     """
     return Instrument(
-        symbol=deribit_symbol(contract),
+        symbol=listed_symbol(contract),
         contract=contract,
         terms=(_vanilla_term(contract),),
         specification=specification,

@@ -7,7 +7,8 @@
 | Derive | `ETH-PERP` | | `ETH-20250627-2400_5-C` | `ETH-USDC` |
 
 A Deribit name without a currency after an underscore settles in its base coin (inverse, against
-USD). Every expiry is at 08:00 UTC.
+USD). Every expiry is at 08:00 UTC. Deribit's combos (`BTC-CS-27JUN25-60000_70000`) are orders for
+several instruments at once, not instruments: they are of no notation here.
 """
 
 from __future__ import annotations
@@ -35,15 +36,18 @@ _CODE: Final = r"[A-Z0-9]{1,15}"
 _DERIBIT: Final = re.compile(
     rf"(?P<base>{_CODE})(?:_(?P<quote>{_CODE}))?"
     r"(?:-(?:(?P<perpetual>PERPETUAL)|(?P<day>\d{1,2}[A-Z]{3}\d{2})"
-    r"(?:-(?P<strike>\d+(?:d\d+)?)-(?P<type>[CP]))?))?"
+    r"(?:-(?P<strike>\d+(?:d\d+)?)-(?P<type>[CP]))?))?",
+    re.ASCII,
 )
 _CCXT: Final = re.compile(
     rf"(?P<base>{_CODE})/(?P<quote>{_CODE})(?::(?P<settlement>{_CODE})"
-    r"(?:-(?P<day>\d{6})(?:-(?P<strike>\d+(?:\.\d+)?)-(?P<type>[CP]))?)?)?"
+    r"(?:-(?P<day>\d{6})(?:-(?P<strike>\d+(?:\.\d+)?)-(?P<type>[CP]))?)?)?",
+    re.ASCII,
 )
 _DERIVE: Final = re.compile(
     rf"(?P<base>{_CODE})-(?:(?P<perpetual>PERP)|(?P<spot>USDC)"
-    r"|(?P<day>\d{8})-(?P<strike>\d+(?:_\d+)?)-(?P<type>[CP]))"
+    r"|(?P<day>\d{8})-(?P<strike>\d+(?:_\d+)?)-(?P<type>[CP]))",
+    re.ASCII,
 )
 
 
@@ -60,9 +64,12 @@ def parse_symbol(text: str) -> Contract:
     for pattern, contract in _notations():
         if found := pattern.fullmatch(text):
             try:
-                return contract(found)
+                result = contract(found)
+                if result.base == result.quote:
+                    raise ValueError("a coin against itself")
             except ValueError as fault:
                 raise ValueError(f"symbol {text!r}: {fault}") from fault
+            return result
     raise ValueError(f"symbol {text!r} is of no known notation")
 
 
@@ -71,11 +78,14 @@ def _notations() -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Contr
 
 
 def deribit_symbol(contract: Contract) -> str:
-    """A contract in Deribit's notation.
+    """A contract in Deribit's notation. Raises ValueError for what Deribit has no name for: another
+    quote than dollars with a coin's settlement, another settlement than coin and quote.
 
     >>> deribit_symbol(parse_symbol("XRP/USDC:USDC-230630-0.625-C"))
     'XRP_USDC-30JUN23-0d625-C'
     """
+    if contract.settlement != contract.quote and (contract.quote != "USD" or not contract.inverse):
+        raise ValueError(f"Deribit has no name for {ccxt_symbol(contract)}")
     root = contract.base if contract.inverse else f"{contract.base}_{contract.quote}"
     if contract.kind is Kind.SPOT:
         return root
@@ -105,12 +115,9 @@ def derive_symbol(contract: Contract) -> str:
     >>> derive_symbol(parse_symbol("ETH_USDC-14SEP24-2400d5-C"))
     'ETH-20240914-2400_5-C'
     """
-    if contract.settlement != "USDC" or contract.kind not in (
-        Kind.SPOT,
-        Kind.PERPETUAL,
-        Kind.OPTION,
-    ):
-        raise ValueError(f"Derive has no name for {deribit_symbol(contract)}")
+    told = contract.kind in (Kind.SPOT, Kind.PERPETUAL, Kind.OPTION)
+    if not told or (contract.quote, contract.settlement) != ("USDC", "USDC"):
+        raise ValueError(f"Derive has no name for {ccxt_symbol(contract)}")
     if contract.kind is Kind.SPOT:
         return f"{contract.base}-USDC"
     if contract.kind is Kind.PERPETUAL:
@@ -118,6 +125,18 @@ def derive_symbol(contract: Contract) -> str:
     return contract.base + _dated_tail(
         contract, day=f"{moment_of(_expiry(contract)):%Y%m%d}", point="_"
     )
+
+
+def listed_symbol(contract: Contract) -> str:
+    """Deribit's name of a contract where Deribit has one, else ccxt's.
+
+    >>> listed_symbol(parse_symbol("BTC/USD:BTC")), listed_symbol(parse_symbol("BTC/USD:USDT"))
+    ('BTC-PERPETUAL', 'BTC/USD:USDT')
+    """
+    try:
+        return deribit_symbol(contract)
+    except ValueError:
+        return ccxt_symbol(contract)
 
 
 def _from_deribit(found: re.Match[str]) -> Contract:
@@ -173,6 +192,8 @@ def _dated(
 
 
 def _dated_tail(contract: Contract, *, day: str, point: str) -> str:
+    if contract.kind is Kind.STRUCTURE:
+        raise ValueError("a structure has no name of a contract")
     if contract.strike is None or contract.option_type is None:
         return f"-{day}"
     return f"-{day}-{plain(contract.strike).replace('.', point)}-{contract.option_type}"

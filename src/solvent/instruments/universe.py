@@ -50,8 +50,7 @@ class Universe:
     Attributes (axis: instrument):
         underlying, settlement: codes into `underlyings` and `settlements`.
         kind: `Kind`. is_call: for options. strike: quote currency, 0 without one.
-        expiry_ms: milliseconds UTC, 0 without expiry. expiry: code into `expiries` per
-            (underlying, expiry), -1 without expiry.
+        expiry_ms: milliseconds UTC, 0 without expiry.
         inverse: pays in base coin. lot_size, contract_size, tick_size: venue's own units.
         quanto_rate: settlement units per quote unit.
     """

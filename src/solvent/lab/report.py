@@ -115,12 +115,12 @@ def _charges(answer: Margin, go: Any) -> Any:
     figure = go.Figure(
         go.Bar(
             x=totals, y=names, orientation="h", marker={"color": "#35617d"},
-            text=[f"{total:,.0f}" for total in totals], textposition="auto",
+            text=[_short(total) for total in totals], textposition="auto",
         )
     )  # fmt: skip
     return _layout(
         figure, "What initial margins are made of, USD", height=120 + 40 * len(names),
-        xaxis={"gridcolor": _GRID, "type": "log"},
+        xaxis={"gridcolor": _GRID},
     )  # fmt: skip
 
 
@@ -191,8 +191,8 @@ def _page(answer: Margin, view: AccountView | None, venue: list[Any], account: l
         "positions": f"{answer.book.positions:,}",
         "instruments": f"{len(plan.arrays.universe):,}",
         "scenarios": f"{plan.arrays.scenarios:,}",
-        "initial margin": f"{float(answer.initial_micro.sum()) / MICRO:,.0f} USD",
-        "maintenance": f"{float(answer.requirements.maintenance.sum()) / MICRO:,.0f} USD",
+        "initial margin, USD": _short(float(answer.initial_micro.sum()) / MICRO),
+        "maintenance, USD": _short(float(answer.requirements.maintenance.sum()) / MICRO),
     }
     figures_html = "".join(f"<div><b>{v}</b><span>{k}</span></div>" for k, v in facts.items())
     explained = f"<h2>Account {escape(view.account)}</h2>" if view else ""
@@ -212,10 +212,22 @@ def _page(answer: Margin, view: AccountView | None, venue: list[Any], account: l
 
 def _plots(figures: list[Any], *, library: bool) -> str:
     return "".join(
-        f'<section class="plot">'
-        f"{figure.to_html(full_html=False, include_plotlyjs=library and not place)}</section>"
+        f'<section class="plot">{_plot(figure, library=library and not place)}</section>'
         for place, figure in enumerate(figures)
     )
+
+
+def _plot(figure: Any, *, library: bool) -> str:
+    config = {"displayModeBar": False, "responsive": True}
+    return str(figure.to_html(full_html=False, include_plotlyjs=library, config=config))
+
+
+def _short(dollars: float) -> str:
+    """Dollars in three or four digits: 1.89 bn."""
+    for size, unit in ((1e9, "bn"), (1e6, "m"), (1e3, "k")):
+        if abs(dollars) >= size:
+            return f"{dollars / size:,.2f} {unit}"
+    return f"{dollars:,.2f}"
 
 
 def _table(answer: Margin) -> str:

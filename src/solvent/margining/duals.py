@@ -11,7 +11,7 @@ from solvent.expressions import Arithmetic
 from solvent.units import Float64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dual:
     """A value and its gradient; `+ − × ÷` and comparisons as of the value."""
 
@@ -48,6 +48,12 @@ class Dual:
 
     def __rtruediv__(self, other: float) -> Dual:
         return _dual(other, self) / self
+
+    def __bool__(self) -> bool:
+        return self.value != 0.0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dual | float) and self.value == _plain(other)
 
     def __lt__(self, other: Dual | float) -> bool:
         return self.value < _dual(other, self).value
@@ -101,6 +107,8 @@ DUALS: Final = Arithmetic(
         "floor": lambda number: _steps(np.floor, number),
         "ceil": lambda number: _steps(np.ceil, number),
         "where": lambda condition, yes, no: yes if condition else no,
+        "and": lambda left, right: bool(left) and bool(right),
+        "or": lambda left, right: bool(left) or bool(right),
         "not": lambda condition: not condition,
     },
 )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from solvent.errors import BadInput, Problem, Reject
 from solvent.margining.rulebook import Rulebook
-from solvent.risk import Book, RiskArrays
+from solvent.risk import Book, RiskArrays, product
 from solvent.units import MICRO, Float64, requirement_up, value_down
 
 Int32 = NDArray[np.int32]
@@ -70,34 +70,38 @@ def fund(
     return Funded(value=value, haircut=cut)
 
 
-def carried(arrays: RiskArrays, book: Book, marginable: Bool) -> tuple[Int64, Int64]:
+def carried(
+    arrays: RiskArrays, book: Book, marginable: Bool, *, threads: int = 1
+) -> tuple[Int64, Int64]:
     """Option value and unrealised PnL of futures by account, in micro-dollars, rounded down.
 
     A premium was paid when the option was traded, so an option adds its whole mark to equity and a
-    future its gain since entry (nothing where the entry price is not known).
+    future its gain since entry (nothing where the entry price is not known). A position is rounded
+    once, not per lot: half a quantum of a lot is money on 10,000 lots.
     """
-    groups, instrument = arrays.groups, book.instrument
-    counts = marginable[instrument]
-    optional = arrays.universe.is_option[instrument]
-    scale = arrays.scale["value"][instrument]
-    # Rounded once per position, not per lot: half a quantum of a lot is money on 10,000 lots.
-    value = np.rint(book.lots * arrays.units["value"][instrument] * scale)
-    mark = np.rint(book.entry_lots * arrays.units["worth"][instrument] * scale)
-    value = np.where(counts, value, 0.0)
-    gain = np.where(counts & ~optional, mark - book.entry_value, 0.0)
+    groups = arrays.groups
+    optional = arrays.universe.is_option
+    values, gains = product.carried(
+        first=book.first,
+        index=book.instrument,
+        lots=book.lots,
+        entry_lots=book.entry_lots,
+        entry_value=book.entry_value,
+        value=np.where(marginable, arrays.units["value"], 0.0),
+        worth=np.where(marginable & ~optional, arrays.units["worth"], 0.0),
+        group=groups.of_instrument,
+        groups=len(groups),
+        scale=arrays.scale["value"],
+        threads=threads,
+    )
     first = np.unique(groups.of_instrument, return_index=True)[1]
     settlements = [arrays.universe.settlements[code] for code in groups.settlement]
     dollars = np.array([arrays.price_of(asset) for asset in settlements])
     per_quantum = dollars * MICRO / arrays.scale["value"][first]
-    key = book.account.astype(np.int64) * len(groups) + groups.of_instrument[instrument]
-
-    def by_account(quanta: Float64) -> Int64:
-        # Whole quanta below 2^53: the order in which bincount adds changes nothing.
-        total = np.bincount(key, weights=quanta, minlength=len(book) * len(groups))
-        money = value_down(total.reshape(len(book), len(groups)) * per_quantum)
-        return np.asarray(money.sum(axis=1), dtype=np.int64)
-
-    return by_account(value), by_account(gain)
+    money = [value_down(quanta * per_quantum) for quanta in (values, gains)]
+    # Column by column: numpy sums short rows a hundred times slower.
+    value, gain = (np.add.reduce(list(one.T)) for one in money)
+    return value, gain
 
 
 def _refused(rulebook: Rulebook, account: str, asset: str, accepted: list[str]) -> Problem:

@@ -54,7 +54,7 @@ def requirements(
     refused = np.full(accounts, -1, dtype=np.int64)
     bad = np.flatnonzero(~plan.marginable[arranged.instrument])
     refused[arranged.account[bad[::-1]]] = bad[::-1]
-    value, unrealised = carried(plan.arrays, book, plan.marginable)
+    value, unrealised = carried(plan.arrays, book, plan.marginable, threads=threads)
     return Requirements(
         sets=sets,
         layout=arranged,
@@ -157,7 +157,7 @@ def _charge(
     sets = len(arranged.levels[top])
     owner = np.repeat(np.arange(sets), np.diff(arranged.parents(low, top)))
     # bincount adds in the order of the rows, one by one: the bits depend on the set alone.
-    return np.bincount(owner, weights=amount, minlength=sets)
+    return np.bincount(owner, weights=amount, minlength=sets).astype(np.float64)
 
 
 def _value(formula: Formula, components: Mapping[str, Float64], node: Int32) -> Float64:
@@ -219,13 +219,20 @@ def _sides(one: SumPlan) -> tuple[Float64, Float64]:
 
 
 def _per_account(amount: Int64, account: Int32, accounts: int) -> Int64:
-    total = np.zeros(accounts, dtype=np.int64)
-    np.add.at(total, account, amount)
-    return total
+    """Integer sums over each account's sets, which lie side by side."""
+    running = np.concatenate([[0], np.cumsum(amount)])
+    first = np.searchsorted(account, np.arange(accounts + 1))
+    return np.asarray(running[first[1:]] - running[first[:-1]], dtype=np.int64)
 
 
 def _worst_set(sets: Sets, accounts: int) -> Int64:
-    worst = np.full(accounts, -1, dtype=np.int64)
-    order = np.lexsort((-np.arange(len(sets)), sets.initial_micro))
-    worst[sets.account[order]] = order
+    """[account] its set with the largest initial margin, the first of equals; −1 for none."""
+    first = np.searchsorted(sets.account, np.arange(accounts + 1)).astype(np.int64)
+    counts = np.diff(first)
+    worst = np.where(counts > 0, first[:-1], -1)
+    for place in range(1, int(counts.max(initial=0))):
+        more = np.flatnonzero(counts > place)
+        other = first[more] + place
+        larger = sets.initial_micro[other] > sets.initial_micro[worst[more]]
+        worst[more[larger]] = other[larger]
     return worst

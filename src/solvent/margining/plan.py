@@ -6,7 +6,7 @@ a few `+ − × ÷` per node. All lengths are those of the market; nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvent.errors import RulebookError
-from solvent.expressions import Expression, inline, split
+from solvent.expressions import Expression, ExpressionError, inline, split
 from solvent.instruments import Universe, frozen
+from solvent.instruments.contract import day_of_expiry
+from solvent.limits import EXACT_MAX
 from solvent.margining.rulebook import Rulebook
 from solvent.margining.schema import RoundText, ScanText
 from solvent.risk.arrays import RiskArrays, group_columns
 from solvent.risk.product import NodeMap, padded
+from solvent.scenarios import Table
 from solvent.scenarios.expand import evaluate
 from solvent.units import YEAR_MS, Float64, quanta_per_unit, quantise
 
@@ -158,20 +161,38 @@ def compile_plan(rulebook: Rulebook, arrays: RiskArrays) -> Plan:
 
 
 def _refusals(rulebook: Rulebook, arrays: RiskArrays) -> tuple[str, ...]:
-    """Why an instrument cannot be margined: the market lacks it, or a table has no row for it."""
+    """Why an instrument cannot be margined: the market lacks it, or a table has no number for it.
+
+    A missing number would else pass unseen through a comparison, which takes it for *not less*.
+    """
     universe = arrays.universe
     reasons = [""] * len(universe)
     for row in np.flatnonzero(~arrays.usable):
         reasons[row] = f"the market has no usable numbers for {universe.symbols[row]}"
+    used = frozenset[str]().union(*(formula.names for formula in rulebook.formulas.values()))
     for table in rulebook.tables.tables:
-        names = universe.underlyings if table.by == "underlying" else universe.settlements
-        codes = universe.underlying if table.by == "underlying" else universe.settlement
-        for code, name in enumerate(names):
-            if name not in table.rows:
-                reason = f"{rulebook.name} has no {table.name} parameters for {name}"
-                for row in np.flatnonzero(codes == code):
-                    reasons[row] = reason
+        by_underlying = table.by == "underlying"
+        names = universe.underlyings if by_underlying else universe.settlements
+        codes = universe.underlying if by_underlying else universe.settlement
+        for code, reason in _missing(table, names, used, rulebook.name):
+            for row in np.flatnonzero(codes == code):
+                reasons[row] = reason
     return tuple(reasons)
+
+
+def _missing(
+    table: Table, names: Sequence[str], used: frozenset[str], rulebook: str
+) -> Iterator[tuple[int, str]]:
+    """Keys (by code) that lack a number that some formula uses, and the reason in words."""
+    for code, name in enumerate(names):
+        if name not in table.rows:
+            yield code, f"{rulebook} has no {table.name} parameters for {name}"
+            continue
+        entries = {f"{table.name}.{entry}" for row in table.rows.values() for entry in row}
+        own = {f"{table.name}.{entry}" for entry in table.rows[name]}
+        lacking = sorted((entries & used) - own)
+        if lacking:
+            yield code, f"{rulebook} has no {lacking[0]} for {name}"
 
 
 def _node(name: str, rulebook: Rulebook, arrays: RiskArrays) -> Node:
@@ -214,14 +235,14 @@ def _node(name: str, rulebook: Rulebook, arrays: RiskArrays) -> Node:
     )
 
 
-def _node_name(universe: Universe, row: int, by: list[str]) -> str:
+def _node_name(universe: Universe, row: int, by: Sequence[str]) -> str:
     if "instrument" in by:
         return universe.symbols[row]
-    symbol = universe.symbols[row].split("-")
+    expiry_ms = int(universe.expiry_ms[row])
     parts = {
         "underlying": universe.underlyings[universe.underlying[row]],
         "settlement": universe.settlements[universe.settlement[row]],
-        "expiry": symbol[1] if universe.expiry_ms[row] else "PERPETUAL",
+        "expiry": day_of_expiry(expiry_ms) if expiry_ms else "PERPETUAL",
     }
     return "/".join(parts[key] for key in by)
 
@@ -307,16 +328,20 @@ def _quanta_map(unit: NodeMap, quanta: Float64, factor: Float64, width: int) -> 
 def _sum(name: str, rulebook: Rulebook, arrays: RiskArrays) -> SumPlan:
     text, universe = rulebook.text.sums[name], arrays.universe
     columns = {**arrays.fields, **rulebook.tables.by_instrument(universe)}
-    given = {one: rulebook.formulas[f"sums.{name}.let.{one}"] for one in text.let}
 
     def side(part: str) -> Float64:
-        formula = inline(rulebook.formulas[f"sums.{name}.{part}"], given)
+        formula = _whole(rulebook, f"sums.{name}", part)
         amount = evaluate(formula, columns, what=f"sums.{name}.{part}")
         usable = np.where(arrays.usable, np.broadcast_to(amount, len(universe)), 0.0)
-        return np.nan_to_num(usable, nan=0.0)
+        known = np.nan_to_num(usable, nan=0.0)
+        if not bool((np.abs(known) * quanta < EXACT_MAX).all()):
+            raise RulebookError(
+                f"{rulebook.name}: sums.{name}.{part}: an amount beyond 2^53 quanta"
+            )
+        return known
 
-    long_units, short_units = side("long"), side("short")
     quanta = SUM_QUANTA[text.unit]
+    long_units, short_units = side("long"), side("short")
     return SumPlan(
         name=name,
         node=text.node,
@@ -348,14 +373,11 @@ def _charge(
 def _formula(
     section: str, part: str, rulebook: Rulebook, node: Node, varying: set[str] | tuple[str, ...]
 ) -> Formula:
-    prefix = f"{section}.let."
-    given = {
-        path.removeprefix(prefix): formula
-        for path, formula in rulebook.formulas.items()
-        if path.startswith(prefix)
-    }
-    whole = inline(rulebook.formulas[f"{section}.{part}"], given)
-    cut = split(whole, frozenset(varying))
+    whole = _whole(rulebook, section, part)
+    try:
+        cut = split(whole, frozenset(varying))
+    except ExpressionError as fault:
+        raise RulebookError(f"{rulebook.name}: {section}.{part}: {fault}") from fault
     inner = {
         name: frozen(
             np.array(np.broadcast_to(evaluate(one, node.columns, what=section), len(node)))
@@ -363,6 +385,20 @@ def _formula(
         for name, one in cut.inner.items()
     }
     return Formula(whole=whole, outer=cut.outer, inner=inner)
+
+
+def _whole(rulebook: Rulebook, section: str, part: str) -> Expression:
+    """A formula with its `let` names replaced."""
+    prefix = f"{section}.let."
+    given = {
+        path.removeprefix(prefix): formula
+        for path, formula in rulebook.formulas.items()
+        if path.startswith(prefix)
+    }
+    try:
+        return inline(rulebook.formulas[f"{section}.{part}"], given)
+    except ExpressionError as fault:
+        raise RulebookError(f"{rulebook.name}: {section}.{part}: {fault}") from fault
 
 
 def _bound_per_lot(

@@ -21,7 +21,7 @@ Evidence = Literal["verified", "documented", "third party", "inferred", "fitted"
 class Text(BaseModel):
     """A part of a rulebook; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class RowText(Text):
@@ -57,7 +57,7 @@ class LadderText(Text):
 class ScenarioText(Text):
     """A scenario set; every combination of moves, volatilities and basis."""
 
-    moves: LadderText | list[float]
+    moves: LadderText | Annotated[list[float], Field(min_length=1)]
     vols: list[Name] = Field(default=["same"], min_length=1)
     basis: list[float] = Field(default=[0.0], min_length=1)
     roll_days: float = Field(default=0.0, ge=0.0)

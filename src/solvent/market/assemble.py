@@ -13,14 +13,14 @@ with the parity forward, by up to 4.7e-5 with the quoted one on days when the ma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvent.errors import check
 from solvent.instruments import Instrument, Kind, Universe, frozen
-from solvent.limits import PRICE_MAX, VOL_MAX
+from solvent.limits import PRICE_MAX, RATE_MAX, VOL_MAX
 from solvent.market.snapshot import Bool, Curves, Flag, Int32, Int64, Snapshot
 from solvent.units import YEAR_MS, Float64, TimeMs
 
@@ -47,23 +47,17 @@ class Quotes:
 def assemble(
     quotes: Quotes, *, as_of_ms: TimeMs | None = None, stale_after_ms: int = STALE_AFTER_MS
 ) -> Snapshot:
-    """Sort, fill and flag. The moment is the newest row's unless given."""
+    """Sort, gate, fill and flag. The moment is the newest row's unless given."""
     check(len(quotes.instruments) > 0, "a market has an instrument")
     universe = Universe(quotes.instruments)
-    order = _order(universe, quotes.instruments)
-    index_said, forward_said, mark, vol, bid, ask, rate = (
-        column[order]
-        for column in (
-            quotes.index, quotes.forward, quotes.mark, quotes.vol, quotes.bid, quotes.ask,
-            quotes.rate,
-        )
-    )  # fmt: skip
-    time_ms = quotes.time_ms[order]
-    moment = TimeMs(int(time_ms.max())) if as_of_ms is None else as_of_ms
+    said, wrong = _gate(quotes, universe)
+    mark, vol, bid, ask = said.mark, said.vol, said.bid, said.ask
+    moment = TimeMs(int(said.time_ms.max())) if as_of_ms is None else as_of_ms
+    age_ms = moment - said.time_ms
 
-    index = _index(universe, index_said, mark)
+    index = _index(universe, said.index, mark)
     curve, curves, strike_forward = _curves(
-        universe, mark=mark, said=forward_said, rate=rate, index=index, as_of_ms=moment
+        universe, mark=mark, said=said.forward, rate=said.rate, index=index, as_of_ms=moment
     )
     forward = _forward(universe, curve, curves, mark, index)
     expired = (universe.expiry_ms > 0) & (universe.expiry_ms <= moment)
@@ -72,8 +66,8 @@ def assemble(
         (forward <= 0, Flag.FORWARD_MISSING),
         (universe.is_option & ~(vol > 0), Flag.VOL_MISSING),
         (expired, Flag.EXPIRED),
-        ((forward > PRICE_MAX) | (vol > VOL_MAX), Flag.OUT_OF_RANGE),
-        (moment - time_ms > stale_after_ms, Flag.STALE),
+        (wrong | (forward > PRICE_MAX), Flag.OUT_OF_RANGE),
+        (age_ms > stale_after_ms, Flag.STALE),
         (bid > ask, Flag.QUOTE_CROSSED),
         ((bid > 0) != (ask > 0), Flag.QUOTE_ONE_SIDED),
         (np.isnan(mark), Flag.MARK_DERIVED),
@@ -90,9 +84,36 @@ def assemble(
         vol=frozen(np.where(universe.is_option, np.nan_to_num(vol), 0.0)),
         bid=frozen(np.nan_to_num(bid)),
         ask=frozen(np.nan_to_num(ask)),
-        age_ms=frozen(moment - time_ms),
+        age_ms=frozen(age_ms),
         flags=frozen(flags),
     )
+
+
+def _gate(quotes: Quotes, universe: Universe) -> tuple[Quotes, Bool]:
+    """Quotes in the universe's order, and rows that said what cannot be.
+
+    What cannot be counts as not said; so does a mark of 0 of anything but an option.
+    """
+    order = _order(universe, quotes.instruments)
+    least = np.where(universe.kind == Kind.STRUCTURE, -PRICE_MAX, 0.0)  # a spread may cost below 0
+    bounds = {
+        "index": (0.0, PRICE_MAX), "forward": (0.0, PRICE_MAX), "mark": (least, PRICE_MAX),
+        "vol": (0.0, VOL_MAX), "rate": (-RATE_MAX, RATE_MAX),
+        "bid": (least, PRICE_MAX), "ask": (least, PRICE_MAX),
+    }  # fmt: skip
+    columns: dict[str, Float64] = {}
+    wrong = np.zeros(len(universe), dtype=bool)
+    for name, (low, high) in bounds.items():
+        column = getattr(quotes, name)[order]
+        possible = (column >= low) & (column <= high)
+        columns[name] = np.where(possible, column, np.nan)
+        if name not in ("bid", "ask"):
+            wrong |= ~possible & ~np.isnan(column)
+    columns["mark"][(columns["mark"] == 0.0) & ~universe.is_option] = np.nan
+    said = replace(
+        quotes, instruments=universe.instruments, time_ms=quotes.time_ms[order], **columns
+    )
+    return said, wrong
 
 
 def _order(universe: Universe, instruments: Sequence[Instrument]) -> Int64:
@@ -135,14 +156,15 @@ def _curves(
         rates[code] = _median_or(rate[rows], otherwise=0.0)
         years = max(0.0, (int(expiry_ms) - as_of_ms) / YEAR_MS)
         parity = _parity_forwards(universe, rows, mark, discount=np.exp(-rates[code] * years))
-        sane = np.abs(np.log(parity / max(index[underlying], 1e-300))) < _FORWARD_DEVIATION_MAX
+        deviation = np.log(parity) - np.log(max(index[underlying], 1e-300))
+        sane = np.abs(deviation) < _FORWARD_DEVIATION_MAX
         by_strike[rows] = np.where(sane, parity, np.nan)
         futures = rows[universe.kind[rows] == Kind.FUTURE]
         if sane.any():
             forward[code], by_parity[code] = float(np.median(parity[sane])), True
         else:
-            heard = said[rows] if np.isfinite(said[rows]).any() else mark[futures]
-            forward[code] = _median_or(heard, otherwise=0.0)
+            heard = said[rows] if (said[rows] > 0.0).any() else mark[futures]
+            forward[code] = _median_or(heard[heard > 0.0], otherwise=0.0)
     curves = Curves(
         underlying=frozen(distinct[:, 0].astype(np.int32)),
         settlement=frozen(distinct[:, 1].astype(np.int32)),
@@ -165,7 +187,9 @@ def _parity_forwards(universe: Universe, rows: Int64, mark: Float64, *, discount
         if not is_call or other is None:
             continue
         gap = mark[rows[i]] - mark[rows[other]]
-        forward = strike / (1.0 - gap) if universe.inverse[rows[i]] else strike + gap / discount
+        inverse = universe.inverse[rows[i]]
+        with np.errstate(divide="ignore"):
+            forward = strike / (1.0 - gap) if inverse else strike + gap / discount
         if np.isfinite(forward) and forward > 0.0:
             found[i] = found[other] = forward
     return found

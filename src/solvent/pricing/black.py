@@ -151,6 +151,8 @@ def _value(
             for x in (forward, strike, years, vol, side, asset, scale)
         )
     )
+    with np.errstate(invalid="ignore", over="ignore"):
+        total_vol = v * np.sqrt(t)  # what has no σ√T is NaN or infinite, and refused by `grid`
     c = w * k if cash is None else np.broadcast_to(np.asarray(cash, dtype=np.float64), f.shape)
     one_term_a_row = readable.grid(
         forward=f.ravel(),
@@ -160,7 +162,7 @@ def _value(
         side=w.ravel(),
         scale=d.ravel(),
         inverse=np.full(f.size, inverse),
-        total_vol=(v * np.sqrt(t)).reshape(-1, 1),
+        total_vol=total_vol.reshape(-1, 1),
         curve=np.zeros(f.size, dtype=np.int32),
         growth=np.ones((1, 1)),
         vol_state=np.zeros(1, dtype=np.int32),

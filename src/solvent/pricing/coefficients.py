@@ -21,10 +21,10 @@ INV_SQRT_2PI: Final = 0.3989422804014327
 SQRT_HALF: Final = 0.7071067811865476
 SIGMA_MAX: Final = 37.6
 """Beyond it a normal tail is below 1e-307 and the density would underflow."""
-TOTAL_VOL_MIN: Final = 1e-12
-"""Stands for σ√T = 0: prices are intrinsic to the last bit."""
-LOG_MONEYNESS_MAX: Final = 1e4
-"""Stands for log(F/0): a call struck at 0 is a forward."""
+TOTAL_VOL_MIN: Final = 1e-30
+"""Stands for σ√T = 0: prices are intrinsic to the last bit, at the strike too."""
+LOG_MONEYNESS_MAX: Final = 1e100
+"""Stands for log(F/0): a call struck at 0 is a forward, at any σ√T."""
 
 EXP: Final = (
     0.50000000000000010223, 0.16666666666666674538, 0.041666666666624125577,

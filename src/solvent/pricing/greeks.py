@@ -1,16 +1,18 @@
 """Sensitivities of a term `D·(asset·F·N(side·d₁) − cash·N(side·d₂))`, one formula for all payoffs.
 
-With a = asset·side·F·n(d₁), b = cash·side·n(d₂) and v = σ√T (for a vanilla a = b, and the textbook
-forms follow):
+With v = σ√T, a = asset·side·F·n(d₁) and e = (asset − cash/K)·side·F·n(d₁), which is a minus
+cash·side·n(d₂) since F·n(d₁) = K·n(d₂):
 
-    V_F  = asset·N(side·d₁) + (a − b)/(F·v)
-    V_FF = (a·(1 − d₁/v) + b·(1 + d₂/v)) / (F²·v)
-    V_σ  = (b·d₁ − a·d₂)/σ
-    V_σσ = (b·(d₂·d₁² − d₁ − d₂) − a·(d₁·d₂² − d₁ − d₂))/σ²
-    V_Fσ = (a·(d₁·d₂/v − d₂ − 1/v) − b·(d₁·d₂ − 1)/v)/(F·σ)
-    V_T  = (b·d₁ − a·d₂)/(2T)
+    V_F  = asset·N(side·d₁) + e/(F·v)
+    V_FF = (a − e·d₁/v)/(F²·v)
+    V_σ  = (a·v − e·d₁)/σ
+    V_σσ = (a·d₁·d₂·v − e·(d₁²·d₂ − d₁ − d₂))/σ²
+    V_Fσ = (e·(d₁·d₂ − 1)/v − a·d₂)/(F·σ)
+    V_T  = (a·v − e·d₁)/(2T)
 
-At σ√T = 0 the second-order ones are a spike at the strike; they are given as 0 there.
+For a vanilla e = 0 exactly, so the textbook forms follow without a difference that loses digits.
+At σ√T = 0 value and delta are limits (half way at the strike itself); the others are a spike at
+the strike, and are given as 0 but for what rates do.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from solvent.errors import check
 from solvent.pricing.black import floats_alike
-from solvent.pricing.coefficients import LOG_MONEYNESS_MAX, SIGMA_MAX
-from solvent.pricing.elementary import exp, log, normal_cdf, normal_density
+from solvent.pricing.coefficients import SIGMA_MAX, TOTAL_VOL_MIN
+from solvent.pricing.elementary import exp, normal_cdf, normal_density
+from solvent.pricing.grid import log_moneyness
 from solvent.units import Float64
 
 VOL_POINT = 0.01
@@ -82,35 +86,37 @@ def greeks(
     f, k, t, sigma, w, a0, c0, r = floats_alike(
         forward, strike, years, vol, side, asset, cash, rate
     )
+    _check_inputs(f, k, t, sigma, w, a0, c0, r)
     v = sigma * np.sqrt(t)
-    flat = v <= 0.0
-    v, sigma_safe, t_safe = (
-        np.where(flat, 1.0, v),
-        np.where(flat, 1.0, sigma),
-        np.where(flat, 1.0, t),
-    )
-    d1, d2 = _d1_d2(f, k, np.where(flat, 1e-12, v))
+    flat = v <= TOTAL_VOL_MIN
+    d1, d2 = _d1_d2(f, k, np.where(flat, TOTAL_VOL_MIN, v))
+    v, sigma, t_safe = (np.where(flat, 1.0, x) for x in (v, sigma, t))
     n1, n2 = normal_cdf(w * d1), normal_cdf(w * d2)
-    a = np.where(flat, 0.0, a0 * w * f * normal_density(d1))
-    b = np.where(flat, 0.0, c0 * w * normal_density(d2))
+    bump = np.where(flat, 0.0, w * f * normal_density(d1))
+    a = a0 * bump
+    e = np.where(k > 0.0, a0 - c0 / np.where(k > 0.0, k, 1.0), 0.0) * bump
     value = a0 * f * n1 - c0 * n2
-    decay = (b * d1 - a * d2) / (2.0 * t_safe)
+    spread = a * v - e * d1
     discount = exp(-r * t)
     return Greeks(
         value=discount * value,
-        delta=discount * (a0 * n1 + (a - b) / (f * v)),
-        gamma=discount * (a * (1.0 - d1 / v) + b * (1.0 + d2 / v)) / (f * f * v),
-        vega=discount * (b * d1 - a * d2) / sigma_safe,
-        theta=discount * (r * value - decay),
+        delta=discount * (a0 * n1 + e / (f * v)),
+        gamma=discount * (a - e * d1 / v) / (f * f * v),
+        vega=discount * spread / sigma,
+        theta=discount * (r * value - spread / (2.0 * t_safe)),
         rho=-t * discount * value,
-        vanna=discount
-        * (a * (d1 * d2 / v - d2 - 1.0 / v) - b * (d1 * d2 - 1.0) / v)
-        / (f * sigma_safe),
-        volga=discount
-        * (b * (d2 * d1 * d1 - d1 - d2) - a * (d1 * d2 * d2 - d1 - d2))
-        / (sigma_safe * sigma_safe),
+        vanna=discount * (e * (d1 * d2 - 1.0) / v - a * d2) / (f * sigma),
+        volga=discount * (a * d1 * d2 * v - e * (d1 * d1 * d2 - d1 - d2)) / (sigma * sigma),
         forward=f,
     )
+
+
+def _check_inputs(f: Float64, k: Float64, t: Float64, sigma: Float64, *others: Float64) -> None:
+    for numbers in (f, k, t, sigma, *others):
+        check(bool(np.isfinite(numbers).all()), "what has greeks is finite")
+    check(bool((f > 0.0).all()), "forwards are positive")
+    check(bool((k >= 0.0).all()), "strikes are not negative")
+    check(bool((t >= 0.0).all()) and bool((sigma >= 0.0).all()), "times and vols are not negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +169,7 @@ def spot_greeks(
 
 
 def _d1_d2(f: Float64, k: Float64, v: Float64) -> tuple[Float64, Float64]:
-    struck = k > 0.0
-    log_moneyness = np.where(struck, log(f) - log(np.where(struck, k, 1.0)), LOG_MONEYNESS_MAX)
-    middle = log_moneyness / v
+    middle = log_moneyness(f, k) / v
     d1 = np.clip(middle + 0.5 * v, -SIGMA_MAX, SIGMA_MAX)
     d2 = np.clip(middle - 0.5 * v, -SIGMA_MAX, SIGMA_MAX)
     return d1, d2

@@ -83,19 +83,26 @@ def grid(
         growth: [curve, scenario], F′/F > 0.
         vol_state: [scenario], a column of `total_vol`.
     """
+    for numbers in (forward, strike, asset, cash, side, scale, total_vol, growth):
+        check(bool(np.isfinite(numbers).all()), "what is priced is finite")
     check(bool((forward > 0).all()), "forwards are positive")
     check(bool((strike >= 0).all()), "strikes are not negative")
     check(bool((growth > 0).all()), "a scenario's price is positive")
     check(bool((total_vol >= 0).all()), "total vols are not negative")
-    struck = strike > 0
-    safe_strike = np.where(struck, strike, 1.0)
-    log_moneyness = np.where(struck, log(forward) - log(safe_strike), LOG_MONEYNESS_MAX)
+    by_term = (strike, asset, cash, side, scale, inverse, curve, total_vol[:, 0])
+    shapes = {forward.shape, *(column.shape for column in by_term)}
+    check(len(shapes) == 1, "one number a term", shapes)
+    check(growth.shape[1:] == vol_state.shape, "one growth a scenario", growth.shape)
+    _check_columns(curve, growth.shape[0], "a term's curve is there")
+    _check_columns(vol_state, total_vol.shape[1], "a scenario's vol state is there")
+    moneyness = log_moneyness(forward, strike)
+    check(bool(np.isfinite(moneyness).all()), "F/K is finite and above 0")
     return Grid(
-        log_moneyness=log_moneyness,
+        log_moneyness=moneyness,
         forward=forward,
         asset=asset,
         cash=cash,
-        cash_per_strike=np.where(struck, cash / safe_strike, 0.0),
+        cash_per_strike=np.where(strike > 0, cash / np.where(strike > 0, strike, 1.0), 0.0),
         side=side,
         scale=scale,
         inverse=inverse,
@@ -105,6 +112,22 @@ def grid(
         log_growth=np.ascontiguousarray(log(growth)),
         vol_state=vol_state,
     )
+
+
+def log_moneyness(forward: Float64, strike: Float64) -> Float64:
+    """log(F/K), `LOG_MONEYNESS_MAX` at K = 0. One quotient and one log: two logs lose digits.
+
+    >>> log_moneyness(np.array([100.0, 100.0]), np.array([100.0, 0.0])).tolist()
+    [0.0, 1e+100]
+    """
+    struck = strike > 0
+    return np.where(struck, log(forward / np.where(struck, strike, 1.0)), LOG_MONEYNESS_MAX)
+
+
+def _check_columns(index: NDArray[np.int32], count: int, invariant: str) -> None:
+    if index.size:
+        least, largest = int(index.min()), int(index.max())
+        check(least >= 0 and largest < count, invariant, least, largest, count)
 
 
 def value_cells(cells: Grid) -> Float64:

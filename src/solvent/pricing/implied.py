@@ -22,7 +22,11 @@ from solvent.pricing.elementary import log
 from solvent.units import Float64
 
 _ITERATIONS_MAX = 100
+_CONVERGED = 1e-10
+"""Newton doubles the digits: a step of this relative size was the last one that counts."""
 _TOTAL_VOL_MAX = 40.0
+_LOST_DIGITS = 4e-16
+"""What rounding leaves of a time value that is a difference, as a part of F or K."""
 _SQRT_2 = 1.4142135623730951
 
 
@@ -48,13 +52,17 @@ def implied_vol(
     """
     p, f, k, t, w, d = floats_alike(price, forward, strike, years, side, discount)
     with np.errstate(all="ignore"):
-        valid = np.isfinite(p * f * k * t * w * d) & (f > 0) & (k > 0) & (t > 0) & (d > 0)
-        f, k, t, d = (np.where(valid, x, 1.0) for x in (f, k, t, d))
+        positive = (f > 0) & (k > 0) & (t > 0) & (d > 0) & (np.abs(w) == 1.0)
+        valid = positive & np.isfinite(p) & np.isfinite(f * k) & np.isfinite(t) & np.isfinite(d)
+        f, k, t, d, w = (np.where(valid, x, 1.0) for x in (f, k, t, d, w))
         undiscounted = np.where(valid, p, 0.0) / d
         intrinsic = np.maximum(w * (f - k), 0.0)
         time_value = undiscounted - intrinsic
-        time_value = np.where(np.abs(time_value) < 4e-16 * np.maximum(f, k), 0.0, time_value)
-        x = -np.abs(log(f) - log(k))
+        # Out of the money there is nothing to cancel, and a price of any size has its own vol.
+        lost = np.abs(time_value) < _LOST_DIGITS * np.maximum(f, k)
+        lost &= (intrinsic > 0.0) | (time_value < 0.0)
+        time_value = np.where(lost, 0.0, time_value)
+        x = -np.abs(log(f / k))
         b = time_value / np.sqrt(f * k)
         solvable = valid & (b > 0) & (b < np.exp(0.5 * x))
         total_vol = _solve(
@@ -79,10 +87,10 @@ def _solve(b: Float64, x: Float64) -> Float64:
         low[active] = np.where(above, low[active], va)
         slope = np.exp(-0.5 * ((xa / va) ** 2 + 0.25 * va * va)) / np.sqrt(2 * np.pi) / value
         step = va - miss / slope
-        inside = (step > low[active]) & (step < high[active])
+        inside = (step >= low[active]) & (step <= high[active])
         nxt = np.where(inside, step, 0.5 * (low[active] + high[active]))
         v[active] = nxt
-        moving = np.abs(nxt - va) > 4e-16 * va
+        moving = np.abs(nxt - va) > _CONVERGED * va
         active = active[moving]
         if active.size == 0:
             break
@@ -90,10 +98,10 @@ def _solve(b: Float64, x: Float64) -> Float64:
 
 
 def _first_guess(b: Float64, x: Float64) -> Float64:
-    """The smaller of two asymptotes: b ≈ v/√(2π) at the money, log b ≈ −x²/(2v²) in the wings."""
+    """The larger of two asymptotes: b ≈ v/√(2π) at the money, log b ≈ −x²/(2v²) in the wings."""
     near = b * np.sqrt(2 * np.pi)
     far = np.abs(x) / np.sqrt(np.maximum(-2.0 * np.log(np.minimum(b, 0.9)), 0.1))
-    return np.clip(np.maximum(near, far), 1e-8, _TOTAL_VOL_MAX / 2)
+    return np.asarray(np.clip(np.maximum(near, far), 1e-8, _TOTAL_VOL_MAX / 2))
 
 
 def _normalised(v: Float64, x: Float64) -> Float64:
@@ -101,4 +109,4 @@ def _normalised(v: Float64, x: Float64) -> Float64:
     scale = 0.5 * np.exp(-0.5 * ((x / v) ** 2 + 0.25 * v * v))
     wing = scale * (erfcx(-np.minimum(d1, 0.0) / _SQRT_2) - erfcx(-d2 / _SQRT_2))
     centre = np.exp(0.5 * x) * ndtr(d1) - np.exp(-0.5 * x) * ndtr(d2)
-    return np.maximum(np.where(d1 <= 0.0, wing, centre), 1e-305)
+    return np.asarray(np.maximum(np.where(d1 <= 0.0, wing, centre), 1e-305))

@@ -1,7 +1,12 @@
 """Fair values of perpetual futures without arbitrage (Ackerer, Hugonnier, Jermann 2024).
 
-A perpetual pays funding `κ·(mark − index)/… + ι` per period; with constant rates its price is a
-constant multiple of spot. `rate` is the quote currency's, `dividend` the base coin's, per year,
+A long pays funding κ·(f − x) + ι·x in the time that κ and ι refer to, f the perpetual's price and
+x the spot; with constant rates f is a constant multiple of x. In continuous time, for a linear one
+and an inverse one, with r the `rate` and q the `dividend`:
+
+    f/x = (κ − ι)/(κ − (r − q))        f/x = (κ + r − q)/(κ − ι)
+
+`rate` is the quote currency's, `dividend` the base coin's, per year,
 continuous. `premium` is κ and `interest` is ι: per period when funding is discrete, per year when
 it is continuous (`period_years = 0`).
 """
@@ -34,7 +39,7 @@ def perpetual_price(
 ) -> float:
     """Fair perpetual price, linear or inverse, in the quote currency.
 
-    Raises InvariantBroken where the parameters admit no finite positive price.
+    Raises InvariantBroken where funding does not outweigh carry, so that no price holds.
 
     >>> perpetual_price(spot=10_000.0, rate=0.04, dividend=0.02, premium=0.2, interest=0.005,
     ...                 inverse=True)
@@ -50,6 +55,6 @@ def perpetual_price(
         on_dividend = (funding_spot is FundingSpot.PREVIOUS) != inverse
         paid = grown_dividend if on_dividend else grown_rate
     owed, earned = premium * paid, pull * paid
-    ratio = (owed + carry) / earned if inverse else earned / (owed - carry)
-    check(0.0 < ratio < float("inf"), "funding pulls the price to spot", ratio)
-    return spot * ratio
+    above, below = (owed + carry, earned) if inverse else (earned, owed - carry)
+    check(above > 0.0 and below > 0.0, "funding pulls the price to spot", above, below)
+    return spot * above / below

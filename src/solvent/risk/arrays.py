@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvent.instruments import Kind, Universe, frozen
+from solvent.limits import EXACT_MAX
 from solvent.market import Flag, Snapshot
 from solvent.pricing.black import value_cells
 from solvent.pricing.elementary import exp
@@ -101,7 +102,10 @@ def publish(
     rules: Mapping[str, VolRule],
     tables: Tables,
 ) -> RiskArrays:
-    """Revalue every instrument under every scenario and quantise the result once."""
+    """Revalue every instrument under every scenario and quantise the result once.
+
+    An instrument whose numbers leave the exact range is not usable, as one that has none.
+    """
     universe = snapshot.universe
     shocks = expand(sets, rules=rules, tables=tables, snapshot=snapshot)
     groups = groups_of(universe)
@@ -110,12 +114,16 @@ def publish(
     per_lot = universe.lot_size * universe.quanto_rate
     weight = _weight(universe, sets, shocks, groups, tables, snapshot.index)
     pnl_units = (worth[:, :-1] - worth[:, -1:]) * per_lot[:, None] * weight[groups.of_instrument]
-    pnl_units[~usable] = 0.0
     units = _columns(snapshot, worth[:, -1], usable)
     quanta = np.array([quanta_per_unit(name) for name in universe.settlements])
     scale = dict.fromkeys(("pnl", "value", "worth", "vega", "theta"), quanta[universe.settlement])
     scale |= dict.fromkeys(("delta", "gamma"), np.full(len(universe), DELTA_PER_COIN))
     scale["notional"] = np.full(len(universe), CENTS_PER_DOLLAR)
+    usable &= _exact(pnl_units, scale["pnl"])
+    for name, column in units.items():
+        usable &= _exact(column, scale[name])
+    pnl_units[~usable] = 0.0
+    units = {name: frozen(np.where(usable, column, 0.0)) for name, column in units.items()}
     columns = {
         name: frozen(quantise(column * scale[name], quanta_per_unit=1.0))
         for name, column in units.items()
@@ -134,6 +142,13 @@ def publish(
         scale=scale,
         fields=_fields(snapshot, units),
     )
+
+
+def _exact(amounts: Float64, scale: Float64) -> Bool:
+    """[instrument] whether every amount is finite and, in quanta, inside the exact range."""
+    rows = amounts.reshape(len(scale), -1)
+    largest = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
+    return np.asarray(largest * scale < EXACT_MAX)
 
 
 def groups_of(universe: Universe) -> Groups:
@@ -251,7 +266,7 @@ def _columns(snapshot: Snapshot, model: Float64, usable: Bool) -> dict[str, Floa
         "notional": coin_size * lot,
         **_greek_columns(snapshot, lot, usable),
     }
-    return {name: frozen(np.where(usable, column, 0.0)) for name, column in columns.items()}
+    return {name: np.where(usable, column, 0.0) for name, column in columns.items()}
 
 
 def _greek_columns(snapshot: Snapshot, lot: Float64, usable: Bool) -> dict[str, Float64]:

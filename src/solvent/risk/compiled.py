@@ -169,7 +169,7 @@ def _spread(b: Any, number: Any) -> Any:
 def row_sums(width: int) -> Callable[..., None]:
     """Kernel: sums[row, column:] = Σ lots·matrix[index, column:], one tile, rows [start, stop)."""
 
-    @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+    @njit(nogil=True, cache=True)
     def kernel(matrix, column, first, index, lots, sums, start, stop):  # type: ignore[no-untyped-def]
         for row in range(start, stop):
             _accumulate(
@@ -185,7 +185,7 @@ def scan(width: int) -> Callable[..., None]:
     """Kernel: `product.scan` on one tile of columns, sets [start, stop)."""
     columns = width * LANES
 
-    @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+    @njit(nogil=True, cache=True)
     def kernel(  # type: ignore[no-untyped-def]
         matrix, column, set_first, row_first, row_node, index, lots,
         plain, dead, loss, gain, cap, least, binding, start, stop,
@@ -226,12 +226,30 @@ def scan(width: int) -> Callable[..., None]:
     return kernel  # type: ignore[no-any-return]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def signed_sums(first, index, lots, long_side, short_side, sums, start, stop):  # type: ignore[no-untyped-def]
     """Kernel: `product.signed_sums` on rows [start, stop)."""
     for row in range(start, stop):
         total = 0.0
         for p in range(first[row], first[row + 1]):
-            q = lots[p]
-            total += q * (long_side[index[p]] if q > 0.0 else short_side[index[p]])
+            q, i = lots[p], index[p]
+            # Both sides are read, so that the choice is a select and not a jump.
+            per_long, per_short = long_side[i], short_side[i]
+            total += q * (per_long if q > 0.0 else per_short)
         sums[row] = total
+
+
+@njit(nogil=True, cache=True)
+def carried(  # type: ignore[no-untyped-def]
+    first, index, lots, entry_lots, entry_value, value, worth, group, scale, values, gains,
+    start, stop,
+):  # fmt: skip
+    """Kernel: `margining.equity.carried` on accounts [start, stop), by [account, group]."""
+    for account in range(start, stop):
+        for p in range(first[account], first[account + 1]):
+            i = index[p]
+            g = group[i]
+            values[account, g] += np.rint(lots[p] * value[i] * scale[i])
+            gains[account, g] += np.rint(entry_lots[p] * worth[i] * scale[i]) - entry_value[p] * (
+                worth[i] != 0.0
+            )

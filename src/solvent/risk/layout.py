@@ -8,7 +8,7 @@ once, here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,7 @@ class Layout:
         account: [position]. instrument, lots: [position], grouped by every level.
         levels: from the finest to the coarsest.
         position: [position] → row of the book that it was.
+        starts: (child, parent) level → where each parent's rows of the child begin.
     """
 
     accounts: int
@@ -50,11 +51,12 @@ class Layout:
     lots: Float64
     position: Int64
     levels: tuple[Level, ...]
+    starts: Mapping[tuple[int, int], Int64]
 
     def parents(self, child: int, parent: int) -> Int64:
         """[row of parent + 1]: its rows of the child level are `[p]:[p + 1]`."""
-        check(child <= parent, "a parent is coarser", child, parent)
-        return np.searchsorted(self.levels[child].first, self.levels[parent].first).astype(np.int64)
+        check((child, parent) in self.starts, "a parent is coarser", child, parent)
+        return self.starts[child, parent]
 
     def account_of(self, level: int) -> Int32:
         """[row] → account, of one level."""
@@ -81,6 +83,11 @@ def layout(book: Book, codes: Sequence[Int32]) -> Layout:
         change[1:] |= key[1:] != key[:-1]
         first = np.append(np.flatnonzero(change), len(instrument)).astype(np.int64)
         levels.insert(0, Level(first=frozen(first), node=frozen(key[first[:-1]])))
+    starts = {
+        (low, high): frozen(np.searchsorted(levels[low].first, levels[high].first).astype(np.int64))
+        for high in range(len(levels))
+        for low in range(high + 1)
+    }
     return Layout(
         accounts=len(book),
         account=frozen(account),
@@ -88,6 +95,7 @@ def layout(book: Book, codes: Sequence[Int32]) -> Layout:
         lots=frozen(np.ascontiguousarray(book.lots[position])),
         position=frozen(position),
         levels=tuple(levels),
+        starts=starts,
     )
 
 

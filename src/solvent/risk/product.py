@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -88,9 +89,9 @@ def check_exact(*, first: Int64, index: Int32, lots: Float64, largest: Float64) 
     crude = float(np.abs(lots).max()) * float(largest.max(initial=0.0)) * longest
     if crude < EXACT_MAX:
         return np.zeros(0, dtype=np.int64)
-    reach = np.concatenate([[0.0], np.cumsum(np.abs(lots) * largest[index] * (1.0 + 1e-9))])
-    # Rounding of the running sum itself is far below the room that is left unused.
-    return np.flatnonzero(np.diff(reach[first]) >= 0.99 * EXACT_MAX).astype(np.int64)
+    reach = signed_sums(first=first, index=index, lots=lots, long_side=largest, short_side=-largest)
+    # The bound is a sum of floats itself: its rounding is far below the room left unused.
+    return np.flatnonzero(reach >= 0.99 * EXACT_MAX).astype(np.int64)
 
 
 def row_sums(
@@ -104,13 +105,8 @@ def row_sums(
 
     sums = np.empty((rows, width))
     for column, vectors in _tiles(width):
-        kernel = compiled.row_sums(vectors)
-        _in_parallel(
-            lambda start, stop, column=column, kernel=kernel: kernel(
-                matrix, column, first, index, lots, sums, start, stop
-            ),
-            rows=rows, positions=len(index), threads=threads,
-        )  # fmt: skip
+        work = partial(compiled.row_sums(vectors), matrix, column, first, index, lots, sums)
+        _in_parallel(work, rows=rows, positions=len(index), threads=threads)
     return sums[:, :columns]
 
 
@@ -140,16 +136,13 @@ def scan(
     from solvent.risk import compiled
 
     least, binding = np.full(sets, np.inf), np.zeros(sets, dtype=np.int32)
+    maps = node_map.plain, node_map.dead, node_map.loss, node_map.gain, node_map.cap
     for column, vectors in _tiles(width):
-        kernel = compiled.scan(vectors)
-        _in_parallel(
-            lambda start, stop, column=column, kernel=kernel: kernel(
-                matrix, column, set_first, row_first, row_node, index, lots, node_map.plain,
-                node_map.dead, node_map.loss, node_map.gain, node_map.cap, least, binding,
-                start, stop,
-            ),
-            rows=sets, positions=len(index), threads=threads,
+        work = partial(
+            compiled.scan(vectors), matrix, column, set_first, row_first, row_node, index, lots,
+            *maps, least, binding,
         )  # fmt: skip
+        _in_parallel(work, rows=sets, positions=len(index), threads=threads)
     return least + 0.0, binding
 
 
@@ -169,13 +162,52 @@ def signed_sums(
     from solvent.risk import compiled
 
     sums = np.empty(len(first) - 1)
-    _in_parallel(
-        lambda start, stop: compiled.signed_sums(
-            first, index, lots, long_side, short_side, sums, start, stop
-        ),
-        rows=len(sums), positions=len(index), threads=threads,
-    )  # fmt: skip
+    work = partial(compiled.signed_sums, first, index, lots, long_side, short_side, sums)
+    _in_parallel(work, rows=len(sums), positions=len(index), threads=threads)
     return sums
+
+
+def carried(
+    *,
+    first: Int64,
+    index: Int32,
+    lots: Float64,
+    entry_lots: Float64,
+    entry_value: Float64,
+    value: Float64,
+    worth: Float64,
+    group: Int32,
+    groups: int,
+    scale: Float64,
+    threads: int = 1,
+) -> tuple[Float64, Float64]:
+    """Σ of values and of gains since entry by [account, group], in quanta.
+
+    Each position is rounded once, half-even: `rint(lots·value·scale)` and
+    `rint(entry_lots·worth·scale) − entry_value`. An instrument without `worth` has no gain.
+    """
+    accounts = len(first) - 1
+    if _small(len(index)):
+        owner = np.repeat(np.arange(accounts), np.diff(first))
+        key, here = owner * groups + group[index], scale[index]
+        known = worth[index] != 0.0
+        gain = np.rint(entry_lots * worth[index] * here) - np.where(known, entry_value, 0.0)
+
+        def total(column: Float64) -> Float64:
+            # Whole quanta below 2^53: the order in which bincount adds changes nothing.
+            sums = np.bincount(key, weights=column, minlength=accounts * groups)
+            return sums.astype(np.float64).reshape(accounts, groups)
+
+        return total(np.rint(lots * value[index] * here)), total(gain)
+    from solvent.risk import compiled
+
+    values, gains = np.zeros((accounts, groups)), np.zeros((accounts, groups))
+    work = partial(
+        compiled.carried, first, index, lots, entry_lots, entry_value, value, worth, group, scale,
+        values, gains,
+    )  # fmt: skip
+    _in_parallel(work, rows=accounts, positions=len(index), threads=threads)
+    return values, gains
 
 
 def _small(cells: int) -> bool:

@@ -38,8 +38,6 @@ class Shocks:
         growth_row: [instrument] → row of `growth`.
         vol_state: [scenario] → column of `vol` and `years`.
         vol, years: [instrument, vol state].
-        weight: [underlying, scenario] factor on PnL, NaN-free; settlement-free part only when
-            the rulebook's weight uses no settlement table, else [settlement] is folded by group.
         known: [underlying] whether every parameter that the moves need is set.
     """
 
@@ -102,12 +100,13 @@ def _moves(cells: Sequence[_Cell], tables: Tables, snapshot: Snapshot) -> tuple[
     columns = {"index": snapshot.index, **tables.by_underlying(snapshot.universe)}
     shape = (len(snapshot.index), len(cells))
     move = np.empty(shape)
-    for scenario, (_, expression, _, _) in enumerate(cells):
-        move[:, scenario] = evaluate(expression, columns, what="a scenario's move")
-    known = np.isfinite(move).all(axis=1)
+    for scenario, (one, expression, _, _) in enumerate(cells):
+        move[:, scenario] = evaluate(expression, columns, what=f"a move of {one.name!r}")
+    known = np.asarray(np.isfinite(move).all(axis=1))
     move[~known] = 0.0
     if bool((move <= -1.0).any()):
-        raise RulebookError(f"a scenario's move is above -100 %, found {move.min():.0%}")
+        name = cells[int((move <= -1.0).any(axis=0).argmax())][0].name
+        raise RulebookError(f"a move of {name!r} must be above -100 %, found {move.min():.2%}")
     return move, known
 
 
@@ -145,12 +144,15 @@ def _vol_states(
             continue
         if name not in rules:
             raise RulebookError(f"no volatility rule {name!r}; there are {sorted(rules)}")
-        shocked = evaluate(rules[name].shocked, columns, what=f"volatility rule {name!r}")
-        broken = live & ~(shocked >= 0.0)
+        rule = rules[name].shocked
+        shocked = evaluate(rule, columns, what=f"volatility rule {name!r}")
+        # A coin without the rule's numbers keeps its vol here; its positions are refused later.
+        told = live & ~np.any([np.isnan(columns[one]) for one in rule.names], axis=0)
+        broken = told & ~((shocked >= 0.0) & (shocked < np.inf))
         if bool(broken.any()):
             first = universe.symbols[int(np.flatnonzero(broken)[0])]
             raise RulebookError(f"volatility rule {name!r} gives no vol for {first}")
-        vol[:, column] = np.where(live, shocked, snapshot.vol)
+        vol[:, column] = np.where(told, shocked, snapshot.vol)
     return vol, left
 
 

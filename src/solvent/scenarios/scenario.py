@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from solvent.expressions import Expression, parse
+from solvent.expressions import Expression, inline, parse
 
 SAME_VOL = "same"
 """The volatility rule that changes nothing; every rulebook has it."""
@@ -45,9 +45,10 @@ def ladder(reach: str, steps: int) -> tuple[Expression, ...]:
     """Evenly spaced moves −reach … reach in `2·steps + 1` steps.
 
     >>> [move.text for move in ladder("0.16", 1)]
-    ['-1 / 1 * (0.16)', '0', '1 / 1 * (0.16)']
+    ['(((-1) / 1) * 0.16)', '0', '((1 / 1) * 0.16)']
     """
+    given = {"reach": parse(reach)}
     return tuple(
-        parse(f"{step} / {steps} * ({reach})") if step else parse("0")
+        inline(parse(f"{step} / {steps} * reach"), given) if step else parse("0")
         for step in range(-steps, steps + 1)
     )

@@ -1,0 +1,74 @@
+"""Interleaved timing: every candidate runs once a round, so that noise troubles all alike."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+ROUNDS = 11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Something to time. `share` is the part of the whole work that one call does."""
+
+    run: Callable[[], object]
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Seconds for the whole work."""
+
+    median: float
+    best: float
+    rounds: int
+    share: float
+
+
+def interleave(candidates: Mapping[str, Candidate], *, rounds: int = ROUNDS) -> dict[str, Timing]:
+    """Time every candidate in turn, `rounds` times, after one warm-up each.
+
+    A candidate that does only a share of the work is scaled up linearly.
+    """
+    for candidate in candidates.values():
+        candidate.run()
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name, candidate in candidates.items():
+                start = time.perf_counter()
+                candidate.run()
+                seconds[name].append((time.perf_counter() - start) / candidate.share)
+    finally:
+        gc.enable()
+    return {
+        name: Timing(
+            median=statistics.median(times),
+            best=min(times),
+            rounds=rounds,
+            share=candidates[name].share,
+        )
+        for name, times in seconds.items()
+    }
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process on one processor, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
