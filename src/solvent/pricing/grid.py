@@ -74,7 +74,7 @@ def grid(
     growth: Float64,
     vol_state: NDArray[np.int32],
 ) -> Grid:
-    """Check the inputs and precompute what does not vary inside a row.
+    """Check the inputs and precompute what does not vary inside a row. All numbers are finite.
 
     Args:
         forward, strike, asset, cash, side, scale, inverse, curve: [term]; forward > 0,
