@@ -12,8 +12,7 @@ from scipy.special import ndtr
 from bench.harness import Candidate
 from solvent.pricing import compiled as pricing
 from solvent.pricing.grid import grid
-from solvent.risk.product import NodeMap, padded, scan
-from solvent.units import quantise
+from solvent.risk.product import NodeMap, padded, quantised, scan
 
 Array = np.ndarray[Any, Any]
 
@@ -85,7 +84,7 @@ def solvent_way(desk: Desk) -> Array:
         vol_state=np.append(desk.state, VOLS).astype(np.int32),
     )  # fmt: skip
     values = pricing.value_cells(cells)
-    matrix = padded(quantise(values[:, :-1] - values[:, -1:], quanta_per_unit=1e6))
+    matrix = quantised(values[:, :-1] - values[:, -1:], quanta_per_unit=1e6)
     sets = np.arange(ACCOUNTS + 1, dtype=np.int64)
     least, _ = scan(
         matrix=matrix,

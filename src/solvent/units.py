@@ -143,8 +143,12 @@ def round_decimals(amount: float, *, decimals: int, rounding: Rounding) -> float
     return float(digits.quantize(step, _DECIMAL_MODE[rounding], _ALL_DIGITS)) + 0.0
 
 
-def quantise(amounts: Float64, *, quanta_per_unit: float) -> Float64:
+def quantise(
+    amounts: Float64, *, quanta_per_unit: float | Float64, out: Float64 | None = None
+) -> Float64:
     """Amounts in a numeraire to whole quanta, half-even: float64 that holds integers.
+
+    Written to `out` where one is given; `quanta_per_unit` may be an array that broadcasts.
 
     The rounding hides at most half a quantum per cell; `margin` adds that bound to the
     requirement. Negative zero does not survive: equal integers have equal bits.
@@ -153,7 +157,7 @@ def quantise(amounts: Float64, *, quanta_per_unit: float) -> Float64:
     [1.0, -2500000.0]
     """
     with np.errstate(over="ignore"):
-        quanta = np.asarray(amounts * quanta_per_unit, dtype=np.float64)
+        quanta: Float64 = np.multiply(amounts, quanta_per_unit, out=out, dtype=np.float64)
     np.rint(quanta, out=quanta)
     quanta += 0.0
     # A NaN is below nothing, so it is refused here as well.

@@ -30,18 +30,25 @@ from solvent.pricing.coefficients import (
 from solvent.pricing.grid import Grid
 from solvent.units import Float64
 
+_LANES = 8
+
 _E0, _E1, _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9 = EXP
 _P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7, _P8, _P9 = MILLS_P
 _Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9, _Q10 = MILLS_Q
 
 
 def value_cells(cells: Grid) -> Float64:
-    """Values by [term, scenario]; the same bits as `grid.value_cells`."""
-    values = np.empty(cells.shape)
+    """Values by [term, scenario]; the same bits as `grid.value_cells`.
+
+    The last scenario is repeated to fill a vector: LLVM takes what is left over cell by cell.
+    """
+    terms, scenarios = cells.shape
+    whole = np.minimum(np.arange(-(-scenarios // _LANES) * _LANES), scenarios - 1)
+    values = np.empty((terms, scenarios))
     _value_cells(
         cells.log_moneyness, cells.forward, cells.asset, cells.cash, cells.cash_per_strike,
-        cells.side, cells.scale, cells.inverse, cells.curve, cells.total_vol, cells.growth,
-        cells.log_growth, cells.vol_state, values,
+        cells.side, cells.scale, cells.inverse, cells.curve, cells.total_vol,
+        cells.growth[:, whole], cells.log_growth[:, whole], cells.vol_state[whole], values,
     )  # fmt: skip
     return values
 
@@ -113,17 +120,18 @@ def _value_cells(
 ) -> None:  # fmt: skip
     _prefer_wide_vectors()
     terms, scenarios = values.shape
-    inverse_vol, half_vol = np.empty(scenarios), np.empty(scenarios)
+    width = len(vol_state)
+    inverse_vol, half_vol, row = np.empty(width), np.empty(width), np.empty(width)
     for i in range(terms):
-        for s in range(scenarios):
+        for s in range(width):
             vol = total_vol[i, vol_state[s]]
             inverse_vol[s] = 1.0 / vol
             half_vol[s] = 0.5 * vol
-        grow, log_grow, row = growth[curve[i]], log_growth[curve[i]], values[i]
+        grow, log_grow, out = growth[curve[i]], log_growth[curve[i]], values[i]
         log_fk, f0, a, c, c_k, phi = (
             log_moneyness[i], forward[i], asset[i], cash[i], cash_per_strike[i], side[i],
         )  # fmt: skip
-        for s in range(scenarios):
+        for s in range(width):
             f = f0 * grow[s]
             middle = (log_fk + log_grow[s]) * inverse_vol[s]
             d1 = min(max(middle + half_vol[s], -SIGMA_MAX), SIGMA_MAX)
@@ -141,7 +149,7 @@ def _value_cells(
         unit = scale[i]
         if inverse[i]:
             for s in range(scenarios):
-                row[s] = row[s] * (unit / (f0 * grow[s]))
+                out[s] = row[s] * (unit / (f0 * grow[s]))
         else:
             for s in range(scenarios):
-                row[s] = row[s] * unit
+                out[s] = row[s] * unit

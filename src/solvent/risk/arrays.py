@@ -32,7 +32,7 @@ from solvent.pricing.black import value_cells
 from solvent.pricing.elementary import exp
 from solvent.pricing.greeks import DAYS_PER_YEAR, VOL_POINT, greeks
 from solvent.pricing.grid import Grid, grid
-from solvent.risk.product import padded
+from solvent.risk.product import quantised
 from solvent.scenarios import ScenarioSet, Shocks, Tables, VolRule, expand
 from solvent.scenarios.expand import evaluate
 from solvent.units import Float64, TimeMs, quanta_per_unit, quantise
@@ -125,7 +125,7 @@ def publish(
     pnl_units[~usable] = 0.0
     units = {name: frozen(np.where(usable, column, 0.0)) for name, column in units.items()}
     columns = {
-        name: frozen(quantise(column * scale[name], quanta_per_unit=1.0))
+        name: frozen(quantise(column, quanta_per_unit=scale[name]))
         for name, column in units.items()
     }
     return RiskArrays(
@@ -135,7 +135,7 @@ def publish(
         groups=groups,
         index=snapshot.index,
         usable=frozen(usable),
-        pnl=padded(quantise(pnl_units * scale["pnl"][:, None], quanta_per_unit=1.0)),
+        pnl=quantised(pnl_units, quanta_per_unit=scale["pnl"][:, None]),
         pnl_units=frozen(pnl_units),
         columns=columns,
         units=units,

@@ -123,4 +123,4 @@ def entry_quanta(universe: Universe, instrument: Int32, lots: Float64, price: Fl
     unit = np.where(inverse_future, -1.0 / price, price)
     quanta = np.array([quanta_per_unit(asset) for asset in universe.settlements])
     per_lot = unit * universe.lot_size[instrument] * universe.quanto_rate[instrument]
-    return quantise(lots * per_lot * quanta[universe.settlement[instrument]], quanta_per_unit=1.0)
+    return quantise(lots * per_lot, quanta_per_unit=quanta[universe.settlement[instrument]])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from solvent.errors import check
 from solvent.instruments import frozen
 from solvent.limits import EXACT_MAX
-from solvent.units import Float64
+from solvent.units import Float64, quantise
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -66,6 +66,16 @@ def padded(matrix: Float64) -> Float64:
     The extra columns repeat the first one, so that a minimum over all columns is the minimum over
     the real ones.
     """
+    return frozen(_padded(matrix))
+
+
+def quantised(amounts: Float64, *, quanta_per_unit: float | Float64) -> Float64:
+    """`padded` whole quanta: `units.quantise`, in place, of rows already padded."""
+    wide = _padded(amounts)
+    return frozen(quantise(wide, quanta_per_unit=quanta_per_unit, out=wide))
+
+
+def _padded(matrix: Float64) -> Float64:
     rows, columns = matrix.shape
     check(columns > 0, "a scenario to repeat")
     unit = _LANES if columns <= _TILE else _TILE
@@ -75,7 +85,7 @@ def padded(matrix: Float64) -> Float64:
     wide = raw[offset : offset + rows * width].reshape(rows, width)
     wide[:, :columns] = matrix
     wide[:, columns:] = matrix[:, :1]
-    return frozen(wide)
+    return wide
 
 
 def check_exact(*, first: Int64, index: Int32, lots: Float64, largest: Float64) -> Int64:
