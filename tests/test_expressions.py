@@ -14,9 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from solvent.expressions import (
-    DECIMALS,
     MARKET_ONLY,
-    Arithmetic,
     Expression,
     ExpressionError,
     inline,
@@ -25,6 +23,7 @@ from solvent.expressions import (
 )
 from solvent.limits import EXPRESSION_CHARS_MAX, EXPRESSION_DEPTH_MAX
 from solvent.margining.duals import DUALS, Dual
+from solvent.rationals import RATIONALS
 from solvent.scenarios.scenario import ladder
 
 NAMES = ("x", "y", "z.rate")
@@ -66,23 +65,12 @@ PLAIN = TEXTS.map(lambda text: text.replace("**", "*"))
 QUARTERS = st.integers(-40, 40).map(lambda n: Fraction(n, 4))
 VALUES = st.fixed_dictionaries(dict.fromkeys(NAMES, QUARTERS))
 
-FRACTIONS = Arithmetic(
-    number=Fraction,
-    functions={
-        **DECIMALS.functions,
-        "sign": lambda number: Fraction((number > 0) - (number < 0)),
-        "round": lambda number: Fraction(round(number)),
-        "floor": lambda number: Fraction(math.floor(number)),
-        "ceil": lambda number: Fraction(math.ceil(number)),
-    },
-)
-
 
 def by_python(text: str, values: Mapping[str, Fraction]) -> Fraction | None:
     """Python's own reading of a text; None where it divides by zero."""
     exact = re.sub(r"\d+", r"F(\g<0>)", text).replace("z.rate", "z")
     try:
-        names = {"F": Fraction, **FRACTIONS.functions, **{k[0]: v for k, v in values.items()}}
+        names = {"F": Fraction, **RATIONALS.functions, **{k[0]: v for k, v in values.items()}}
         return Fraction(eval(exact, names))
     except ZeroDivisionError:
         return None
@@ -90,7 +78,7 @@ def by_python(text: str, values: Mapping[str, Fraction]) -> Fraction | None:
 
 def by_solvent(expression: Expression, values: Mapping[str, Fraction]) -> Fraction | None:
     try:
-        return Fraction(expression(values, FRACTIONS))
+        return Fraction(expression(values, RATIONALS))
     except ZeroDivisionError:
         return None
 
@@ -121,10 +109,10 @@ def test_every_arithmetic_agrees(text: str, values: dict[str, Fraction]) -> None
     """Quarters are exact in all of them; a truth is 1 in all of them."""
     expression, exact = parse(text), by_python(text, values)
     arrays = {name: np.array([float(number), 0.0]) for name, number in values.items()}
-    decimals = {name: DECIMALS.number(str(float(number))) for name, number in values.items()}
+    rationals = dict(values)
     duals = {name: Dual(float(number), np.zeros(1)) for name, number in values.items()}
     assert np.broadcast_to(expression(arrays), 2)[0] == exact
-    assert expression(decimals, DECIMALS) == exact
+    assert expression(rationals, RATIONALS) == exact
     dual = expression(duals, DUALS)
     assert (dual.value if isinstance(dual, Dual) else dual) == exact
 
@@ -137,8 +125,8 @@ def test_a_truth_is_one_or_zero() -> None:
 
 
 @given(st.floats(0.01, 99.0), st.sampled_from(["exp(x)", "log(x)", "sqrt(x)", "x ** 1.7"]))
-def test_arrays_and_decimals_agree_on_what_is_for_the_market(x: float, text: str) -> None:
-    exact = float(parse(text)({"x": DECIMALS.number(repr(x))}, DECIMALS))
+def test_arrays_and_rationals_agree_on_what_is_for_the_market(x: float, text: str) -> None:
+    exact = float(parse(text)({"x": Fraction(repr(x))}, RATIONALS))
     assert parse(text)({"x": np.array([x])})[0] == pytest.approx(exact, rel=1e-13, abs=1e-13)
 
 

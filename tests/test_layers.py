@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import SOURCE
 
 ROWS = {
-    "errors": 0, "limits": 0, "units": 0, "expressions": 0,
+    "errors": 0, "limits": 0, "units": 0, "expressions": 0, "rationals": 0,
     "instruments": 1,
     "market": 2,
     "scenarios": 3,

@@ -3,7 +3,7 @@
 `+ - * / **`, comparisons, `and or not`, and the functions `max min abs sign clip round floor ceil
 where sqrt exp log` over named numbers; nothing else can be said, so a rulebook from a stranger is
 safe to open. Every value is a number: what holds is 1, what does not is 0. An expression is parsed
-once and evaluated under any *arithmetic*: numpy arrays, decimals, or numbers that carry a
+once and evaluated under any *arithmetic*: numpy arrays, rationals, or numbers that carry a
 derivative.
 
 What depends on the market alone is known once for all accounts: `split` cuts such parts out of an
@@ -19,7 +19,6 @@ import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import reduce
 from itertools import count
 from typing import Any, Final
@@ -34,7 +33,7 @@ from solvent.limits import (
 )
 
 Value = Any
-"""A number of the arithmetic at hand: array, Decimal, Dual."""
+"""A number of the arithmetic at hand: array, Fraction, Dual."""
 
 
 class ExpressionError(ValueError):
@@ -89,8 +88,10 @@ class Arithmetic:
     functions: Mapping[str, Callable[..., Value]]
 
 
-def parse(text: str) -> Expression:
+def parse(text: str, vocabulary: Vocabulary | None = None) -> Expression:
     """Read an expression. Raises ExpressionError with the column of what it cannot accept.
+
+    `vocabulary` widens the language; without one it is the arithmetic of this module.
 
     >>> sorted(parse("abs(delta) * max(floor_rate, exp(rate * years) - 1)").names)
     ['delta', 'floor_rate', 'rate', 'years']
@@ -110,7 +111,7 @@ def parse(text: str) -> Expression:
         column = getattr(fault, "offset", None) or 1
         raise ExpressionError(f"not an expression ({fault})", column=column) from fault
     try:
-        return Expression(text, _read(tree.body, depth=0))
+        return Expression(text, _read(tree.body, vocabulary or ARITHMETIC, depth=0))
     except RecursionError as fault:
         raise ExpressionError(f"nested deeper than {EXPRESSION_DEPTH_MAX}", column=1) from fault
 
@@ -196,17 +197,13 @@ _BINARY: Final[dict[type[ast.AST], str]] = {
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
     ast.And: "and", ast.Or: "or",
 }  # fmt: skip
-_OPERATORS: Final[dict[str, Callable[..., Value]]] = {
+OPERATORS: Final[dict[str, Callable[..., Value]]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
     "**": operator.pow, "<": operator.lt, "<=": operator.le, ">": operator.gt,
     ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
     "negative": operator.neg,
 }  # fmt: skip
-_CONDITIONS: Final = frozenset({"<", "<=", ">", ">=", "==", "!=", "and", "or", "not"})
-_ARITY: Final = {
-    "max": None, "min": None, "abs": 1, "sign": 1, "clip": 3, "round": 1, "floor": 1, "ceil": 1,
-    "where": 3, "sqrt": 1, "exp": 1, "log": 1, "not": 1,
-}  # fmt: skip
+CONDITIONS: Final = frozenset({"<", "<=", ">", ">=", "==", "!=", "and", "or", "not"})
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _FOREIGN: Final = re.compile(r"[^\t\n\r -~]")
 MARKET_ONLY: Final = frozenset({"**", "sqrt", "exp", "log"})
@@ -214,7 +211,31 @@ MARKET_ONLY: Final = frozenset({"**", "sqrt", "exp", "log"})
 bound."""
 
 
-def _read(tree: ast.AST, *, depth: int) -> Node:
+_Arity = Mapping[str, tuple[int, int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Functions by name, and aggregates `rows.name(…)`, each with how many arguments it takes.
+
+    A range is (fewest, most); None is no limit.
+    """
+
+    functions: _Arity
+    aggregates: _Arity
+
+
+ARITHMETIC: Final = Vocabulary(
+    functions={
+        **dict.fromkeys(("max", "min"), (2, None)),
+        **dict.fromkeys(("abs", "sign", "round", "floor", "ceil", "sqrt", "exp", "log"), (1, 1)),
+        **dict.fromkeys(("clip", "where"), (3, 3)),
+    },
+    aggregates={},
+)
+
+
+def _read(tree: ast.AST, words: Vocabulary, *, depth: int) -> Node:
     column = getattr(tree, "col_offset", 0) + 1
     if depth > EXPRESSION_DEPTH_MAX:
         raise ExpressionError(f"nested deeper than {EXPRESSION_DEPTH_MAX}", column=column)
@@ -228,38 +249,58 @@ def _read(tree: ast.AST, *, depth: int) -> Node:
         case ast.Attribute(value=ast.Name(id=table), attr=key) if _named(table, key):
             return Node("name", f"{table}.{key}")
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return Node("negative", "", (_read(operand, depth=depth + 1),))
+            return Node("negative", "", (_read(operand, words, depth=depth + 1),))
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return Node("not", "", (_read(operand, depth=depth + 1),))
+            return Node("not", "", (_read(operand, words, depth=depth + 1),))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _operation(_BINARY[type(op)], [left, right], depth=depth)
+            return _operation(_BINARY[type(op)], [left, right], words, depth=depth)
         case ast.BoolOp(op=op, values=values):
-            return _operation(_BINARY[type(op)], list(values), depth=depth)
+            return _operation(_BINARY[type(op)], list(values), words, depth=depth)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _BINARY:
-            return _operation(_BINARY[type(op)], [left, right], depth=depth)
-        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
-            return _call(name, args, column=column, depth=depth)
+            return _operation(_BINARY[type(op)], [left, right], words, depth=depth)
+        case ast.Call(args=args, keywords=[]):
+            name, operation, text, known = _called(tree, words)
+            _check_call(name, args, known, column=column)
+            parts = tuple(_read(part, words, depth=depth + 1) for part in args)
+            return Node(operation, text, parts)
     raise ExpressionError(f"{ast.unparse(tree)!r} is not in the language", column=column)
+
+
+def _called(call: ast.Call, words: Vocabulary) -> tuple[str, str, str, _Arity]:
+    """Name, operation and text of a call, and what its name may be."""
+    match call.func:
+        case ast.Name(id=name):
+            return name, name, "", words.functions
+        case ast.Attribute(value=ast.Name(id=rows), attr=name) if words.aggregates and _named(rows):
+            return name, "aggregate", f"{rows}.{name}", words.aggregates
+    column = call.col_offset + 1
+    raise ExpressionError(f"{ast.unparse(call)!r} is not in the language", column=column)
 
 
 def _named(*names: str) -> bool:
     return all(_NAME.fullmatch(name) for name in names)
 
 
-def _operation(sign: str, parts: list[ast.expr], *, depth: int) -> Node:
-    nodes = [_read(part, depth=depth + len(parts) - 1) for part in parts]
+def _operation(sign: str, parts: list[ast.expr], words: Vocabulary, *, depth: int) -> Node:
+    nodes = [_read(part, words, depth=depth + len(parts) - 1) for part in parts]
     return reduce(lambda left, right: Node(sign, "", (left, right)), nodes)
 
 
-def _call(name: str, args: list[ast.expr], *, column: int, depth: int) -> Node:
-    if name not in _ARITY:
-        known = ", ".join(sorted(_ARITY))
-        raise ExpressionError(f"no function {name!r}; there are {known}", column=column)
-    arity = _ARITY[name]
-    if len(args) != arity if arity is not None else len(args) < 2:
-        wanted = f"{arity} arguments" if arity is not None else "2 arguments or more"
+def _check_call(
+    name: str,
+    args: list[ast.expr],
+    known: _Arity,
+    *,
+    column: int,
+) -> None:
+    if name not in known:
+        names = ", ".join(sorted(known))
+        raise ExpressionError(f"no function {name!r}; there are {names}", column=column)
+    fewest, most = known[name]
+    if len(args) < fewest or (most is not None and len(args) > most):
+        wanted = f"{fewest} argument{'s' if fewest > 1 else ''}"
+        wanted += "" if fewest == most else " or more"
         raise ExpressionError(f"{name!r} takes {wanted}, found {len(args)}", column=column)
-    return Node(name, "", tuple(_read(part, depth=depth + 1) for part in args))
 
 
 def _evaluate(node: Node, values: Mapping[str, Value], arithmetic: Arithmetic) -> Value:
@@ -268,9 +309,9 @@ def _evaluate(node: Node, values: Mapping[str, Value], arithmetic: Arithmetic) -
     if node.operation == "name":
         return values[node.text]
     parts = [_evaluate(part, values, arithmetic) for part in node.arguments]
-    apply = _OPERATORS.get(node.operation) or arithmetic.functions[node.operation]
+    apply = arithmetic.functions.get(node.operation) or OPERATORS[node.operation]
     result = apply(*parts)
-    return arithmetic.number(result) if node.operation in _CONDITIONS else result
+    return arithmetic.number(result) if node.operation in CONDITIONS else result
 
 
 def _write(node: Node) -> str:
@@ -284,10 +325,6 @@ def _write(node: Node) -> str:
     if node.operation in _BINARY.values():
         return f"({parts[0]} {node.operation} {parts[1]})"
     return f"{node.operation}({', '.join(parts)})"
-
-
-def _decimal_sign(number: Decimal) -> Decimal:
-    return Decimal((number > 0) - (number < 0))
 
 
 ARRAYS: Final = Arithmetic(
@@ -311,25 +348,3 @@ ARRAYS: Final = Arithmetic(
     },
 )
 """float64 arrays; every operation elementwise."""
-
-DECIMALS: Final = Arithmetic(
-    number=Decimal,
-    functions={
-        "max": max,
-        "min": min,
-        "abs": abs,
-        "sign": _decimal_sign,
-        "clip": lambda number, low, high: min(max(number, low), high),
-        "round": lambda number: number.to_integral_value(rounding="ROUND_HALF_EVEN"),
-        "floor": lambda number: number.to_integral_value(rounding="ROUND_FLOOR"),
-        "ceil": lambda number: number.to_integral_value(rounding="ROUND_CEILING"),
-        "where": lambda condition, yes, no: yes if condition else no,
-        "sqrt": Decimal.sqrt,
-        "exp": Decimal.exp,
-        "log": Decimal.ln,
-        "and": lambda left, right: bool(left) and bool(right),
-        "or": lambda left, right: bool(left) or bool(right),
-        "not": operator.not_,
-    },
-)
-"""One number at a time, in decimals of the current context."""
