@@ -33,6 +33,12 @@ class Case:
                 f"off by {error:.3g}, allowed {tolerance:.3g}"
             )
 
+    def expect_text(self, what: str, found: str, expected: str) -> None:
+        """Hold a word to the expected one."""
+        self.checked += 1
+        if found != expected:
+            self.misses.append(f"{self.name}: {what}: expected {expected!r}, found {found!r}")
+
     @property
     def passed(self) -> bool:
         """Known, checked, and nothing missed."""
@@ -40,6 +46,8 @@ class Case:
 
 
 Row = Mapping[str, Any]
+Check = Callable[[Row], Mapping[str, Any]]
+"""Inputs of a case to what it asks for, under the names that the case expects."""
 Reader = Callable[[Path], Iterator[Case]]
 """A file to its cases. A row that is flagged as wrong upstream yields none."""
 

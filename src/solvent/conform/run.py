@@ -13,6 +13,8 @@ from solvent.conform.case import Case, Reader
 from solvent.errors import BadInput, Problem, Reject
 
 _MISSES_SHOWN = 5
+_READERS: Mapping[str, Reader] = {"cex/cases": exchanges.cases}
+"""Folder and stem of a vector file → what reads it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +130,8 @@ def _run(path: Path) -> FileResult:
 def _reader(path: Path) -> tuple[str, Reader | None]:
     if path.stem in pricing.READERS:
         return f"pricing/{path.stem}", pricing.READERS[path.stem]
-    if path.parent.name == "cex" and path.stem == "cases":
-        return "cex/cases", exchanges.cases
-    return f"{path.parent.name}/{path.stem}", None
+    kind = f"{path.parent.name}/{path.stem}"
+    return kind, _READERS.get(kind)
 
 
 def _count(path: Path) -> int:

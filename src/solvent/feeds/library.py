@@ -7,9 +7,11 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
-from solvent.errors import RulebookError
+from solvent.errors import RulebookError, check
 from solvent.instruments import Contract, Kind, Specification
+from solvent.margining.levels.text import LevelsText
 from solvent.margining.rulebook import read_rulebook
 from solvent.margining.schema import RulebookText
 
@@ -26,7 +28,7 @@ def rulebook_names() -> tuple[str, ...]:
 
 
 @cache
-def shipped_rulebook(name: str) -> RulebookText:
+def shipped_text(name: str) -> RulebookText | LevelsText:
     """A rulebook by its name. Raises RulebookError for a name that does not exist."""
     if name not in rulebook_names():
         raise RulebookError(f"no rulebook {name!r}; there are {', '.join(rulebook_names())}")
@@ -34,11 +36,25 @@ def shipped_rulebook(name: str) -> RulebookText:
     return read_rulebook(source.read_text("utf-8"), source=f"{name}.toml")
 
 
-def load_rulebook(name_or_path: str | Path) -> RulebookText:
+def shipped_rulebook(name: str) -> RulebookText:
+    """A rulebook of scans and charges by its name."""
+    text = shipped_text(name)
+    check(isinstance(text, RulebookText), "a rulebook of scans and charges", name)
+    return cast(RulebookText, text)
+
+
+def shipped_levels(name: str) -> LevelsText:
+    """A rulebook of formulas at levels by its name."""
+    text = shipped_text(name)
+    check(isinstance(text, LevelsText), "a rulebook of formulas at levels", name)
+    return cast(LevelsText, text)
+
+
+def load_rulebook(name_or_path: str | Path) -> RulebookText | LevelsText:
     """A shipped rulebook by name, or any from a path that ends in .toml."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        return shipped_rulebook(str(name_or_path))
+        return shipped_text(str(name_or_path))
     try:
         return read_rulebook(path.read_text("utf-8"), source=str(path))
     except (OSError, UnicodeDecodeError) as fault:

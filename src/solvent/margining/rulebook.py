@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from solvent.errors import RulebookError
 from solvent.expressions import Expression, parse
 from solvent.margining.grammar import check_names, check_references, formulas, levels
+from solvent.margining.levels.form import resolve
+from solvent.margining.levels.text import LevelsText
 from solvent.margining.schema import (
     LadderText,
     RowText,
     RulebookText,
     ScenarioText,
     TableText,
+    Text,
 )
 from solvent.scenarios import ScenarioSet, Table, Tables, VolRule
 from solvent.scenarios.scenario import ladder
@@ -57,8 +60,8 @@ class Rulebook:
         return f"Rulebook({self.name!r}, in force on {self.on}, {self.digest[:12]})"
 
 
-def read_rulebook(toml: str, *, source: str) -> RulebookText:
-    """Check a rulebook's text. Raises RulebookError naming the source and the key.
+def read_rulebook(toml: str, *, source: str) -> RulebookText | LevelsText:
+    """Check a rulebook's text, of either schema. Raises RulebookError naming source and key.
 
     >>> read_rulebook("name = 3", source="mine.toml")
     Traceback (most recent call last):
@@ -69,18 +72,34 @@ def read_rulebook(toml: str, *, source: str) -> RulebookText:
         content = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as fault:
         raise RulebookError(f"{source}: not TOML: {fault}") from fault
+    if content.get("schema") == 2:
+        return check_levels(content, source=source)
     return check_rulebook(content, source=source)
 
 
-def check_rulebook(content: Mapping[str, Any], *, source: str) -> RulebookText:
-    """Check a rulebook given as plain tables, as `read_rulebook` does."""
+def check_levels(content: Mapping[str, Any], *, source: str) -> LevelsText:
+    """Check a rulebook of formulas at levels, given as plain tables."""
+    text = _validated(LevelsText, content, source)
+    resolve(text, source=source)
+    return text
+
+
+_AnyText = TypeVar("_AnyText", bound=Text)
+
+
+def _validated(model: type[_AnyText], content: Mapping[str, Any], source: str) -> _AnyText:
     try:
-        text = RulebookText.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as fault:
         first, *others = fault.errors()
         where = ".".join(str(part) for part in first["loc"])
         more = f" (and {len(others)} more)" if others else ""
         raise RulebookError(f"{source}: {where}: {first['msg']}{more}") from fault
+
+
+def check_rulebook(content: Mapping[str, Any], *, source: str) -> RulebookText:
+    """Check a rulebook of scans and charges, given as plain tables."""
+    text = _validated(RulebookText, content, source)
     check_references(text, source)
     check_names(text, formulas(text, source), source)
     return text

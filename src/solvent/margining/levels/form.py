@@ -1,0 +1,233 @@
+"""A rulebook of formulas with every name resolved: what `rows` and `columns` both walk.
+
+A name in a formula is, in this order: a column of its own level; where rows are of one instrument,
+the instrument's; a parameter. `level.name` is a column of a level above, `table.entry` a parameter
+by key, `set.field` something of a scenario set. `level.sum(…)` adds up a formula over the rows of a
+level below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from solvent.errors import RulebookError
+from solvent.expressions import (
+    ARITHMETIC,
+    Expression,
+    ExpressionError,
+    Node,
+    Vocabulary,
+    parse,
+)
+from solvent.margining.levels.text import LevelsText
+
+VOCABULARY: Final = Vocabulary(
+    functions={
+        **ARITHMETIC.functions,
+        **dict.fromkeys(("round", "floor", "ceil", "trunc", "round_half_up"), (1, 2)),
+        **dict.fromkeys(("normal", "normal_quantile"), (1, 1)),
+        **dict.fromkeys(("worst", "best", "average"), (1, 1)),
+        "expected_shortfall": (2, 2),
+        **dict.fromkeys(("lookup", "marginal"), (2, 2)),
+    },
+    aggregates={
+        **dict.fromkeys(("sum", "max", "min", "any"), (1, 1)),
+        "count": (0, 0),
+        "least_payoff": (3, 3),
+    },
+)
+"""`worst best average expected_shortfall` reduce scenarios. `lookup(table.entry, x)` is the entry
+of the tier that x lies in, `marginal(table.entry, x)` the sum over tiers of entry times the part of
+x in it. `rows.least_payoff(size, strike, is_call)` is the least that options pay over settlements
+at 0 and at every strike held. An aggregate over no rows is 0."""
+
+_OF_INSTRUMENT: Final = frozenset(
+    {"instrument", "underlying", "settlement", "expiry", "strike", "kind", "right"}
+)
+SOURCES: Final = {
+    "position": _OF_INSTRUMENT | {"account", "pool", "side"},
+    "order": _OF_INSTRUMENT | {"account", "pool", "side", "order"},
+    "asset": frozenset({"account", "pool", "asset", "underlying"}),
+    "instrument": _OF_INSTRUMENT,
+    "underlying": frozenset({"underlying"}),
+    "pool": frozenset({"account", "pool"}),
+    "account": frozenset({"account"}),
+}
+"""Levels that every rulebook has, and what tells their rows apart."""
+FACTS: Final[Mapping[str, frozenset[str]]] = {
+    "instrument": frozenset(
+        {
+            "index", "forward", "mark", "strike", "iv", "years", "days", "is_option", "is_call",
+            "is_future", "is_perpetual", "inverse", "contract_size", "lot_size", "tick_size",
+            "settlement_price", "value", "delta", "gamma", "vega", "theta",
+        }
+    ),
+    "position": frozenset({"size", "entry_price"}),
+    "order": frozenset({"size", "price", "buy"}),
+    "asset": frozenset({"amount", "price"}),
+    "underlying": frozenset({"index"}),
+}  # fmt: skip
+"""Columns that come with a market and a book. Per unit of size: `value` what an option adds to
+equity, the greeks; `settlement_price` is dollars per unit of what an instrument settles in."""
+SCENARIO_FIELDS: Final = frozenset({"pnl", "value", "move"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """A resolved rulebook.
+
+    Attributes:
+        keys: level → what tells its rows apart, implied keys included.
+        columns: level → column → formula with resolved names.
+    """
+
+    text: LevelsText
+    keys: Mapping[str, frozenset[str]]
+    columns: Mapping[str, Mapping[str, Expression]]
+    liquidate: Expression
+
+    def above(self, fine: str, coarse: str) -> bool:
+        """Whether every row of `fine` lies in one row of `coarse`."""
+        return self.keys[coarse] <= self.keys[fine]
+
+
+def resolve(text: LevelsText, *, source: str) -> Form:
+    """Parse and resolve every formula. Raises RulebookError naming the source and the key path."""
+    keys = {**SOURCES, **{name: closure(by) for name, by in text.levels.items()}}
+    for section in (*text.at, *text.inputs):
+        if section not in keys:
+            raise RulebookError(f"{source}: no level {section!r}; there are {sorted(keys)}")
+    scopes = {
+        level: {*FACTS.get(level, ()), *text.inputs.get(level, ()), *text.at.get(level, ())}
+        for level in keys
+    }
+    resolver = _Resolver(text, keys, scopes)
+    columns: dict[str, dict[str, Expression]] = {}
+    for level, formulas in text.at.items():
+        columns[level] = {
+            name: resolver.formula(formula, level, f"{source}: at.{level}.{name}")
+            for name, formula in formulas.items()
+        }
+    level = text.answer.level
+    for name in (text.answer.equity, text.answer.initial, text.answer.maintenance,
+                 *text.answer.components):  # fmt: skip
+        if name not in scopes[level]:
+            raise RulebookError(f"{source}: answer: no column {name!r} at {level}")
+    liquidate = resolver.formula(text.answer.liquidate, level, f"{source}: answer.liquidate")
+    form = Form(text=text, keys=keys, columns=columns, liquidate=liquidate)
+    _check_acyclic(form, source)
+    return form
+
+
+def closure(by: Sequence[str]) -> frozenset[str]:
+    """Keys and what they imply: an instrument has one expiry, and so on; each row has an account.
+
+    >>> sorted(closure(["asset"]))
+    ['account', 'asset', 'underlying']
+    """
+    keys = {"account", *by}
+    if "instrument" in keys:
+        keys |= _OF_INSTRUMENT
+    if "asset" in keys:
+        keys |= {"underlying"}
+    return frozenset(keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    text: LevelsText
+    keys: Mapping[str, frozenset[str]]
+    scopes: Mapping[str, set[str]]
+
+    def formula(self, formula: str, level: str, where: str) -> Expression:
+        try:
+            parsed = parse(formula, VOCABULARY)
+            return Expression(parsed.text, self._node(parsed.root, level))
+        except ExpressionError as fault:
+            raise RulebookError(f"{where}: {fault}") from fault
+        except LookupError as fault:
+            raise RulebookError(f"{where}: {fault.args[0]}") from fault
+
+    def _node(self, node: Node, level: str) -> Node:
+        if node.operation == "name":
+            return self._name(node.text, level)
+        if node.operation in ("lookup", "marginal"):
+            entry = self._name(node.arguments[0].text, level)
+            if entry.operation != "entry":
+                raise LookupError(f"{node.operation} reads a table's entry, found {entry.text!r}")
+            return Node(node.operation, entry.text, (self._node(node.arguments[1], level),))
+        if node.operation == "aggregate":
+            below = node.text.split(".")[0]
+            if below not in self.keys or not self.keys[level] <= self.keys[below]:
+                raise LookupError(f"{below!r} is no level below {level!r}")
+            return Node("aggregate", node.text, tuple(self._node(a, below) for a in node.arguments))
+        return Node(node.operation, node.text, tuple(self._node(a, level) for a in node.arguments))
+
+    def _name(self, name: str, level: str) -> Node:
+        first, _, rest = name.partition(".")
+        if not rest:
+            if name in self.scopes[level]:
+                return Node("column", f"{level}.{name}")
+            if "instrument" in self.keys[level] and name in self.scopes["instrument"]:
+                return Node("column", f"instrument.{name}")
+            if name in self.text.parameters:
+                return Node("parameter", name)
+            here = sorted(self.scopes[level] | set(self.text.parameters))
+            raise LookupError(f"{name!r} means nothing at {level}; there are {here}")
+        if first in self.text.tables:
+            return self._entry(first, rest, level)
+        if first in self.text.scenarios:
+            return self._scenario(first, rest, level)
+        if first not in self.keys:
+            raise LookupError(f"no level, table or scenario set {first!r}")
+        if not self.keys[first] <= self.keys[level]:
+            raise LookupError(f"{first!r} is not above {level!r}: say {first}.sum(…) or the like")
+        if rest not in self.scopes[first]:
+            raise LookupError(
+                f"no column {rest!r} at {first}; there are {sorted(self.scopes[first])}"
+            )
+        return Node("column", name)
+
+    def _entry(self, table: str, entry: str, level: str) -> Node:
+        by = self.text.tables[table].by
+        if by not in self.keys[level]:
+            raise LookupError(f"table {table!r} goes by {by}, which rows of {level!r} differ in")
+        if not any(entry in row.values for row in self.text.tables[table].rows):
+            raise LookupError(f"no entry {entry!r} in table {table!r}")
+        return Node("entry", f"{table}.{entry}")
+
+    def _scenario(self, name: str, field: str, level: str) -> Node:
+        if field not in SCENARIO_FIELDS:
+            raise LookupError(f"a scenario set has {sorted(SCENARIO_FIELDS)}, not {field!r}")
+        wanted = "underlying" if field == "move" else "instrument"
+        if wanted not in self.keys[level]:
+            raise LookupError(f"{name}.{field} is of an {wanted}; rows of {level!r} have many")
+        return Node("scenario", f"{name}.{field}")
+
+
+def _check_acyclic(form: Form, source: str) -> None:
+    """No column stands on itself."""
+    done: set[str] = set()
+
+    def visit(column: str, path: tuple[str, ...]) -> None:
+        if column in path:
+            loop = " → ".join((*path[path.index(column) :], column))
+            raise RulebookError(f"{source}: at.{column} stands on itself: {loop}")
+        level, name = column.split(".")
+        formula = form.columns.get(level, {}).get(name)
+        if column in done or formula is None:
+            return
+        for used in columns_of(formula):
+            visit(used, (*path, column))
+        done.add(column)
+
+    for level, formulas in form.columns.items():
+        for name in formulas:
+            visit(f"{level}.{name}", ())
+
+
+def columns_of(formula: Expression) -> Iterator[str]:
+    """Every `level.column` that a formula reads."""
+    return (node.text for node in formula.root if node.operation == "column")

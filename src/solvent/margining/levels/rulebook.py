@@ -1,0 +1,78 @@
+"""A rulebook of formulas as in force on a day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+from typing import Any
+
+from solvent.margining.levels.form import Form, resolve
+from solvent.margining.levels.text import LevelsText, TierRow, TierTable
+
+Tables = Mapping[str, Mapping[str, Mapping[str, float | list[float]]]]
+"""table → key → entry → number, or one number a tier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelsRulebook:
+    """A rulebook on a day.
+
+    Attributes:
+        form: every formula with its names resolved. digest: SHA-256 of the text's content.
+        tables: the parameters in force. applied: table row → note on a row applied before the day
+            it is known from.
+    """
+
+    form: Form
+    digest: str
+    on: date
+    tables: Tables
+    applied: tuple[str, ...]
+
+    @property
+    def text(self) -> LevelsText:
+        """Everything that was written."""
+        return self.form.text
+
+    @property
+    def name(self) -> str:
+        """The rulebook's name."""
+        return self.text.name
+
+    def __repr__(self) -> str:
+        return f"LevelsRulebook({self.name!r}, in force on {self.on}, {self.digest[:12]})"
+
+
+def in_force(text: LevelsText, on: date) -> LevelsRulebook:
+    """The rulebook with the parameters of a day.
+
+    A key's row is the newest that is not after the day. Where every row is newer, the oldest is
+    taken and `applied` says so: a venue's published number usually held before it was seen.
+    """
+    applied: list[str] = []
+    return LevelsRulebook(
+        form=resolve(text, source=text.name),
+        digest=sha256(text.model_dump_json(by_alias=True).encode()).hexdigest(),
+        on=on,
+        tables={name: _in_force(name, table, on, applied) for name, table in text.tables.items()},
+        applied=tuple(applied),
+    )
+
+
+def _in_force(
+    name: str, table: TierTable, on: date, applied: list[str]
+) -> dict[str, Mapping[str, Any]]:
+    by_key: dict[str, list[TierRow]] = {}
+    for row in table.rows:
+        for key in row.keys:
+            by_key.setdefault(key, []).append(row)
+    chosen: dict[str, Mapping[str, Any]] = {}
+    for key, rows in by_key.items():
+        rows = sorted(rows, key=lambda row: row.effective)
+        past = [row for row in rows if row.effective <= on]
+        if not past:
+            applied.append(f"{name} of {key}: first seen {rows[0].effective}, applied to {on}")
+        chosen[key] = (past[-1] if past else rows[0]).values
+    return chosen

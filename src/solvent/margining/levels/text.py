@@ -1,0 +1,106 @@
+"""A rulebook of formulas at levels as written: what its TOML may say, checked by pydantic."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Final, Literal, get_args
+
+from pydantic import Field, StringConstraints, model_validator
+
+from solvent.margining.schema import (
+    Evidence,
+    Formula,
+    Name,
+    ScenarioText,
+    Text,
+    VolText,
+)
+
+Key = Literal[
+    "account", "pool", "asset", "instrument", "underlying", "settlement", "expiry", "strike",
+    "kind", "right", "side", "order",
+]  # fmt: skip
+"""What rows are told apart by."""
+KEYS: Final = frozenset(get_args(Key))
+Property = Literal[
+    "requirement_not_negative", "scales", "subadditive", "more_collateral_helps",
+    "isolated_pools", "permutes",
+]  # fmt: skip
+"""What a rulebook may claim of itself; each claim is tested."""
+TierBound = Literal["from", "above"]
+"""Whether a tier holds its lower bound or begins just above it."""
+
+
+class TierRow(Text):
+    """Parameters of some keys from a day on; a list has one entry a tier."""
+
+    keys: list[str] = Field(min_length=1)
+    effective: date
+    source: str
+    evidence: Evidence = "documented"
+    values: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")],
+                 float | Annotated[list[float], Field(min_length=1)]]  # fmt: skip
+
+    @model_validator(mode="after")
+    def _tiers_fit(self) -> TierRow:
+        lists = {name: column for name, column in self.values.items() if isinstance(column, list)}
+        if not lists:
+            return self
+        bound = next((name for name in get_args(TierBound) if name in lists), None)
+        if bound is None:
+            raise ValueError("a row of tiers needs their lower bounds, `from` or `above`")
+        if len({len(column) for column in lists.values()}) > 1:
+            raise ValueError("every list of a row has one entry a tier")
+        bounds = lists[bound]
+        if bounds != sorted(set(bounds)):
+            raise ValueError(f"`{bound}` rises from tier to tier")
+        return self
+
+
+class TierTable(Text):
+    """Parameters by key. The key `*` stands for every key without a row of its own."""
+
+    by: Key
+    about: str = ""
+    rows: list[TierRow] = Field(min_length=1)
+
+
+class ColumnInput(Text):
+    """A number that the caller brings for each row of a level, or its default."""
+
+    about: str
+    default: float | None = None
+
+
+class AnswerText(Text):
+    """Where the answer stands: columns of one level, in dollars."""
+
+    level: Literal["account", "pool"] = "account"
+    equity: Name = "equity"
+    initial: Name = "initial"
+    maintenance: Name = "maintenance"
+    liquidate: Formula = "equity < maintenance"
+    components: list[Name] = Field(default_factory=list)
+
+
+class LevelsText(Text):
+    """A whole rulebook of formulas at levels."""
+
+    version: Literal[2] = Field(alias="schema")
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
+    title: str
+    venue: str
+    family: Literal["tiered leverage", "option formulas", "scenario", "regulatory"]
+    summary: str = ""
+    sources: list[str] = Field(min_length=1)
+    notes: list[str] = Field(default_factory=list)
+    unset: dict[str, str] = Field(default_factory=dict)
+    properties: list[Property] = Field(default_factory=list)
+    parameters: dict[Name, float] = Field(default_factory=dict)
+    tables: dict[Name, TierTable] = Field(default_factory=dict)
+    vols: dict[Name, VolText] = Field(default_factory=dict)
+    scenarios: dict[Name, ScenarioText] = Field(default_factory=dict)
+    levels: dict[Name, Annotated[list[Key], Field(min_length=1)]] = Field(default_factory=dict)
+    inputs: dict[Name, dict[Name, ColumnInput]] = Field(default_factory=dict)
+    at: dict[Name, dict[Name, Formula]] = Field(min_length=1)
+    answer: AnswerText = AnswerText()
