@@ -12,20 +12,18 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from solvent.errors import RulebookError
-from solvent.expressions import Expression, parse
+from solvent.expressions import Expression
 from solvent.margining.grammar import check_names, check_references, formulas, levels
 from solvent.margining.levels.form import resolve
 from solvent.margining.levels.text import LevelsText
 from solvent.margining.schema import (
-    LadderText,
     RowText,
     RulebookText,
-    ScenarioText,
     TableText,
     Text,
 )
+from solvent.margining.sets import scenario_set
 from solvent.scenarios import ScenarioSet, Table, Tables, VolRule
-from solvent.scenarios.scenario import ladder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +120,7 @@ def in_force(text: RulebookText, on: date) -> Rulebook:
         tables=Tables(tables, text.parameters),
         applied=tuple(applied),
         sets=tuple(
-            _scenario_set(name, scenario, parsed.get(f"scenarios.{name}.weight"))
+            scenario_set(name, scenario, parsed.get(f"scenarios.{name}.weight"))
             for name, scenario in text.scenarios.items()
         ),
         rules={
@@ -147,18 +145,3 @@ def _table(name: str, table: TableText, on: date, applied: list[str]) -> Table:
             applied.append(f"{name} of {key}: first seen {row.effective}, applied to {on}")
         chosen[key] = row.values
     return Table(name=name, by=table.by, rows=chosen)
-
-
-def _scenario_set(name: str, text: ScenarioText, weight: Expression | None) -> ScenarioSet:
-    if isinstance(text.moves, LadderText):
-        moves = ladder(text.moves.reach, text.moves.steps)
-    else:
-        moves = tuple(parse(repr(move)) for move in text.moves)
-    return ScenarioSet(
-        name=name,
-        moves=moves,
-        vols=tuple(text.vols),
-        basis=tuple(text.basis),
-        roll_days=text.roll_days,
-        weight=weight,
-    )

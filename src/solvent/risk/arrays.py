@@ -64,6 +64,7 @@ class RiskArrays:
     Attributes:
         pnl: [instrument, scenario] whole quanta of the settlement asset per lot, `padded`.
         pnl_units: the same before rounding, in settlement units; what the exact way reads.
+        model_units: [instrument] worth per lot without a shock, in settlement units.
         columns: name → [instrument] whole quanta per lot. units: the same before rounding.
         scale: name → [instrument] quanta per unit of a column; `pnl` has one too.
         fields: name → [instrument] facts that a rulebook's expressions may use.
@@ -79,6 +80,7 @@ class RiskArrays:
     usable: Bool
     pnl: Float64
     pnl_units: Float64
+    model_units: Float64
     columns: Mapping[str, Float64]
     units: Mapping[str, Float64]
     scale: Mapping[str, Float64]
@@ -137,6 +139,7 @@ def publish(
         usable=frozen(usable),
         pnl=quantised(pnl_units, quanta_per_unit=scale["pnl"][:, None]),
         pnl_units=frozen(pnl_units),
+        model_units=frozen(np.where(usable, worth[:, -1] * per_lot, 0.0)),
         columns=columns,
         units=units,
         scale=scale,

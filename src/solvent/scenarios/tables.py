@@ -22,15 +22,17 @@ class Table:
     def columns(self, keys: Sequence[str]) -> dict[str, Float64]:
         """`table.parameter` → one value a key, NaN where the table has none.
 
+        The row of `*`, where there is one, stands for every key without a row of its own.
+
         >>> fees = Table(name="fee", by="underlying", rows={"BTC": {"taker": 0.0005}})
         >>> fees.columns(["BTC", "DOGE"])["fee.taker"].tolist()
         [0.0005, nan]
         """
         names = sorted({parameter for row in self.rows.values() for parameter in row})
-        empty: Mapping[str, float] = {}
+        other: Mapping[str, float] = self.rows.get("*", {})
         return {
             f"{self.name}.{name}": np.array(
-                [self.rows.get(key, empty).get(name, np.nan) for key in keys], dtype=np.float64
+                [self.rows.get(key, other).get(name, np.nan) for key in keys], dtype=np.float64
             )
             for name in names
         }

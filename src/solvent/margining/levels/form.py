@@ -61,17 +61,24 @@ FACTS: Final[Mapping[str, frozenset[str]]] = {
         {
             "index", "forward", "mark", "strike", "iv", "years", "days", "is_option", "is_call",
             "is_future", "is_perpetual", "inverse", "contract_size", "lot_size", "tick_size",
-            "settlement_price", "value", "delta", "gamma", "vega", "theta",
+            "settlement_price", "worth", "value", "delta", "gamma", "vega", "theta",
         }
     ),
-    "position": frozenset({"size", "entry_price"}),
+    "position": frozenset({"size", "entry_price", "entry_worth"}),
     "order": frozenset({"size", "price", "buy"}),
     "asset": frozenset({"amount", "price"}),
     "underlying": frozenset({"index"}),
 }  # fmt: skip
-"""Columns that come with a market and a book. Per unit of size: `value` what an option adds to
-equity, the greeks; `settlement_price` is dollars per unit of what an instrument settles in."""
+"""Columns that come with a market and a book.
+
+Per unit of size, in settlement units: `worth` the mark (−1/mark coin of an inverse future),
+`entry_worth` the same at the entry price, `value` what an option adds to equity, `vega` per vol
+point, `theta` per day; `delta` and `gamma` (per 1 %) in coin. `settlement_price` is dollars per
+unit of what an instrument settles in, `contract_size` 1 where sizes are told in underlying units.
+"""
 SCENARIO_FIELDS: Final = frozenset({"pnl", "value", "move"})
+"""`set.pnl` and `set.value` (the shocked worth by the model) per unit of size, in settlement units,
+by instrument; `set.move` by underlying."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
