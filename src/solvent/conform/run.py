@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solvent.conform import exchanges, pricing
+from solvent.conform import exchanges, liquidations, pricing
 from solvent.conform.case import Case, Reader
 from solvent.errors import BadInput, Problem, Reject
 
 _MISSES_SHOWN = 5
-_READERS: Mapping[str, Reader] = {"cex/cases": exchanges.cases}
+_READERS: Mapping[str, Reader] = {
+    "cex/cases": exchanges.cases,
+    "exchange_liquidation/cases": liquidations.cases,
+}
 """Folder and stem of a vector file → what reads it."""
 
 
