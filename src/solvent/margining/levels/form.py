@@ -36,12 +36,15 @@ VOCABULARY: Final = Vocabulary(
         **dict.fromkeys(("sum", "max", "min", "any"), (1, 1)),
         "count": (0, 0),
         "least_payoff": (3, 3),
+        "beyond": (4, 4),
     },
 )
 """`worst best average expected_shortfall` reduce scenarios. `lookup(table.entry, x)` is the entry
 of the tier that x lies in, `marginal(table.entry, x)` the sum over tiers of entry times the part of
 x in it. `rows.least_payoff(size, strike, is_call)` is the least that options pay over settlements
-at 0 and at every strike held. An aggregate over no rows is 0."""
+at 0 and at every strike held. `rows.beyond(free, rank, size, value)` queues the rows by rising rank
+and is Σ value × the part of size that lies behind the queue's first `free` units. An aggregate over
+no rows is 0."""
 
 _OF_INSTRUMENT: Final = frozenset(
     {"instrument", "underlying", "settlement", "expiry", "strike", "kind", "right"}

@@ -184,6 +184,8 @@ class Sheet:
         parts = [[self._value(part, below, n) for part in node.arguments] for n in inside]
         if kind == "least_payoff":
             return least_payoff([(_scalar(a), _scalar(b), _scalar(c)) for a, b, c in parts])
+        if kind == "beyond":
+            return beyond([[_scalar(one) for one in part] for part in parts])
         if not parts:
             return Fraction(0)
         amounts = [part[0] for part in parts]
@@ -263,7 +265,7 @@ def rational(number: Any, what: str) -> Value:
     if isinstance(number, Fraction):
         return number
     try:
-        return Fraction(repr(number) if isinstance(number, float) else number)
+        return Fraction(repr(float(number)) if isinstance(number, float) else number)
     except (ValueError, OverflowError) as fault:
         raise Unset(f"{what} is {number!r}, no number") from fault
 
@@ -282,6 +284,22 @@ def least_payoff(options: Sequence[tuple[Fraction, Fraction, Fraction]]) -> Frac
              for size, strike, call in options), zero)
         for at in settlements
     )  # fmt: skip
+
+
+def beyond(queue: Sequence[Sequence[Fraction]]) -> Fraction:
+    """Σ value × the part of size behind the first `free` units; rows are free, rank, size, value.
+
+    Rows queue by rising rank, those of one rank as they come.
+
+    >>> near, far = Fraction(100), Fraction(150)
+    >>> beyond([(Fraction(4), far, Fraction(2), far), (Fraction(4), near, Fraction(5), near)])
+    Fraction(400, 1)
+    """
+    passed = total = Fraction(0)
+    for free, _, size, value in sorted(queue, key=lambda row: row[1]):
+        passed += size
+        total += value * min(size, max(passed - free, Fraction(0)))
+    return total
 
 
 def _scalar(value: Value) -> Fraction:
