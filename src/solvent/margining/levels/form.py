@@ -28,8 +28,8 @@ VOCABULARY: Final = Vocabulary(
         **ARITHMETIC.functions,
         **dict.fromkeys(("round", "floor", "ceil", "trunc", "round_half_up"), (1, 2)),
         **dict.fromkeys(("normal", "normal_quantile"), (1, 1)),
-        **dict.fromkeys(("worst", "best", "average"), (1, 1)),
-        "expected_shortfall": (2, 2),
+        **dict.fromkeys(("worst", "best", "average", "worst_place"), (1, 1)),
+        **dict.fromkeys(("expected_shortfall", "at_worst", "average_where", "joined"), (2, 2)),
         **dict.fromkeys(("lookup", "marginal"), (2, 2)),
     },
     aggregates={
@@ -39,12 +39,13 @@ VOCABULARY: Final = Vocabulary(
         "beyond": (4, 4),
     },
 )
-"""`worst best average expected_shortfall` reduce scenarios. `lookup(table.entry, x)` is the entry
-of the tier that x lies in, `marginal(table.entry, x)` the sum over tiers of entry times the part of
-x in it. `rows.least_payoff(size, strike, is_call)` is the least that options pay over settlements
-at 0 and at every strike held. `rows.beyond(free, rank, size, value)` queues the rows by rising rank
-and is Σ value × the part of size that lies behind the queue's first `free` units. An aggregate over
-no rows is 0."""
+"""`worst best average expected_shortfall` reduce scenarios. `worst_place(x)` is the number, from 1,
+of the first scenario in which x is least, `at_worst(x, y)` what y is there, `average_where(c, y)`
+the mean of y over the scenarios in which c holds; `joined(x, y)` puts the scenarios of one set
+after those of another. `lookup(table.entry, x)` is the entry of the tier that x lies in,
+`marginal(table.entry, x)` the sum over tiers of entry times the part of x in it.
+`rows.least_payoff(size, strike, is_call)` is the least that options pay over settlements at 0 and
+at every strike held. An aggregate over no rows is 0."""
 
 _OF_INSTRUMENT: Final = frozenset(
     {"instrument", "underlying", "settlement", "expiry", "strike", "kind", "right"}
@@ -59,6 +60,8 @@ SOURCES: Final = {
     "account": frozenset({"account"}),
 }
 """Levels that every rulebook has, and what tells their rows apart."""
+FINEST: Final = ("instrument", "asset", "underlying", "account")
+"""The keys by which a caller names rows, the finest first."""
 FACTS: Final[Mapping[str, frozenset[str]]] = {
     "instrument": frozenset(
         {
@@ -82,6 +85,10 @@ unit of what an instrument settles in, `contract_size` 1 where sizes are told in
 SCENARIO_FIELDS: Final = frozenset({"pnl", "value", "move"})
 """`set.pnl` and `set.value` (the shocked worth by the model) per unit of size, in settlement units,
 by instrument; `set.move` by underlying."""
+
+SPREAD_FIELDS: Final = {"rows": ("used", "rated", "left"), "within": ("count", "charge")}
+"""Of an ordered table of spreads, at the rows that are matched and at the level that they lie in:
+amount used, used × rate, signed amount left; spreads formed, spreads × rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +121,11 @@ def resolve(text: LevelsText, *, source: str) -> Form:
         for level in keys
     }
     resolver = _Resolver(text, keys, scopes)
+    for name, table in text.spreads.items():
+        if not {table.rows, table.within} <= set(keys) or not keys[table.within] < keys[table.rows]:
+            raise RulebookError(
+                f"{source}: spreads.{name}: {table.rows!r} is no level below {table.within!r}"
+            )
     columns: dict[str, dict[str, Expression]] = {}
     for level, formulas in text.at.items():
         columns[level] = {
@@ -190,6 +202,8 @@ class _Resolver:
             return self._entry(first, rest, level)
         if first in self.text.scenarios:
             return self._scenario(first, rest, level)
+        if first in self.text.spreads:
+            return self._spread(first, rest, level)
         if first not in self.keys:
             raise LookupError(f"no level, table or scenario set {first!r}")
         if not self.keys[first] <= self.keys[level]:
@@ -215,6 +229,18 @@ class _Resolver:
         if wanted not in self.keys[level]:
             raise LookupError(f"{name}.{field} is of an {wanted}; rows of {level!r} have many")
         return Node("scenario", f"{name}.{field}")
+
+    def _spread(self, name: str, field: str, level: str) -> Node:
+        """The amount that is matched comes along, so that what stands on it is known."""
+        table = self.text.spreads[name]
+        for place, fields in SPREAD_FIELDS.items():
+            if field in fields:
+                wanted = getattr(table, place)
+                if wanted != level:
+                    raise LookupError(f"{name}.{field} is of {wanted!r}, not of {level!r}")
+                amount = parse(table.amount, VOCABULARY)
+                return Node("spread", f"{name}.{field}", (self._node(amount.root, table.rows),))
+        raise LookupError(f"spreads have {sorted(sum(SPREAD_FIELDS.values(), ()))}, not {field!r}")
 
 
 def _check_acyclic(form: Form, source: str) -> None:

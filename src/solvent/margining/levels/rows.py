@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from solvent.errors import InvariantBroken, SolventError, check
 from solvent.expressions import CONDITIONS, OPERATORS, Expression, Node
-from solvent.margining.levels.form import FACTS, SOURCES, Form
+from solvent.margining.levels.form import FACTS, FINEST, SOURCES, SPREAD_FIELDS, Form
+from solvent.margining.levels.spreads import Matching, fitted, match
+from solvent.margining.levels.text import SpreadText
 from solvent.rationals import RATIONALS
 
 Value = Fraction | tuple[Fraction, ...]
@@ -32,7 +34,8 @@ class Sheet:
 
     `sources` is level → rows. A row's keys are strings or numbers under their names; every other
     entry is a column that is told, and a told column wins over a formula of the same name.
-    `scenarios` is set → field → (underlying or instrument → one number a scenario).
+    `scenarios` is set → field → (underlying or instrument → one number a scenario). `spreads` is
+    table of spreads → its entries in order.
 
     >>> from solvent.margining.levels.form import resolve
     >>> from solvent.margining.levels.text import LevelsText
@@ -57,15 +60,20 @@ class Sheet:
         parameters: Mapping[str, Any] | None = None,
         tables: Parameters | None = None,
         scenarios: Mapping[str, Mapping[str, Mapping[Any, Sequence[Any]]]] | None = None,
+        spreads: Mapping[str, Sequence[SpreadText]] | None = None,
+        inputs: Mapping[str, float | Mapping[str, float]] | None = None,
     ) -> None:
         self.form = form
+        self.inputs = inputs or {}
         self.parameters = {**form.text.parameters, **(parameters or {})}
         self.tables: Parameters = tables or {}
         self.scenarios = scenarios or {}
+        self.spreads = spreads or {}
         self._rows: dict[str, list[Row]] = {
             level: [dict(row) for row in rows] for level, rows in sources.items()
         }
         self._memo: dict[tuple[str, int, str], Value] = {}
+        self._matched: dict[tuple[str, int], Matching] = {}
         self._place: dict[str, dict[tuple[Any, ...], int]] = {}
         self._complete()
         for level in form.keys:
@@ -93,6 +101,12 @@ class Sheet:
         formula = self.form.columns.get(level, {}).get(column)
         if formula is not None:
             return self._value(formula.root, level, row)
+        brought = self.inputs.get(f"{level}.{column}")
+        if isinstance(brought, Mapping):
+            key = next(one for one in FINEST if one in self.form.keys[level])
+            brought = brought.get(str(self._rows[level][row].get(key)))
+        if brought is not None:
+            return rational(brought, column)
         given = self.form.text.inputs.get(level, {}).get(column)
         if given is None or given.default is None:
             raise Unset(f"{column} of {level} {self._named(level, row)} is not known")
@@ -115,6 +129,8 @@ class Sheet:
                 return self._tier(node, level, row)
             case "aggregate":
                 return self._aggregate(node, level, row)
+            case "spread":
+                return self._spread(node, level, row)
             case "where":
                 return self._where(node, level, row)
         parts = [self._value(part, level, row) for part in node.arguments]
@@ -175,10 +191,7 @@ class Sheet:
 
     def _aggregate(self, node: Node, level: str, row: int) -> Value:
         below, kind = node.text.split(".")
-        mine = self._identity(level, self._rows[level][row])
-        inside = [
-            n for n, one in enumerate(self._rows[below]) if self._identity(level, one) == mine
-        ]
+        inside = self._inside(level, row, below)
         if kind == "count":
             return Fraction(len(inside))
         parts = [[self._value(part, below, n) for part in node.arguments] for n in inside]
@@ -194,6 +207,29 @@ class Sheet:
         if kind == "any":
             return Fraction(any(bool(one) for one in amounts))
         return _each(lambda *all_: (max if kind == "max" else min)(all_), *amounts, truth=False)
+
+    def _inside(self, level: str, row: int, below: str) -> list[int]:
+        """Rows of a level below that lie in this one."""
+        mine = self._identity(level, self._rows[level][row])
+        return [n for n, one in enumerate(self._rows[below]) if self._identity(level, one) == mine]
+
+    def _spread(self, node: Node, level: str, row: int) -> Value:
+        name, field = node.text.split(".")
+        table = self.form.text.spreads[name]
+        group = self._above(level, row, table.within)
+        inside = self._inside(table.within, group, table.rows)
+        made = self._matched.get((name, group))
+        if made is None:
+            if name not in self.spreads:
+                raise Unset(f"spreads {name}: no list of them was told")
+            amounts = [_scalar(self._value(node.arguments[0], table.rows, n)) for n in inside]
+            keys = [self._rows[table.rows][n] for n in inside]
+            made = match(amounts, fitted(self.spreads[name], keys))
+            self._matched[name, group] = made
+        if field in SPREAD_FIELDS["rows"]:
+            amount: Fraction = getattr(made, field)[inside.index(row)]
+            return amount
+        return made.count if field == "count" else made.charge
 
     # ── rows and what joins them ─────────────────────────────────────────────────────────────
 
@@ -333,15 +369,37 @@ def _expected_shortfall(value: Value, level: Value) -> Fraction:
     return (sum(worst[:whole], Fraction(0)) + part) / share
 
 
+def _worst_place(value: Value) -> int:
+    many = _many(value)
+    return many.index(min(many))
+
+
+def _at_worst(value: Value, other: Value) -> Fraction:
+    return other[_worst_place(value)] if isinstance(other, tuple) else other
+
+
+def _average_where(holds: Value, value: Value) -> Fraction:
+    """Mean over the scenarios of a condition; Unset where it holds in none."""
+    many = _many(_each(lambda _, x: x, holds, value, truth=False))
+    chosen = [x for x, one in zip(many, _many(holds), strict=True) if one]
+    if not chosen:
+        raise Unset("the mean over no scenario")
+    return sum(chosen, Fraction(0)) / len(chosen)
+
+
 def _average(value: Value) -> Fraction:
     many = _many(value)
     return sum(many, Fraction(0)) / len(many)
 
 
 _TOLD: Final = ("position", "order", "asset")
-_REDUCTIONS: Final[Mapping[str, Callable[..., Fraction]]] = {
+_REDUCTIONS: Final[Mapping[str, Callable[..., Value]]] = {
     "worst": lambda value: min(_many(value)),
     "best": lambda value: max(_many(value)),
     "average": _average,
     "expected_shortfall": _expected_shortfall,
+    "worst_place": lambda value: Fraction(_worst_place(value) + 1),
+    "at_worst": _at_worst,
+    "average_where": _average_where,
+    "joined": lambda first, second: _many(first) + _many(second),
 }

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from typing import Any
 
 from solvent.margining.levels.form import Form, resolve
-from solvent.margining.levels.text import LevelsText, TierRow, TierTable
+from solvent.margining.levels.text import (
+    LevelsText,
+    SpreadList,
+    SpreadTable,
+    SpreadText,
+    TierRow,
+    TierTable,
+)
 
 Tables = Mapping[str, Mapping[str, Mapping[str, float | list[float]]]]
 """table → key → entry → number, or one number a tier."""
@@ -21,7 +28,8 @@ class LevelsRulebook:
 
     Attributes:
         form: every formula with its names resolved. digest: SHA-256 of the text's content.
-        tables: the parameters in force. applied: table row → note on a row applied before the day
+        tables: the parameters in force. spreads: table of spreads → its list in force, where it has
+            one. applied: table row → note on a row applied before the day
             it is known from.
     """
 
@@ -29,6 +37,7 @@ class LevelsRulebook:
     digest: str
     on: date
     tables: Tables
+    spreads: Mapping[str, Sequence[SpreadText]]
     applied: tuple[str, ...]
 
     @property
@@ -57,6 +66,11 @@ def in_force(text: LevelsText, on: date) -> LevelsRulebook:
         digest=sha256(text.model_dump_json(by_alias=True).encode()).hexdigest(),
         on=on,
         tables={name: _in_force(name, table, on, applied) for name, table in text.tables.items()},
+        spreads={
+            name: _list_in_force(name, table, on, applied).spreads
+            for name, table in text.spreads.items()
+            if table.lists
+        },
         applied=tuple(applied),
     )
 
@@ -76,3 +90,11 @@ def _in_force(
             applied.append(f"{name} of {key}: first seen {rows[0].effective}, applied to {on}")
         chosen[key] = (past[-1] if past else rows[0]).values
     return chosen
+
+
+def _list_in_force(name: str, table: SpreadTable, on: date, applied: list[str]) -> SpreadList:
+    lists = sorted(table.lists, key=lambda one: one.effective)
+    past = [one for one in lists if one.effective <= on]
+    if not past:
+        applied.append(f"spreads {name}: first seen {lists[0].effective}, applied to {on}")
+    return past[-1] if past else lists[0]

@@ -65,6 +65,54 @@ class TierTable(Text):
     rows: list[TierRow] = Field(min_length=1)
 
 
+SpreadSide = Literal["A", "B"]
+
+
+class LegText(Text):
+    """A leg of a spread: rows whose keys are those named, one side against the other."""
+
+    side: SpreadSide
+    ratio: float = Field(default=1.0, gt=0.0)
+    rate: float | None = None
+    keys: dict[Key, str | list[str]] = Field(min_length=1)
+
+
+class SpreadText(Text):
+    """A spread, and what each one formed counts for; a leg without a rate takes the spread's."""
+
+    rate: float
+    legs: list[LegText] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _two_sides(self) -> SpreadText:
+        if len({leg.side for leg in self.legs}) < 2:
+            raise ValueError("a spread has legs on side A and on side B")
+        return self
+
+
+class SpreadList(Text):
+    """Spreads from a day on, in the order in which they are formed."""
+
+    effective: date
+    source: str
+    evidence: Evidence = "documented"
+    spreads: list[SpreadText]
+
+
+class SpreadTable(Text):
+    """An ordered table of spreads between rows of a level that lie in one row of another.
+
+    `amount` is what is matched: a formula at `rows`. The newest list that is in force holds whole,
+    as its order is part of it; without a list the caller brings one.
+    """
+
+    about: str = ""
+    rows: Name
+    within: Name
+    amount: Formula
+    lists: list[SpreadList] = Field(default_factory=list)
+
+
 class ColumnInput(Text):
     """A number that the caller brings for each row of a level, or its default."""
 
@@ -98,6 +146,7 @@ class LevelsText(Text):
     properties: list[Property] = Field(default_factory=list)
     parameters: dict[Name, float] = Field(default_factory=dict)
     tables: dict[Name, TierTable] = Field(default_factory=dict)
+    spreads: dict[Name, SpreadTable] = Field(default_factory=dict)
     vols: dict[Name, VolText] = Field(default_factory=dict)
     scenarios: dict[Name, ScenarioText] = Field(default_factory=dict)
     levels: dict[Name, Annotated[list[Key], Field(min_length=1)]] = Field(default_factory=dict)

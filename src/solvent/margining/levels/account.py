@@ -1,0 +1,92 @@
+"""One account of a book as the exact way takes it: rows of positions, orders and assets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from solvent.margining.levels.book import CROSS, Balances, LevelsPlan, Orders, Told
+from solvent.margining.levels.rows import Row, Sheet
+from solvent.risk import Book
+from solvent.units import quanta_per_unit
+
+
+def account_sheet(
+    plan: LevelsPlan,
+    book: Book,
+    account: int,
+    *,
+    balances: Balances | None = None,
+    orders: Orders | None = None,
+    pools: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None,
+    inputs: Mapping[str, Told] | None = None,
+) -> Sheet:
+    """Every column of one account, computed exactly when it is asked for."""
+    universe = plan.arrays.universe
+    market = {row["instrument"]: row for row in plan.exact_market}
+    positions = [
+        _position(plan, book, p, market[universe.symbols[book.instrument[p]]],
+                  0 if pools is None else int(pools[p]))
+        for p in range(int(book.first[account]), int(book.first[account + 1]))
+    ]  # fmt: skip
+    sources = {
+        "instrument": plan.exact_market,
+        "underlying": [
+            {"underlying": name, "index": float(index) if index > 0 else None}
+            for name, index in zip(universe.underlyings, plan.arrays.index, strict=True)
+        ],
+        "position": positions,
+        "order": _orders(plan, orders or Orders.none(), account, market),
+        "asset": _assets(balances or Balances.none(), account),
+    }
+    return Sheet(
+        plan.form, sources, tables=plan.rulebook.tables, scenarios=plan.exact_scenarios,
+        inputs=inputs,
+    )  # fmt: skip
+
+
+def _position(plan: LevelsPlan, book: Book, p: int, market: Row, pool: int) -> Row:
+    universe = plan.arrays.universe
+    i = int(book.instrument[p])
+    lot = float(universe.lot_size[i])
+    size = float(book.lots[p]) * lot
+    told: Row = {
+        "account": "",
+        "pool": CROSS if pool == 0 else universe.symbols[pool - 1],
+        "instrument": market["instrument"],
+        "side": "long" if size > 0 else "short",
+        "size": size,
+    }
+    if size != 0.0 and market["worth"] is not None:
+        quanta = quanta_per_unit(universe.settlements[universe.settlement[i]])
+        rest = float(book.lots[p] - book.entry_lots[p]) * lot
+        worth = (float(book.entry_value[p]) / quanta + rest * market["worth"]) / size
+        inverse_future = market["inverse"] and not market["is_option"]
+        told["entry_worth"] = worth
+        told["entry_price"] = -1.0 / worth if inverse_future else worth / universe.quanto_rate[i]
+    return told
+
+
+def _orders(plan: LevelsPlan, orders: Orders, account: int, market: Mapping[str, Row]) -> list[Row]:
+    return [
+        {
+            "account": "", "pool": CROSS, "order": str(n),
+            "instrument": plan.arrays.universe.symbols[orders.instrument[n]],
+            "side": "long" if orders.buy[n] else "short",
+            "size": float(orders.size[n]), "price": float(orders.price[n]),
+            "buy": float(orders.buy[n]),
+        }
+        for n in np.flatnonzero(orders.account == account)
+    ]  # fmt: skip
+
+
+def _assets(balances: Balances, account: int) -> list[Row]:
+    return [
+        {
+            "account": "", "pool": CROSS, "asset": balances.asset[n],
+            "amount": float(balances.amount[n]),
+            "price": None if np.isnan(balances.price[n]) else float(balances.price[n]),
+        }
+        for n in np.flatnonzero(balances.account == account)
+    ]  # fmt: skip

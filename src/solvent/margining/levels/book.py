@@ -1,0 +1,379 @@
+"""Whole books under a rulebook of formulas: blocks of accounts through `columns`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvent.errors import RulebookError
+from solvent.instruments import Kind
+from solvent.margining.levels.columns import Columns, Rows
+from solvent.margining.levels.form import FACTS, Form
+from solvent.margining.levels.market import (
+    facts,
+    instrument_rows,
+    scenario_fields,
+    scenario_rows,
+)
+from solvent.margining.levels.rulebook import LevelsRulebook
+from solvent.risk import Book, RiskArrays
+from solvent.units import Float64, quanta_per_unit
+
+Int64 = NDArray[np.int64]
+BLOCK: Final = 4_096
+"""Accounts that are computed at a time: their columns stay in the cache."""
+CROSS: Final = ""
+"""The pool of everything that is not isolated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balances:
+    """Collateral: a row a balance, a debt negative; `price` in dollars, NaN where not known."""
+
+    account: Int64
+    asset: Sequence[str]
+    amount: Float64
+    price: Float64
+
+    @classmethod
+    def none(cls) -> Balances:
+        """No collateral."""
+        nothing = np.zeros(0)
+        return cls(account=np.zeros(0, np.int64), asset=(), amount=nothing, price=nothing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """Open orders: unsigned `size` in the venue's unit, `buy` 1 or 0."""
+
+    account: Int64
+    instrument: Int64
+    size: Float64
+    price: Float64
+    buy: Float64
+
+    @classmethod
+    def none(cls) -> Orders:
+        """No orders."""
+        nothing, rows = np.zeros(0), np.zeros(0, np.int64)
+        return cls(account=rows, instrument=rows, size=nothing, price=nothing, buy=nothing)
+
+
+Told = float | Mapping[str, float]
+"""A number for every row, or by name of the key that tells a level's rows apart."""
+
+
+@dataclass(frozen=True)
+class LevelsPlan:
+    """A rulebook of formulas with a market: what every block shares."""
+
+    rulebook: LevelsRulebook
+    arrays: RiskArrays
+
+    @property
+    def form(self) -> Form:
+        """The resolved rulebook."""
+        return self.rulebook.form
+
+    @cached_property
+    def codes(self) -> dict[str, Int64]:
+        """Key → code of every instrument, in an order that agrees with the canonical one."""
+        universe = self.arrays.universe
+        return {
+            "instrument": np.arange(len(universe)),
+            "underlying": universe.underlying.astype(np.int64),
+            "settlement": universe.settlement.astype(np.int64),
+            "expiry": np.unique(universe.expiry_ms, return_inverse=True)[1],
+            "kind": universe.kind.astype(np.int64),
+            "strike": np.unique(universe.strike, return_inverse=True)[1],
+            "right": np.where(universe.is_option, 2 - universe.is_call.astype(np.int64), 0),
+        }
+
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """Key → name of every code, as tables know it."""
+        universe = self.arrays.universe
+        return {
+            "instrument": list(universe.symbols),
+            "underlying": list(universe.underlyings),
+            "settlement": list(universe.settlements),
+            "expiry": [str(one) for one in np.unique(universe.expiry_ms)],
+            "kind": [kind.name.lower() for kind in sorted(Kind)],
+            "strike": [f"{one:g}" for one in np.unique(universe.strike)],
+            "right": ["", "call", "put"],
+            "side": ["short", "long"],
+        }
+
+    @cached_property
+    def exact_market(self) -> list[dict[str, Any]]:
+        """Every instrument as a row of the exact way; facts of unusable ones are not told."""
+        rows = instrument_rows(self.arrays)
+        kept = FACTS["instrument"]
+        return [
+            row if good else {key: None if key in kept else told for key, told in row.items()}
+            for row, good in zip(rows, self.arrays.usable, strict=True)
+        ]
+
+    @cached_property
+    def exact_scenarios(self) -> dict[str, dict[str, dict[Any, tuple[float, ...]]]]:
+        """Scenario fields as the exact way takes them."""
+        return scenario_rows(self.arrays)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelsAnswer:
+    """Every account's standing; dollars by account, NaN where something is not known.
+
+    Attributes:
+        liquidate: whether some pool of the account is to be liquidated.
+        components: name → amount, summed over the account's pools.
+    """
+
+    equity: Float64
+    initial: Float64
+    maintenance: Float64
+    call: NDArray[np.bool_]
+    liquidate: NDArray[np.bool_]
+    components: Mapping[str, Float64]
+
+
+def evaluate(
+    plan: LevelsPlan,
+    book: Book,
+    *,
+    balances: Balances | None = None,
+    orders: Orders | None = None,
+    pools: Int64 | None = None,
+    inputs: Mapping[str, Told] | None = None,
+    threads: int = 1,
+) -> LevelsAnswer:
+    """Margin every account.
+
+    Args:
+        pools: [position] 0 in the cross pool, 1 + the instrument's row where it is isolated.
+        inputs: `level.column` → a number, or one by name of the level's finest key.
+    """
+    work = _Work(
+        plan,
+        book,
+        balances or Balances.none(),
+        orders or Orders.none(),
+        np.zeros(book.positions, np.int64) if pools is None else pools,
+        inputs or {},
+    )
+    starts = range(0, max(len(book), 1), BLOCK)
+    if threads == 1 or len(starts) == 1:
+        parts = [work.block(start) for start in starts]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(work.block, starts))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    fixed = ("equity", "initial", "maintenance")
+    return LevelsAnswer(
+        **{name: joined.pop(name) for name in fixed},
+        call=joined.pop("call") > 0,
+        liquidate=joined.pop("liquidate") > 0,
+        components=joined,
+    )
+
+
+class _Work:
+    """What blocks read: the market's columns, and the book's rows."""
+
+    def __init__(
+        self, plan: LevelsPlan, book: Book, balances: Balances, orders: Orders, pools: Int64,
+        inputs: Mapping[str, Told],
+    ) -> None:  # fmt: skip
+        self.plan, self.book, self.pools, self.inputs = plan, book, pools, inputs
+        self.orders = orders
+        order = np.argsort(balances.account, kind="stable")
+        self.balance_account, self.amount = balances.account[order], balances.amount[order]
+        self.price = balances.price[order]
+        self.asset_names = sorted(set(balances.asset))
+        code = {name: n for n, name in enumerate(self.asset_names)}
+        self.asset = np.array([code[balances.asset[n]] for n in order], dtype=np.int64)
+        self.names = self._names()
+        self._check_inputs()
+        self.market = self._market()
+        self.size_worth = self.market.column("instrument", "worth")
+
+    def _names(self) -> dict[str, list[str]]:
+        names = dict(self.plan.names)
+        extra = [one for one in self.asset_names if one not in names["underlying"]]
+        names["underlying"] = [*names["underlying"], *extra]
+        names["asset"] = self.asset_names
+        names["pool"] = [CROSS, *names["instrument"]]
+        return names
+
+    def _check_inputs(self) -> None:
+        known = {
+            f"{level}.{name}"
+            for level, columns in self.plan.rulebook.text.inputs.items()
+            for name in columns
+        }
+        for name in self.inputs:
+            if name not in known:
+                raise RulebookError(
+                    f"{self.plan.rulebook.name} has no input {name!r}; there are {sorted(known)}"
+                )
+
+    def _market(self) -> Columns:
+        arrays, codes = self.plan.arrays, self.plan.codes
+        usable = np.where(arrays.usable, 1.0, np.nan)
+        index = np.full(len(self.names["underlying"]), np.nan)
+        index[: len(arrays.index)] = arrays.index
+        count = len(arrays.universe)
+        told = {name: column * usable for name, column in facts(arrays).items()}
+        told["lot_size"] = arrays.universe.lot_size
+        rows = {
+            "instrument": Rows(count, codes, told | self._told("instrument", codes)),
+            "underlying": Rows(
+                len(index),
+                own := {"underlying": np.arange(len(index))},
+                {"index": index, **self._told("underlying", own)},
+            ),
+        }
+        text = self.plan.rulebook.text
+        return Columns(
+            self.plan.form, rows, names=self.names, tables=self.plan.rulebook.tables,
+            parameters=text.parameters, scenarios=scenario_fields(arrays),
+        )  # fmt: skip
+
+    def _told(self, level: str, codes: Mapping[str, Int64]) -> dict[str, Float64]:
+        """Inputs of a level that the caller brought, a number a row."""
+        told = {}
+        for column, given in self.plan.rulebook.text.inputs.get(level, {}).items():
+            value = self.inputs.get(f"{level}.{column}")
+            if value is None:
+                continue
+            count = len(next(iter(codes.values())))
+            if isinstance(value, Mapping):
+                key = next(
+                    k for k in ("instrument", "asset", "underlying", "account") if k in codes
+                )
+                default = np.nan if given.default is None else given.default
+                by_code = np.array([value.get(name, default) for name in self.names[key]])
+                told[column] = by_code[codes[key]]
+            else:
+                told[column] = np.full(count, float(value))
+        return told
+
+    def block(self, start: int) -> dict[str, Float64]:
+        """Answer columns of the accounts from `start` on."""
+        stop = min(start + BLOCK, len(self.book))
+        sources = {
+            "position": self._positions(start, stop),
+            "asset": self._assets(start, stop),
+            "order": self._orders(start, stop),
+        }
+        text = self.plan.rulebook.text
+        names = {**self.names, "account": list(self.book.accounts[start:stop]), "order": [""]}
+        columns = Columns(
+            self.plan.form, sources, names=names, tables=self.plan.rulebook.tables,
+            parameters=text.parameters, scenarios=self.market.scenarios, market=self.market,
+        )  # fmt: skip
+        accounts = np.arange(stop - start)
+        columns.tell("account", Rows(len(accounts), own := {"account": accounts},
+                                     self._told("account", own)))  # fmt: skip
+        pool = np.unique(np.concatenate(
+            [accounts * len(names["pool"]),
+             *(one.codes["account"] * len(names["pool"]) + one.codes["pool"]
+               for one in sources.values())]))  # fmt: skip
+        own = {"account": pool // len(names["pool"]), "pool": pool % len(names["pool"])}
+        columns.tell("pool", Rows(len(pool), own, self._told("pool", own)))
+        for level in text.levels:
+            if level in text.inputs:
+                rows = columns.rows(level)
+                columns.tell(level, Rows(rows.count, rows.codes, self._told(level, rows.codes)))
+        return self._answer(columns, len(accounts))
+
+    def _answer(self, columns: Columns, accounts: int) -> dict[str, Float64]:
+        answer = self.plan.rulebook.text.answer
+        level = answer.level
+        rows = columns.rows(level)
+        of = rows.codes["account"]
+
+        def total(column: Any) -> Float64:
+            return np.bincount(of, weights=column, minlength=accounts).astype(np.float64)
+
+        named = {"equity": answer.equity, "initial": answer.initial,
+                 "maintenance": answer.maintenance}  # fmt: skip
+        found = {
+            name: np.broadcast_to(columns.column(level, column), (rows.count,))
+            for name, column in named.items()
+        }
+        liquidate = np.broadcast_to(
+            columns.evaluate(self.plan.form.liquidate.root, level), (rows.count,)
+        )
+        call = found["equity"] < found["initial"]
+        parts = {name: columns.column(level, name) for name in answer.components}
+        return {
+            **{name: total(column) for name, column in {**found, **parts}.items()},
+            "call": total(call),
+            "liquidate": total(np.nan_to_num(liquidate)),
+        }
+
+    def _positions(self, start: int, stop: int) -> Rows:
+        book, arrays = self.book, self.plan.arrays
+        part = slice(int(book.first[start]), int(book.first[stop]))
+        instrument = book.instrument[part].astype(np.int64)
+        lots = book.lots[part]
+        per_lot = arrays.universe.lot_size[instrument]
+        size = lots * per_lot
+        quanta = np.array([quanta_per_unit(one) for one in arrays.universe.settlements])
+        quanta = quanta[arrays.universe.settlement[instrument]]
+        rest = lots - book.entry_lots[part]
+        worth = self.size_worth[instrument]
+        cost = book.entry_value[part] / quanta + np.where(rest != 0.0, rest * per_lot * worth, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            entry_worth = np.where(size != 0.0, cost / size, worth)
+            inverse = arrays.universe.inverse[instrument] & ~arrays.universe.is_option[instrument]
+            rate = arrays.universe.quanto_rate[instrument]
+            entry_price = np.where(inverse, -1.0 / entry_worth, entry_worth / rate)
+        return Rows(
+            len(lots),
+            {
+                "account": np.repeat(
+                    np.arange(stop - start), np.diff(book.first[start : stop + 1])
+                ),
+                "pool": self.pools[part],
+                "side": (lots > 0).astype(np.int64),
+                **{key: code[instrument] for key, code in self.plan.codes.items()},
+            },
+            {"size": size, "lots": lots, "entry_price": entry_price, "entry_worth": entry_worth},
+        )
+
+    def _assets(self, start: int, stop: int) -> Rows:
+        part = slice(*np.searchsorted(self.balance_account, (start, stop)))
+        asset = self.asset[part]
+        underlying = np.array(
+            [self.names["underlying"].index(name) for name in self.asset_names], dtype=np.int64
+        )
+        codes = {
+            "account": self.balance_account[part] - start,
+            "pool": np.zeros(len(asset), np.int64),
+            "asset": asset,
+            "underlying": underlying[asset] if len(underlying) else asset,
+        }
+        told = {"amount": self.amount[part], "price": self.price[part]}
+        return Rows(len(asset), codes, {**told, **self._told("asset", codes)})
+
+    def _orders(self, start: int, stop: int) -> Rows:
+        orders = self.orders
+        mine = np.flatnonzero((orders.account >= start) & (orders.account < stop))
+        instrument = orders.instrument[mine]
+        codes = {
+            "account": orders.account[mine] - start,
+            "pool": np.zeros(len(mine), np.int64),
+            "side": orders.buy[mine].astype(np.int64),
+            "order": np.zeros(len(mine), np.int64),
+            **{key: code[instrument] for key, code in self.plan.codes.items()},
+        }
+        told = {name: getattr(orders, name)[mine] for name in ("size", "price", "buy")}
+        return Rows(len(mine), codes, told)
