@@ -12,6 +12,7 @@ from solvent.conform.case import Row
 from solvent.feeds.library import shipped_levels
 from solvent.margining.levels.rows import Sheet, Value
 from solvent.margining.levels.rulebook import LevelsRulebook, in_force
+from solvent.margining.levels.text import SpreadText
 
 _ON = date(2026, 6, 1)
 Rows = Sequence[Mapping[str, Any]]
@@ -29,6 +30,7 @@ def sheet(
     parameters: Mapping[str, Any] | None = None,
     tables: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     scenarios: Mapping[str, Mapping[str, Mapping[Any, Sequence[Any]]]] | None = None,
+    spreads: Mapping[str, Sequence[SpreadText]] | None = None,
     **sources: Rows,
 ) -> Sheet:
     """The sheet of a shipped rulebook over told rows; `tables` replace the rulebook's own rows."""
@@ -39,6 +41,7 @@ def sheet(
         parameters=parameters,
         tables={**book.tables, **(tables or {})},
         scenarios=scenarios,
+        spreads={**book.spreads, **(spreads or {})},
     )
 
 

@@ -45,7 +45,9 @@ the mean of y over the scenarios in which c holds; `joined(x, y)` puts the scena
 after those of another. `lookup(table.entry, x)` is the entry of the tier that x lies in,
 `marginal(table.entry, x)` the sum over tiers of entry times the part of x in it.
 `rows.least_payoff(size, strike, is_call)` is the least that options pay over settlements at 0 and
-at every strike held. An aggregate over no rows is 0."""
+at every strike held. `rows.beyond(free, rank, size, value)` queues the rows by rising rank and is
+Σ value × the part of size that lies behind the queue's first `free` units. An aggregate over no
+rows is 0."""
 
 _OF_INSTRUMENT: Final = frozenset(
     {"instrument", "underlying", "settlement", "expiry", "strike", "kind", "right"}
