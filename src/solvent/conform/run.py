@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solvent.conform import exchanges, liquidations, pricing
+from solvent.conform import derive_srm, exchanges, liquidations, pricing
 from solvent.conform.case import Case, Reader
 from solvent.errors import BadInput, Problem, Reject
 
@@ -16,6 +16,10 @@ _MISSES_SHOWN = 5
 _READERS: Mapping[str, Reader] = {
     "cex/cases": exchanges.cases,
     "exchange_liquidation/cases": liquidations.cases,
+    "vega/cases": vega.cases,
+    "tradfi/vega_lognormal_risk_factors": vega.risk_factors,
+    "derive/srm_cases": derive_srm.cases,
+    "derive/srm_portfolio_cases": derive_srm.whole_dollar_cases,
 }
 """Folder and stem of a vector file → what reads it."""
 
