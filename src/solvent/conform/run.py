@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solvent.conform import derive_srm, exchanges, liquidations, pricing
+from solvent.conform import derive_srm, exchanges, liquidations, pricing, vega
 from solvent.conform.case import Case, Reader
 from solvent.errors import BadInput, Problem, Reject
 
