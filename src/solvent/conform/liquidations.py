@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from solvent.conform import tiered
+from solvent.conform import onchain, tiered
 from solvent.conform.case import Case, Check, unknown
 
-_CHECKS: Final[Mapping[str, Check]] = {**tiered.LIQUIDATION_CHECKS}
+_CHECKS: Final[Mapping[str, Check]] = {**tiered.LIQUIDATION_CHECKS, **onchain.LIQUIDATION_CHECKS}
 
 
 def cases(path: Path) -> Iterator[Case]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solvent.conform import derive_srm, exchanges, liquidations, pricing, vega
+from solvent.conform import derive_srm, exchanges, liquidations, onchain, pricing, vega
 from solvent.conform.case import Case, Reader
 from solvent.errors import BadInput, Problem, Reject
 
@@ -16,6 +16,7 @@ _MISSES_SHOWN = 5
 _READERS: Mapping[str, Reader] = {
     "cex/cases": exchanges.cases,
     "exchange_liquidation/cases": liquidations.cases,
+    "dydx/perp_margin_cases": onchain.dydx,
     "vega/cases": vega.cases,
     "tradfi/vega_lognormal_risk_factors": vega.risk_factors,
     "derive/srm_cases": derive_srm.cases,
