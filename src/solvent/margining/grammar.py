@@ -42,10 +42,11 @@ def _vols_and_scenarios(text: RulebookText) -> Iterator[tuple[str, str]]:
     for name, vol in text.vols.items():
         yield f"vols.{name}.shocked", vol.shocked
     for name, scenario in text.scenarios.items():
-        if scenario.weight is not None:
-            yield f"scenarios.{name}.weight", scenario.weight
-        if isinstance(scenario.moves, LadderText):
-            yield f"scenarios.{name}.moves.reach", scenario.moves.reach
+        for place, formula in scenario.formulas():
+            yield f"scenarios.{name}.{place}", formula
+        else:
+            told = (move for move in scenario.moves if isinstance(move, str))
+            yield from ((f"scenarios.{name}.moves.{n}", move) for n, move in enumerate(told, 1))
 
 
 def _scans_and_sums(text: RulebookText) -> Iterator[tuple[str, str]]:
@@ -113,7 +114,7 @@ def check_references(text: RulebookText, source: str) -> None:
 
 def _check_scenarios(text: RulebookText, source: str) -> None:
     for name, scenario in text.scenarios.items():
-        for vol in scenario.vols:
+        for vol in scenario.vol_rules():
             if vol not in text.vols and vol != SAME_VOL:
                 raise RulebookError(f"{source}: scenarios.{name}.vols: no rule {vol!r}")
     for name, scan in text.scans.items():
@@ -141,7 +142,7 @@ def _entries(path: str, text: RulebookText) -> set[str]:
         keys = set(text.nodes[text.charges[name].node].by)
     elif section == "requirement":
         keys = set(text.nodes[text.requirement.node].by)
-    elif section == "scenarios" and path.endswith("reach"):
+    elif section == "scenarios" and not path.endswith("weight"):
         keys = {"underlying"}
     return {
         f"{table}.{entry}"
@@ -158,7 +159,7 @@ def known_at(path: str, text: RulebookText) -> frozenset[str]:
     if section == "vols":
         return frozenset({"iv", "days", "years"})
     if section in ("scenarios", "scans"):
-        return frozenset({"index"}) if path.endswith("reach") else AT_NODE | {"move"}
+        return frozenset({"index"}) if ".moves." in path else AT_NODE | {"move"}
     if section == "sums":
         return AT_INSTRUMENT | set(text.sums[name].let)
     if section == "charges":

@@ -6,10 +6,11 @@ a checked text into parsed expressions with the parameters in force on a day.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from solvent.units import Rounding
 
@@ -54,14 +55,52 @@ class LadderText(Text):
     steps: int = Field(ge=1, le=1_000)
 
 
-class ScenarioText(Text):
-    """A scenario set; every combination of moves, volatilities and basis."""
+class PointText(Text):
+    """One scenario of a set that is no combination of axes."""
 
-    moves: LadderText | Annotated[list[float], Field(min_length=1)]
+    move: float | Formula
+    vol: Name = "same"
+    basis: float = 0.0
+    weight: float | Formula | None = None
+
+
+class ScenarioText(Text):
+    """A scenario set: every combination of moves, volatilities and basis, or point by point."""
+
+    moves: LadderText | Annotated[list[float | Formula], Field(min_length=1)] | None = None
     vols: list[Name] = Field(default=["same"], min_length=1)
     basis: list[float] = Field(default=[0.0], min_length=1)
     roll_days: float = Field(default=0.0, ge=0.0)
     weight: Formula | None = None
+    points: Annotated[list[PointText], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _axes_or_points(self) -> ScenarioText:
+        if (self.moves is None) == (self.points is None):
+            raise ValueError("a scenario set has either `moves` or `points`")
+        if self.points is not None and self.model_fields_set & {"vols", "basis", "weight"}:
+            raise ValueError("each point has a volatility, basis and weight of its own")
+        return self
+
+    def vol_rules(self) -> list[str]:
+        """Names of the volatility rules in use."""
+        return [point.vol for point in self.points] if self.points else self.vols
+
+    def formulas(self) -> Iterator[tuple[str, str]]:
+        """Every formula, with its place in the set."""
+        if self.weight is not None:
+            yield "weight", self.weight
+        if isinstance(self.moves, LadderText):
+            yield "moves.reach", self.moves.reach
+        elif self.moves is not None:
+            for n, move in enumerate(self.moves):
+                if isinstance(move, str):
+                    yield f"moves.{n}", move
+        for n, point in enumerate(self.points or []):
+            if isinstance(point.move, str):
+                yield f"points.{n}.move", point.move
+            if isinstance(point.weight, str):
+                yield f"points.{n}.weight", point.weight
 
 
 class NodeText(Text):

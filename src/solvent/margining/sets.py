@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from solvent.expressions import Expression, parse
 from solvent.margining.schema import LadderText, ScenarioText
-from solvent.scenarios import ScenarioSet
+from solvent.scenarios import Point, ScenarioSet
 from solvent.scenarios.scenario import ladder
 
 
@@ -13,7 +13,7 @@ def scenario_set(name: str, text: ScenarioText, weight: Expression | None) -> Sc
     if isinstance(text.moves, LadderText):
         moves = ladder(text.moves.reach, text.moves.steps)
     else:
-        moves = tuple(parse(repr(move)) for move in text.moves)
+        moves = tuple(_number(move) for move in text.moves or [])
     return ScenarioSet(
         name=name,
         moves=moves,
@@ -21,4 +21,17 @@ def scenario_set(name: str, text: ScenarioText, weight: Expression | None) -> Sc
         basis=tuple(text.basis),
         roll_days=text.roll_days,
         weight=weight,
+        points=tuple(
+            Point(
+                move=_number(point.move),
+                vol=point.vol,
+                basis=point.basis,
+                weight=None if point.weight is None else _number(point.weight),
+            )
+            for point in text.points or []
+        ),
     )
+
+
+def _number(said: float | str) -> Expression:
+    return parse(said if isinstance(said, str) else repr(said))
