@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from solvent.errors import RulebookError
 from solvent.instruments import Kind
 from solvent.margining.levels.columns import Columns, Rows
-from solvent.margining.levels.form import FACTS, Form
+from solvent.margining.levels.form import FACTS, FINEST, Form
 from solvent.margining.levels.market import (
     facts,
     instrument_rows,
@@ -207,6 +207,8 @@ class _Work:
         names = dict(self.plan.names)
         extra = [one for one in self.asset_names if one not in names["underlying"]]
         names["underlying"] = [*names["underlying"], *extra]
+        extra = [one for one in self.asset_names if one not in names["settlement"]]
+        names["settlement"] = [*names["settlement"], *extra]
         names["asset"] = self.asset_names
         names["pool"] = [CROSS, *names["instrument"]]
         return names
@@ -254,9 +256,7 @@ class _Work:
                 continue
             count = len(next(iter(codes.values())))
             if isinstance(value, Mapping):
-                key = next(
-                    k for k in ("instrument", "asset", "underlying", "account") if k in codes
-                )
+                key = next(key for key in FINEST if key in codes)
                 default = np.nan if given.default is None else given.default
                 by_code = np.array([value.get(name, default) for name in self.names[key]])
                 told[column] = by_code[codes[key]]
@@ -352,14 +352,15 @@ class _Work:
     def _assets(self, start: int, stop: int) -> Rows:
         part = slice(*np.searchsorted(self.balance_account, (start, stop)))
         asset = self.asset[part]
-        underlying = np.array(
-            [self.names["underlying"].index(name) for name in self.asset_names], dtype=np.int64
-        )
+        keyed = {
+            key: np.array([self.names[key].index(name) for name in self.asset_names], np.int64)
+            for key in ("underlying", "settlement")
+        }
         codes = {
             "account": self.balance_account[part] - start,
             "pool": np.zeros(len(asset), np.int64),
             "asset": asset,
-            "underlying": underlying[asset] if len(underlying) else asset,
+            **{key: code[asset] if len(code) else asset for key, code in keyed.items()},
         }
         told = {"amount": self.amount[part], "price": self.price[part]}
         return Rows(len(asset), codes, {**told, **self._told("asset", codes)})

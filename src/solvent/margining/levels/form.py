@@ -55,14 +55,15 @@ _OF_INSTRUMENT: Final = frozenset(
 SOURCES: Final = {
     "position": _OF_INSTRUMENT | {"account", "pool", "side"},
     "order": _OF_INSTRUMENT | {"account", "pool", "side", "order"},
-    "asset": frozenset({"account", "pool", "asset", "underlying"}),
+    "asset": frozenset({"account", "pool", "asset", "underlying", "settlement"}),
     "instrument": _OF_INSTRUMENT,
     "underlying": frozenset({"underlying"}),
     "pool": frozenset({"account", "pool"}),
     "account": frozenset({"account"}),
 }
-"""Levels that every rulebook has, and what tells their rows apart."""
-FINEST: Final = ("instrument", "asset", "underlying", "account")
+"""Levels that every rulebook has, and what tells their rows apart. An asset settles in itself, so a
+level by settlement holds what is held of a currency and what settles in it."""
+FINEST: Final = ("instrument", "asset", "underlying", "settlement", "account")
 """The keys by which a caller names rows, the finest first."""
 FACTS: Final[Mapping[str, frozenset[str]]] = {
     "instrument": frozenset(
@@ -149,13 +150,13 @@ def closure(by: Sequence[str]) -> frozenset[str]:
     """Keys and what they imply: an instrument has one expiry, and so on; each row has an account.
 
     >>> sorted(closure(["asset"]))
-    ['account', 'asset', 'underlying']
+    ['account', 'asset', 'settlement', 'underlying']
     """
     keys = {"account", *by}
     if "instrument" in keys:
         keys |= _OF_INSTRUMENT
     if "asset" in keys:
-        keys |= {"underlying"}
+        keys |= {"underlying", "settlement"}
     return frozenset(keys)
 
 

@@ -268,6 +268,7 @@ class Sheet:
                 row.setdefault("pool", "")
                 if level == "asset":
                     row.setdefault("underlying", row.get("asset"))
+                    row.setdefault("settlement", row.get("asset"))
                     continue
                 told = market.get(row.get("instrument"), {})
                 for key in SOURCES["instrument"]:
