@@ -188,7 +188,8 @@ class _Kind:
 
     def knows(self, row: Row) -> bool:
         """Whether nothing is told or asked that would be passed over."""
-        return row["inputs"].keys() <= self.inputs and row["expected"].keys() <= self.found.keys()
+        told, asked = set(row["inputs"]), set(row["expected"])
+        return told <= self.inputs and asked <= self.found.keys()
 
 
 def _kind(inputs: str, told: Callable[[Row], Sheet], level: str, /, **found: str) -> _Kind:
