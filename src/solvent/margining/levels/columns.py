@@ -21,6 +21,7 @@ from solvent.expressions import Node
 from solvent.margining.levels.arithmetic import ELEMENTWISE, REDUCTIONS, aligned
 from solvent.margining.levels.form import SOURCES, Form
 from solvent.margining.levels.payoff import least_payoffs
+from solvent.margining.levels.queue import beyond
 from solvent.margining.levels.table import Tiers, by_key
 from solvent.risk import product
 from solvent.units import Float64, quantise
@@ -182,6 +183,9 @@ class Columns:
         if kind == "least_payoff":
             flat = [np.broadcast_to(part, groups.shape) for part in parts]
             return least_payoffs(groups, count, *flat)
+        if kind == "beyond":
+            flat = [np.broadcast_to(part, groups.shape) for part in parts]
+            return beyond(groups, count, *flat)
         amounts = parts[0] if parts[0].ndim else np.broadcast_to(parts[0], groups.shape)
         return _AGGREGATES[kind](amounts, groups, count)
 
