@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from solvent.errors import RulebookError
 from solvent.expressions import Expression, ExpressionError, parse
-from solvent.margining.schema import ChargeText, LadderText, NodeText, RulebookText, ScanText
+from solvent.margining.schema import ChargeText, NodeText, RulebookText, ScanText
 from solvent.scenarios.scenario import SAME_VOL
 
 AT_NODE = frozenset({"index", "numeraire", "coin"})
@@ -44,9 +44,6 @@ def _vols_and_scenarios(text: RulebookText) -> Iterator[tuple[str, str]]:
     for name, scenario in text.scenarios.items():
         for place, formula in scenario.formulas():
             yield f"scenarios.{name}.{place}", formula
-        else:
-            told = (move for move in scenario.moves if isinstance(move, str))
-            yield from ((f"scenarios.{name}.moves.{n}", move) for n, move in enumerate(told, 1))
 
 
 def _scans_and_sums(text: RulebookText) -> Iterator[tuple[str, str]]:
@@ -158,8 +155,10 @@ def known_at(path: str, text: RulebookText) -> frozenset[str]:
     section, name, *_ = path.split(".")
     if section == "vols":
         return frozenset({"iv", "days", "years"})
+    if section == "scenarios" and not path.endswith("weight"):
+        return frozenset({"index"})
     if section in ("scenarios", "scans"):
-        return frozenset({"index"}) if ".moves." in path else AT_NODE | {"move"}
+        return AT_NODE | {"move"}
     if section == "sums":
         return AT_INSTRUMENT | set(text.sums[name].let)
     if section == "charges":

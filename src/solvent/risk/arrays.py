@@ -25,6 +25,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from solvent.expressions import Expression
 from solvent.instruments import Kind, Universe, frozen
 from solvent.limits import EXACT_MAX
 from solvent.market import Flag, Snapshot
@@ -65,6 +66,7 @@ class RiskArrays:
         pnl: [instrument, scenario] whole quanta of the settlement asset per lot, `padded`.
         pnl_units: the same before rounding, in settlement units; what the exact way reads.
         model_units: [instrument] worth per lot without a shock, in settlement units.
+        weight: [group, scenario] the factor that is in `pnl`; NaN where it is unset.
         columns: name → [instrument] whole quanta per lot. units: the same before rounding.
         scale: name → [instrument] quanta per unit of a column; `pnl` has one too.
         fields: name → [instrument] facts that a rulebook's expressions may use.
@@ -81,6 +83,7 @@ class RiskArrays:
     pnl: Float64
     pnl_units: Float64
     model_units: Float64
+    weight: Float64
     columns: Mapping[str, Float64]
     units: Mapping[str, Float64]
     scale: Mapping[str, Float64]
@@ -115,7 +118,8 @@ def publish(
     worth = revalue(snapshot, shocks, usable)
     per_lot = universe.lot_size * universe.quanto_rate
     weight = _weight(universe, sets, shocks, groups, tables, snapshot.index)
-    pnl_units = (worth[:, :-1] - worth[:, -1:]) * per_lot[:, None] * weight[groups.of_instrument]
+    applied = np.nan_to_num(weight, nan=1.0)[groups.of_instrument]
+    pnl_units = (worth[:, :-1] - worth[:, -1:]) * per_lot[:, None] * applied
     units = _columns(snapshot, worth[:, -1], usable)
     quanta = np.array([quanta_per_unit(name) for name in universe.settlements])
     scale = dict.fromkeys(("pnl", "value", "worth", "vega", "theta"), quanta[universe.settlement])
@@ -140,6 +144,7 @@ def publish(
         pnl=quantised(pnl_units, quanta_per_unit=scale["pnl"][:, None]),
         pnl_units=frozen(pnl_units),
         model_units=frozen(np.where(usable, worth[:, -1] * per_lot, 0.0)),
+        weight=frozen(weight),
         columns=columns,
         units=units,
         scale=scale,
@@ -212,16 +217,18 @@ def _weight(
     tables: Tables,
     index: Float64,
 ) -> Float64:
-    """Factor on the PnL by [group, scenario]; 1 where a set states none."""
+    """Factor on the PnL by [group, scenario]; 1 where a set states none, NaN where it is unset."""
     weight = np.ones((len(groups), len(shocks)))
-    names = np.array(shocks.set_names)
-    for one in sets:
-        if one.weight is None:
-            continue
-        mine = np.flatnonzero(names == one.name)
+    parts: dict[tuple[str, Expression], list[int]] = {}
+    cells = [(one.name, point.weight) for one in sets for point in one]
+    for scenario, (name, expression) in enumerate(cells):
+        if expression is not None:
+            parts.setdefault((name, expression), []).append(scenario)
+    for (name, expression), scenarios in parts.items():
+        mine = np.array(scenarios)
         columns = group_columns(universe, groups, shocks, tables, index, scenarios=mine)
-        what = f"the weight of scenarios {one.name!r}"
-        weight[:, mine] = np.nan_to_num(evaluate(one.weight, columns, what=what), nan=1.0)
+        what = f"the weight of scenarios {name!r}"
+        weight[:, mine] = evaluate(expression, columns, what=what)
     return weight
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from solvent.errors import RulebookError, check
 from solvent.expressions import Expression, parse
 from solvent.limits import SCENARIOS_MAX
 from solvent.market import Snapshot
-from solvent.scenarios.scenario import SAME_VOL, ScenarioSet, VolRule
+from solvent.scenarios.scenario import SAME_VOL, Point, ScenarioSet, VolRule
 from solvent.scenarios.tables import Tables
 from solvent.units import DAY_MS, YEAR_MS, Float64
 
@@ -39,6 +38,7 @@ class Shocks:
         vol_state: [scenario] → column of `vol` and `years`.
         vol, years: [instrument, vol state].
         known: [underlying] whether every parameter that the moves need is set.
+        vol_known: [instrument, vol state] whether every parameter that the rule needs is set.
     """
 
     set_names: tuple[str, ...]
@@ -50,6 +50,7 @@ class Shocks:
     vol: Float64
     years: Float64
     known: Bool
+    vol_known: Bool
 
     def __len__(self) -> int:
         return len(self.set_names)
@@ -70,38 +71,35 @@ def expand(
     """Expand sets on a snapshot. Raises RulebookError where an expression has no finite value."""
     check(sum(map(len, sets)) <= SCENARIOS_MAX, "scenarios within their limit")
     sets = sets or (ScenarioSet(name="unmoved", moves=(parse("0"),)),)
-    cells = [
-        (one, move, vol, basis)
-        for one in sets
-        for move, vol, basis in product(one.moves, one.vols, one.basis)
-    ]
+    cells = [(one, point) for one in sets for point in one]
     move, known = _moves(cells, tables, snapshot)
-    states = sorted({(vol, one.roll_days) for one, _, vol, _ in cells})
+    states = sorted({(point.vol, one.roll_days) for one, point in cells})
     growth, growth_row = _growth(cells, move, snapshot)
-    vol, years = _vol_states(states, rules, tables, snapshot, known)
+    vol, years, vol_known = _vol_states(states, rules, tables, snapshot, known)
     at = {state: column for column, state in enumerate(states)}
     return Shocks(
-        set_names=tuple(one.name for one, *_ in cells),
-        vol_names=tuple(vol for _, _, vol, _ in cells),
+        set_names=tuple(one.name for one, _ in cells),
+        vol_names=tuple(point.vol for _, point in cells),
         move=move,
         growth=growth,
         growth_row=growth_row,
-        vol_state=np.array([at[vol, one.roll_days] for one, _, vol, _ in cells], dtype=np.int32),
+        vol_state=np.array([at[point.vol, one.roll_days] for one, point in cells], dtype=np.int32),
         vol=vol,
         years=years,
         known=known,
+        vol_known=vol_known,
     )
 
 
-_Cell = tuple[ScenarioSet, Expression, str, float]
+_Cell = tuple[ScenarioSet, Point]
 
 
 def _moves(cells: Sequence[_Cell], tables: Tables, snapshot: Snapshot) -> tuple[Float64, Bool]:
     columns = {"index": snapshot.index, **tables.by_underlying(snapshot.universe)}
     shape = (len(snapshot.index), len(cells))
     move = np.empty(shape)
-    for scenario, (one, expression, _, _) in enumerate(cells):
-        move[:, scenario] = evaluate(expression, columns, what=f"a move of {one.name!r}")
+    for scenario, (one, point) in enumerate(cells):
+        move[:, scenario] = evaluate(point.move, columns, what=f"a move of {one.name!r}")
     known = np.asarray(np.isfinite(move).all(axis=1))
     move[~known] = 0.0
     if bool((move <= -1.0).any()):
@@ -113,7 +111,7 @@ def _moves(cells: Sequence[_Cell], tables: Tables, snapshot: Snapshot) -> tuple[
 def _growth(cells: Sequence[_Cell], move: Float64, snapshot: Snapshot) -> tuple[Float64, Int32]:
     """F′/F: (1 + move), and on a dated curve e^(basis·T) besides."""
     curves, universe = snapshot.curves, snapshot.universe
-    basis = np.array([cell[3] for cell in cells])
+    basis = np.array([point.basis for _, point in cells])
     curve_years = np.maximum(curves.expiry_ms - snapshot.as_of_ms, 0) / YEAR_MS
     dated = (1.0 + move[curves.underlying]) * np.exp(np.outer(curve_years, basis))
     growth = np.concatenate([dated, 1.0 + move])
@@ -127,7 +125,7 @@ def _vol_states(
     tables: Tables,
     snapshot: Snapshot,
     known: Bool,
-) -> tuple[Float64, Float64]:
+) -> tuple[Float64, Float64, Bool]:
     universe, years = snapshot.universe, snapshot.years
     columns = {
         "iv": snapshot.vol,
@@ -138,6 +136,7 @@ def _vol_states(
     live = universe.is_option & snapshot.usable & known[universe.underlying]
     vol = np.repeat(snapshot.vol[:, None], len(states), axis=1)
     left = np.repeat(years[:, None], len(states), axis=1)
+    vol_known = np.ones(vol.shape, dtype=bool)
     for column, (name, roll_days) in enumerate(states):
         left[:, column] = np.maximum(years - roll_days * DAY_MS / YEAR_MS, 0.0)
         if name == SAME_VOL:
@@ -153,7 +152,8 @@ def _vol_states(
             first = universe.symbols[int(np.flatnonzero(broken)[0])]
             raise RulebookError(f"volatility rule {name!r} gives no vol for {first}")
         vol[:, column] = np.where(told, shocked, snapshot.vol)
-    return vol, left
+        vol_known[:, column] = told | ~live
+    return vol, left, vol_known
 
 
 def evaluate(expression: Expression, columns: Mapping[str, Float64], *, what: str) -> Float64:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from solvent.expressions import Expression, inline, parse
 
@@ -19,8 +21,18 @@ class VolRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One scenario: a relative move, a volatility rule, a basis shift, and a factor on its PnL."""
+
+    move: Expression
+    vol: str = SAME_VOL
+    basis: float = 0.0
+    weight: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioSet:
-    """Every combination of its axes, in the order moves, volatilities, basis.
+    """Every combination of its axes, in the order moves, volatilities, basis; then its points.
 
     Attributes:
         moves: relative moves of the underlying; expressions, as a venue's ranges differ by coin.
@@ -28,17 +40,25 @@ class ScenarioSet:
         basis: parallel shifts of the annualised log basis F/S, per year.
         roll_days: days that pass before the book is valued.
         weight: factor on the PnL, an expression of `move` and tables; 1 without one.
+        points: scenarios told one by one, each with a weight of its own.
     """
 
     name: str
-    moves: tuple[Expression, ...]
+    moves: tuple[Expression, ...] = ()
     vols: tuple[str, ...] = (SAME_VOL,)
     basis: tuple[float, ...] = (0.0,)
     roll_days: float = 0.0
     weight: Expression | None = None
+    points: tuple[Point, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.moves) * len(self.vols) * len(self.basis)
+        return len(self.moves) * len(self.vols) * len(self.basis) + len(self.points)
+
+    def __iter__(self) -> Iterator[Point]:
+        """Every scenario, in order."""
+        for move, vol, basis in product(self.moves, self.vols, self.basis):
+            yield Point(move=move, vol=vol, basis=basis, weight=self.weight)
+        yield from self.points
 
 
 def ladder(reach: str, steps: int) -> tuple[Expression, ...]:

@@ -29,8 +29,8 @@ VOCABULARY: Final = Vocabulary(
         **dict.fromkeys(("round", "floor", "ceil", "trunc", "round_half_up"), (1, 2)),
         **dict.fromkeys(("normal", "normal_quantile"), (1, 1)),
         **dict.fromkeys(("worst", "best", "average", "worst_place"), (1, 1)),
-        **dict.fromkeys(("expected_shortfall", "at_worst", "average_where", "joined"), (2, 2)),
-        **dict.fromkeys(("lookup", "marginal"), (2, 2)),
+        **dict.fromkeys(("expected_shortfall", "at_worst", "average_where"), (2, 2)),
+        **dict.fromkeys(("lookup", "marginal", "given"), (2, 2)),
     },
     aggregates={
         **dict.fromkeys(("sum", "max", "min", "any"), (1, 1)),
@@ -41,9 +41,10 @@ VOCABULARY: Final = Vocabulary(
 )
 """`worst best average expected_shortfall` reduce scenarios. `worst_place(x)` is the number, from 1,
 of the first scenario in which x is least, `at_worst(x, y)` what y is there, `average_where(c, y)`
-the mean of y over the scenarios in which c holds; `joined(x, y)` puts the scenarios of one set
-after those of another. `lookup(table.entry, x)` is the entry of the tier that x lies in,
-`marginal(table.entry, x)` the sum over tiers of entry times the part of x in it.
+the mean of y over the scenarios in which c holds. `lookup(table.entry, x)` is the entry of the tier
+that x lies in,
+`marginal(table.entry, x)` the sum over tiers of entry times the part of x in it. `given(c, x)` is x
+where c holds and not known where it does not: what a venue cannot hold.
 `rows.least_payoff(size, strike, is_call)` is the least that options pay over settlements at 0 and
 at every strike held. `rows.beyond(free, rank, size, value)` queues the rows by rising rank and is
 Σ value × the part of size that lies behind the queue's first `free` units. An aggregate over no
@@ -85,9 +86,9 @@ Per unit of size, in settlement units: `worth` the mark (−1/mark coin of an in
 point, `theta` per day; `delta` and `gamma` (per 1 %) in coin. `settlement_price` is dollars per
 unit of what an instrument settles in, `contract_size` 1 where sizes are told in underlying units.
 """
-SCENARIO_FIELDS: Final = frozenset({"pnl", "value", "move"})
-"""`set.pnl` and `set.value` (the shocked worth by the model) per unit of size, in settlement units,
-by instrument; `set.move` by underlying."""
+SCENARIO_FIELDS: Final = frozenset({"pnl", "value", "weight", "move"})
+"""`set.pnl` (with its weight) and `set.value` (the shocked worth by the model, without) per unit of
+size, in settlement units, and `set.weight`, by instrument; `set.move` by underlying."""
 
 SPREAD_FIELDS: Final = {"rows": ("used", "rated", "left"), "within": ("count", "charge")}
 """Of an ordered table of spreads, at the rows that are matched and at the level that they lie in:

@@ -74,17 +74,26 @@ def facts(arrays: RiskArrays) -> dict[str, Float64]:
 
 
 def scenario_fields(arrays: RiskArrays) -> dict[str, dict[str, Float64]]:
-    """set → `pnl` and `value` by [instrument, scenario], `move` by [underlying, scenario]."""
+    """set → `pnl value weight` by [instrument, scenario], `move` by [underlying, scenario].
+
+    NaN where an instrument is not usable, or where a number of a volatility rule or of a weight is
+    not set for it.
+    """
     lot = arrays.universe.lot_size[:, None]
-    names = np.array(arrays.shocks.set_names)
+    shocks = arrays.shocks
+    names = np.array(shocks.set_names)
     fields = {}
-    for name in dict.fromkeys(arrays.shocks.set_names):
+    for name in dict.fromkeys(shocks.set_names):
         mine = np.flatnonzero(names == name)
-        pnl = arrays.pnl_units[:, mine]
+        weight = arrays.weight[arrays.groups.of_instrument][:, mine]
+        known = arrays.usable[:, None] & shocks.vol_known[:, shocks.vol_state[mine]]
+        pnl = np.where(known & ~np.isnan(weight), arrays.pnl_units[:, mine], np.nan)
+        unweighted = np.divide(pnl, weight, where=weight != 0.0, out=np.zeros_like(pnl))
         fields[name] = {
             "pnl": pnl / lot,
-            "value": (pnl + arrays.model_units[:, None]) / lot,
-            "move": arrays.shocks.move[:, mine],
+            "value": (unweighted + arrays.model_units[:, None]) / lot,
+            "weight": weight,
+            "move": np.where(shocks.known[:, None], shocks.move[:, mine], np.nan),
         }
     return fields
 
@@ -110,7 +119,8 @@ def instrument_rows(arrays: RiskArrays) -> list[Row]:
 def scenario_rows(arrays: RiskArrays) -> dict[str, dict[str, dict[Any, tuple[float, ...]]]]:
     """`scenario_fields` by name, as the exact way takes them."""
     universe = arrays.universe
-    names = {"pnl": universe.symbols, "value": universe.symbols, "move": universe.underlyings}
+    symbols = universe.symbols
+    names = {"pnl": symbols, "value": symbols, "weight": symbols, "move": universe.underlyings}
     return {
         one: {
             field: {
