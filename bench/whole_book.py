@@ -9,6 +9,7 @@ import numpy as np
 from bench.accounts import identity
 from bench.harness import Candidate
 from solvent import api
+from solvent.feeds.library import shipped_rulebook
 from solvent.feeds.synthetic_book import generate_book
 from solvent.feeds.synthetic_market import generate_market
 from solvent.margining.evaluate import arrange, requirements
@@ -31,7 +32,8 @@ class Work:
     def make(cls) -> Work:
         snapshot = generate_market(seed=1)
         book = generate_book(snapshot, accounts=ACCOUNTS, seed=1).book
-        plans = {name: api.prepare(snapshot, name) for name in ("deribit-pm", "deribit-sm")}
+        names = ("deribit-pm", "deribit-sm")
+        plans = {name: api.prepare(snapshot, shipped_rulebook(name)) for name in names}
         return cls(book, plans, {name: arrange(plan, book) for name, plan in plans.items()})
 
 

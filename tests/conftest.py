@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from solvent import api
+from solvent.feeds.library import shipped_rulebook
 from solvent.feeds.synthetic_book import Venue, generate_book
 from solvent.feeds.synthetic_market import generate_market
 from solvent.margining.plan import Plan
@@ -41,7 +42,7 @@ def snapshot() -> Snapshot:
 @pytest.fixture(scope="session")
 def plan(snapshot: Snapshot) -> Plan:
     """Deribit's portfolio margin compiled on the generated market."""
-    return api.prepare(snapshot, "deribit-pm")
+    return api.prepare(snapshot, shipped_rulebook("deribit-pm"))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import pytest
 import solvent as sv
 from solvent import api
 from solvent.errors import BadInput
+from solvent.feeds.library import shipped_rulebook
 from solvent.feeds.market import read_market
 from solvent.feeds.synthetic_book import Venue, generate_book
 from solvent.feeds.synthetic_market import COINS, generate_market
@@ -52,7 +53,8 @@ def test_real_chains_reprice_and_margin(path: Path) -> None:
     # On 6 February 2026, 15:51, the venue was re-marking while the chain was read: 6.2e-5.
     assert np.quantile(errors, 0.99) < (6.3e-5 if "20260206T155121Z" in path.name else 6e-5)
     venue = generate_book(snapshot, accounts=50, seed=7)
-    answer = sv.margin(venue.book, snapshot, collateral=venue.collateral)
+    plan = api.prepare(snapshot, shipped_rulebook("deribit-pm"))
+    answer = sv.margin(venue.book, plan, collateral=venue.collateral)
     assert answer.to_polars()["initial_margin"].null_count() == 0
     assert (answer.requirements.initial >= answer.requirements.maintenance).all()
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import solvent as sv
 from solvent import api
 from solvent.errors import BadInput, RulebookError
+from solvent.feeds.library import shipped_rulebook
 from solvent.feeds.synthetic_book import Venue
 from solvent.feeds.synthetic_market import generate_market
 from solvent.margining.evaluate import arrange, requirements
@@ -45,7 +46,7 @@ def test_book_way_stays_within_a_quantum_per_lot_of_the_exact_way(
     snapshot: Snapshot, venue: Venue, rulebook: str
 ) -> None:
     """Never understated; overstated by at most one quantum per lot (and one millionth dollar)."""
-    plan = api.prepare(snapshot, rulebook)
+    plan = api.prepare(snapshot, shipped_rulebook(rulebook))
     answer = requirements(plan, venue.book)
     sets, level = answer.sets, answer.layout.levels[plan.levels.index(plan.top.name)]
     rng = np.random.default_rng(2)
@@ -91,7 +92,7 @@ def test_inverse_future_loses_alike_in_every_far_scenario(plan: Plan) -> None:
 
 def test_gains_of_one_settlement_offset_losses_of_the_other_in_part(snapshot: Snapshot) -> None:
     """Long inverse against short linear: ETH gains count 0.6, dollar gains 0.4."""
-    plan = api.prepare(snapshot, "deribit-pm")
+    plan = api.prepare(snapshot, shipped_rulebook("deribit-pm"))
     universe = plan.arrays.universe
     index = snapshot.index[universe.underlyings.index(ETH)]
     inverse = round(1_000_000 / 1.0)
@@ -176,7 +177,8 @@ _PLAN: list[Plan] = []
 
 def _cached_plan() -> Plan:
     if not _PLAN:
-        _PLAN.append(api.prepare(generate_market(seed=3, expiries=3, strikes=6)))
+        market = generate_market(seed=3, expiries=3, strikes=6)
+        _PLAN.append(api.prepare(market, shipped_rulebook("deribit-pm")))
     return _PLAN[0]
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -17,18 +17,26 @@ from solvent.feeds.market import MarketRead
 from solvent.feeds.market import read_market as read_market_files
 from solvent.feeds.positions import Positions
 from solvent.instruments.contract import moment_of
+from solvent.levels_answer import LevelsMargin
 from solvent.margining.equity import Collateral, fund
 from solvent.margining.evaluate import requirements
+from solvent.margining.levels import rulebook as levels
+from solvent.margining.levels.book import Balances, LevelsPlan, evaluate
+from solvent.margining.levels.market import shocking
+from solvent.margining.levels.rulebook import LevelsRulebook
+from solvent.margining.levels.text import LevelsText
 from solvent.margining.plan import Plan, compile_plan
 from solvent.margining.rulebook import Rulebook, in_force
 from solvent.margining.schema import RulebookText
 from solvent.market import Snapshot
 from solvent.risk import Book, publish
-from solvent.units import Float64
+from solvent.units import DOLLARS
 
 MarketLike = Snapshot | str | Path
 PositionsLike = Positions | Book | Any
-RulebookLike = str | Path | RulebookText | Rulebook
+AnyPlan = Plan | LevelsPlan
+AnyMargin = Margin | LevelsMargin
+RulebookLike = str | Path | RulebookText | LevelsText | Rulebook | LevelsRulebook
 
 
 def read_market(*paths: str | Path, skip_bad: bool = False) -> Snapshot:
@@ -49,34 +57,64 @@ def read_positions(source: Any, *, skip_bad: bool = False) -> Positions:
     return feed.read_positions(source, skip_bad=skip_bad)
 
 
-def rulebook_in_force(rulebook: RulebookLike, on: date) -> Rulebook:
+def rulebook_in_force(rulebook: RulebookLike, on: date) -> Rulebook | LevelsRulebook:
     """A rulebook by name, path or text, with the parameters of a day."""
-    if isinstance(rulebook, Rulebook):
+    if isinstance(rulebook, Rulebook | LevelsRulebook):
         return rulebook
-    text = rulebook if isinstance(rulebook, RulebookText) else load_rulebook(rulebook)
-    return in_force(text, on)
+    text = load_rulebook(rulebook) if isinstance(rulebook, str | Path) else rulebook
+    return levels.in_force(text, on) if isinstance(text, LevelsText) else in_force(text, on)
 
 
-def prepare(market: Snapshot, rulebook: RulebookLike = "deribit-pm") -> Plan:
+@overload
+def prepare(market: Snapshot, rulebook: RulebookText | Rulebook) -> Plan: ...
+@overload
+def prepare(market: Snapshot, rulebook: RulebookLike = "deribit-pm") -> AnyPlan: ...
+def prepare(market: Snapshot, rulebook: RulebookLike = "deribit-pm") -> AnyPlan:
     """Price a market under a rulebook's scenarios and compile the rulebook against it.
 
     Worth keeping when several books are margined on one market: `margin` takes the result.
     """
     book = rulebook_in_force(rulebook, moment_of(market.as_of_ms).date())
+    if isinstance(book, LevelsRulebook):
+        shocks = shocking(book)
+        arrays = publish(market, sets=shocks.sets, rules=shocks.rules, tables=shocks.tables)
+        return LevelsPlan(book, arrays)
     arrays = publish(market, sets=book.sets, rules=book.rules, tables=book.tables)
     return compile_plan(book, arrays)
 
 
+@overload
 def margin(
     positions: PositionsLike,
-    market: MarketLike | Plan,
+    market: Plan,
+    rulebook: RulebookLike = ...,
+    *,
+    collateral: Any = ...,
+    inputs: Mapping[str, Any] | None = ...,
+    skip_bad: bool = ...,
+    threads: int | None = ...,
+) -> Margin: ...
+@overload
+def margin(
+    positions: PositionsLike,
+    market: MarketLike | AnyPlan,
+    rulebook: RulebookLike = ...,
+    *,
+    collateral: Any = ...,
+    inputs: Mapping[str, Any] | None = ...,
+    skip_bad: bool = ...,
+    threads: int | None = ...,
+) -> AnyMargin: ...
+def margin(
+    positions: PositionsLike,
+    market: MarketLike | AnyPlan,
     rulebook: RulebookLike = "deribit-pm",
     *,
     collateral: Any = None,
-    inputs: Mapping[str, Float64] | None = None,
+    inputs: Mapping[str, Any] | None = None,
     skip_bad: bool = False,
     threads: int | None = None,
-) -> Margin:
+) -> AnyMargin:
     """The margin of every account.
 
     Args:
@@ -85,7 +123,8 @@ def margin(
         rulebook: a shipped rulebook's name, a path to a .toml, or a rulebook.
         collateral: rows `account, asset, amount` from a file or a frame; without it the
             requirement is computed and every account is `unfunded`.
-        inputs: rulebook inputs, a number a netting set.
+        inputs: rulebook inputs: a number a netting set, or under a rulebook of formulas
+            `level.column` → a number, or one by name of what tells the level's rows apart.
         skip_bad: leave bad rows out and list them in `problems`.
         threads: 1 to the number of processors; the answer does not depend on it.
 
@@ -103,20 +142,40 @@ def margin(
         book, accounts, problems, dropped = (
             found.book, told.accounts, found.problems, found.dropped,
         )  # fmt: skip
-    funded = None
+    balances = None
     if collateral is not None:
         balances, accounts, faults = _balances(collateral, accounts, skip_bad=skip_bad)
         problems += faults
         dropped += len(faults)
         book = with_accounts(book, accounts.names)
-        prices = {
-            name: float(price)
-            for name, price in zip(universe.underlyings, plan.arrays.index, strict=True)
-            if price > 0
-        }
+    threads = threads or available_threads()
+    prices = {
+        name: float(price)
+        for name, price in zip(universe.underlyings, plan.arrays.index, strict=True)
+        if price > 0
+    }
+    if isinstance(plan, LevelsPlan):
+        held = None if balances is None else _priced(balances, prices)
+        answer = evaluate(plan, book, balances=held, inputs=inputs, threads=threads)
+        return LevelsMargin(
+            plan, book, answer, held, inputs=inputs or {}, problems=problems, dropped=dropped
+        )
+    funded = None
+    if balances is not None:
         funded = fund(balances, plan.rulebook, prices, accounts=book.accounts)
-    answer = requirements(plan, book, inputs=inputs, threads=threads or available_threads())
-    return Margin(plan, book, answer, funded, problems, dropped)
+    needed = requirements(plan, book, inputs=inputs, threads=threads)
+    return Margin(plan, book, needed, funded, problems, dropped)
+
+
+def _priced(balances: Collateral, prices: Mapping[str, float]) -> Balances:
+    """Balances at the market's prices; a dollar is a dollar until a rulebook says otherwise."""
+    price = [prices.get(one, 1.0 if one in DOLLARS else np.nan) for one in balances.asset]
+    return Balances(
+        account=balances.account.astype(np.int64),
+        asset=tuple(balances.asset),
+        amount=balances.amount,
+        price=np.array(price, dtype=np.float64),
+    )
 
 
 def with_accounts(book: Book, names: list[str]) -> Book:
@@ -146,8 +205,8 @@ def market_report(*paths: str | Path, skip_bad: bool = False) -> MarketRead:
     return read_market_files(paths, skip_bad=skip_bad)
 
 
-def _prepared(market: MarketLike | Plan, rulebook: RulebookLike) -> Plan:
-    if isinstance(market, Plan):
+def _prepared(market: MarketLike | AnyPlan, rulebook: RulebookLike) -> AnyPlan:
+    if isinstance(market, Plan | LevelsPlan):
         return market
     return prepare(market if isinstance(market, Snapshot) else read_market(market), rulebook)
 

@@ -46,6 +46,8 @@ not."""
 
 ASSET_DECIMALS: Final = {"USD": 6, "USDC": 6, "USDT": 6, "EURR": 6, "DAI": 6}
 """Decimals of the smallest unit of an asset; a coin has `COIN_DECIMALS`."""
+DOLLARS: Final = frozenset({"USD", "USDC", "USDT", "DAI"})
+"""Assets that count as a dollar where neither a market nor a rulebook says otherwise."""
 COIN_DECIMALS: Final = 9
 
 

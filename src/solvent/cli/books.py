@@ -11,7 +11,7 @@ import typer
 from solvent.cli import options
 
 if TYPE_CHECKING:
-    from solvent.answer import Margin
+    from solvent.api import AnyMargin
     from solvent.margining.explain import AccountView, SetView
     from solvent.margining.plan import Plan
 
@@ -47,9 +47,7 @@ def margin(
     if out is not None:
         write_accounts(answer, out)
     if report is not None:
-        from solvent.lab.report import write_report
-
-        write_report(answer, report)
+        _write_report(answer, report)
     if json:
         console.print_json(as_json(answer))
     else:
@@ -71,15 +69,37 @@ def explain(
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Explain one account: PnL of every scenario, the binding one, charges, and shares."""
-    from solvent.cli import console
+    from solvent.cli import console, levels
+    from solvent.levels_answer import LevelsMargin
 
     answer = _margined(market, positions, collateral, rulebook, skip_bad, None, quiet=json)
-    view = answer.explain(account)
-    if json:
-        console.print_json(view_as_json(answer.plan, view))
+    if isinstance(answer, LevelsMargin):
+        levels.print_or_dump(answer, answer.explain(account), as_json=json)
     else:
-        print_view(answer.plan, view)
+        view = answer.explain(account)
+        if json:
+            console.print_json(view_as_json(answer.plan, view))
+        else:
+            print_view(answer.plan, view)
+    if not json:
         console.print_problems(answer.problems, answer.dropped)
+
+
+def _write_report(answer: AnyMargin, path: Path) -> None:
+    from solvent.errors import BadInput, Problem, Reject
+    from solvent.lab.report import write_report
+    from solvent.levels_answer import LevelsMargin
+
+    if isinstance(answer, LevelsMargin):
+        raise BadInput(
+            Problem(
+                code=Reject.RULEBOOK_UNKNOWN,
+                source="--report",
+                expected="a rulebook of scans, such as deribit-pm",
+                found=answer.plan.rulebook.name,
+            )
+        )
+    write_report(answer, path)
 
 
 def _margined(
@@ -91,7 +111,7 @@ def _margined(
     threads: int | None,
     *,
     quiet: bool,
-) -> Margin:
+) -> AnyMargin:
     from dataclasses import replace
 
     from solvent import api
@@ -113,7 +133,7 @@ def _margined(
     )
 
 
-def as_json(answer: Margin) -> dict[str, Any]:
+def as_json(answer: AnyMargin) -> dict[str, Any]:
     """The document of `solvent margin --json`."""
     from solvent.instruments.contract import moment_of
 
@@ -129,7 +149,7 @@ def as_json(answer: Margin) -> dict[str, Any]:
     }
 
 
-def write_accounts(answer: Margin, path: Path) -> None:
+def write_accounts(answer: AnyMargin, path: Path) -> None:
     """Every account to a file, by its ending."""
     from solvent.errors import BadInput, Problem, Reject
 
@@ -152,7 +172,7 @@ def write_accounts(answer: Margin, path: Path) -> None:
     writers[path.suffix](path)
 
 
-def print_answer(answer: Margin, top: int) -> None:
+def print_answer(answer: AnyMargin, top: int) -> None:
     """Totals, then the accounts with the largest margins."""
     from solvent.cli.console import money, out, table
     from solvent.instruments.contract import moment_of
@@ -184,7 +204,7 @@ def print_answer(answer: Margin, top: int) -> None:
         out.print("[dim]No collateral was given: requirements only. --collateral FILE[/dim]")
 
 
-def _accounts_table(answer: Margin, top: int) -> Any:
+def _accounts_table(answer: AnyMargin, top: int) -> Any:
     from solvent.cli.console import money, table
 
     frame = answer.to_polars().sort("initial_margin", descending=True, nulls_last=True)

@@ -39,6 +39,7 @@ def demo(
 
     from solvent import api
     from solvent.cli import books, console
+    from solvent.feeds.library import shipped_rulebook
     from solvent.feeds.synthetic_book import generate_book
     from solvent.feeds.synthetic_market import generate_market
     from solvent.lab.report import write_report
@@ -49,7 +50,7 @@ def demo(
         bar.update(task, advance=1, description=f"generating {accounts:,} accounts")
         venue = generate_book(snapshot, accounts=accounts, seed=seed)
         bar.update(task, advance=1, description="pricing the scenarios")
-        plan = api.prepare(snapshot, rulebook)
+        plan = api.prepare(snapshot, shipped_rulebook(rulebook))
         bar.update(task, advance=1, description="margining every account")
         start = time.perf_counter()
         answer = api.margin(venue.book, plan, collateral=venue.collateral)

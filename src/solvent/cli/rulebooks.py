@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from solvent.cli import options
+
+if TYPE_CHECKING:
+    from solvent.margining.levels.text import LevelsText
 
 
 def rulebooks(
@@ -24,9 +28,9 @@ def rulebooks(
 
 def _list(*, as_json: bool) -> None:
     from solvent.cli.console import out, print_json, table
-    from solvent.feeds.library import rulebook_names, shipped_rulebook
+    from solvent.feeds.library import rulebook_names, shipped_text
 
-    texts = [shipped_rulebook(name) for name in rulebook_names()]
+    texts = [shipped_text(name) for name in rulebook_names()]
     if as_json:
         rows = [{"name": t.name, "title": t.title, "venue": t.venue} for t in texts]
         print_json({"rulebooks": rows})
@@ -40,6 +44,7 @@ def _list(*, as_json: bool) -> None:
 def _show(name: str, *, as_json: bool) -> None:
     from solvent.cli.console import out, print_json, table
     from solvent.feeds.library import load_rulebook
+    from solvent.margining.schema import RulebookText
 
     text = load_rulebook(name)
     if as_json:
@@ -59,17 +64,40 @@ def _show(name: str, *, as_json: bool) -> None:
         columns = ("key", "from", "evidence", "parameter")
         shown = table(f"{table_name}, by {part.by}", *columns, "value", left=columns)
         for row in part.rows:
-            for parameter, value in row.values.items():
+            values: Mapping[str, float | list[float]] = row.values
+            for parameter, told in values.items():
                 keys = ", ".join(row.keys)
-                shown.add_row(keys, str(row.effective), row.evidence, parameter, f"{value:,g}")
+                shown.add_row(keys, str(row.effective), row.evidence, parameter, _numbers(told))
         out.print(shown)
     if text.unset:
         shown = table("not known", "what", "what is done", left=["what", "what is done"])
         for key, done in text.unset.items():
             shown.add_row(key, done)
         out.print(shown)
-    out.print(
-        f"[dim]requirement: initial = {text.requirement.initial}; maintenance = "
-        f"{text.requirement.maintenance}[/dim]",
-        highlight=False,
-    )
+    if isinstance(text, RulebookText):
+        out.print(
+            f"[dim]requirement: initial = {text.requirement.initial}; maintenance = "
+            f"{text.requirement.maintenance}[/dim]",
+            highlight=False,
+        )
+    else:
+        _print_formulas(text)
+
+
+def _numbers(value: float | list[float]) -> str:
+    return ", ".join(f"{one:,g}" for one in value) if isinstance(value, list) else f"{value:,g}"
+
+
+def _print_formulas(text: LevelsText) -> None:
+    from solvent.cli.console import out, table
+
+    for level, inputs in text.inputs.items():
+        shown = table(f"inputs of {level}", "name", "about", "default", left=["name", "about"])
+        for name, one in inputs.items():
+            shown.add_row(name, one.about, "not set" if one.default is None else f"{one.default:g}")
+        out.print(shown)
+    for level, formulas in text.at.items():
+        shown = table(f"at {level}", "column", "formula", left=["column", "formula"])
+        for name, formula in formulas.items():
+            shown.add_row(name, " ".join(formula.split()))
+        out.print(shown)

@@ -37,7 +37,7 @@ def account_sheet(
             for name, index in zip(universe.underlyings, plan.arrays.index, strict=True)
         ],
         "position": positions,
-        "order": _orders(plan, orders or Orders.none(), account, market),
+        "order": _orders(plan, orders or Orders.none(), account),
         "asset": _assets(balances or Balances.none(), account),
     }
     return Sheet(
@@ -68,11 +68,11 @@ def _position(plan: LevelsPlan, book: Book, p: int, market: Row, pool: int) -> R
     return told
 
 
-def _orders(plan: LevelsPlan, orders: Orders, account: int, market: Mapping[str, Row]) -> list[Row]:
+def _orders(plan: LevelsPlan, orders: Orders, account: int) -> list[Row]:
     return [
         {
             "account": "", "pool": CROSS, "order": str(n),
-            "instrument": plan.arrays.universe.symbols[orders.instrument[n]],
+            "instrument": plan.arrays.universe.symbols[int(orders.instrument[n])],
             "side": "long" if orders.buy[n] else "short",
             "size": float(orders.size[n]), "price": float(orders.price[n]),
             "buy": float(orders.buy[n]),
@@ -84,7 +84,7 @@ def _orders(plan: LevelsPlan, orders: Orders, account: int, market: Mapping[str,
 def _assets(balances: Balances, account: int) -> list[Row]:
     return [
         {
-            "account": "", "pool": CROSS, "asset": balances.asset[n],
+            "account": "", "pool": CROSS, "asset": balances.asset[int(n)],
             "amount": float(balances.amount[n]),
             "price": None if np.isnan(balances.price[n]) else float(balances.price[n]),
         }

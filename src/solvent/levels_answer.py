@@ -1,0 +1,218 @@
+"""What `solvent.margin` returns under a rulebook of formulas at levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from solvent.errors import BadInput, Problem, Reject
+from solvent.margining.levels.account import account_sheet
+from solvent.margining.levels.book import Balances, LevelsAnswer, LevelsPlan, Orders, Told
+from solvent.margining.levels.rows import Sheet, Unset, Value
+from solvent.margining.requirement import Standing
+from solvent.risk import Book
+
+REASONS_MAX: Final = 500
+"""Unknown accounts whose reason is looked up; the rest can be asked for by `explain`."""
+_SHOWN = 8
+_KEYS: Final = ("pool", "asset", "underlying", "settlement", "expiry", "instrument", "side")
+
+
+@dataclass(frozen=True)
+class LevelView:
+    """One level of an account: a row for each of its rows, its keys and its columns."""
+
+    level: str
+    rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class LevelsView:
+    """An account explained: every column of every level, as the exact way computes it."""
+
+    account: str
+    levels: tuple[LevelView, ...]
+    reason: str = ""
+
+    def table(self, level: str) -> pl.DataFrame:
+        """A level as a frame. Raises KeyError for a level without rows."""
+        found = {view.level: view for view in self.levels}
+        return pl.DataFrame(list(found[level].rows), infer_schema_length=None)
+
+
+@dataclass(frozen=True)
+class LevelsMargin:
+    """The margin of every account of a book. Amounts are dollars, computed in float64.
+
+    `to_polars()` has a row an account, `explain(name)` tells every column of an account exactly.
+    """
+
+    plan: LevelsPlan
+    book: Book
+    answer: LevelsAnswer
+    balances: Balances | None
+    orders: Orders | None = None
+    pools: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    inputs: Mapping[str, Told] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.book)
+
+    @property
+    def funded(self) -> Balances | None:
+        """The collateral, None where none was told."""
+        return self.balances
+
+    @cached_property
+    def standings(self) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """[account] `Standing`."""
+        answer = self.answer
+        standing = np.full(len(self), Standing.HEALTHY, dtype=object)
+        if self.balances is None:
+            standing[:] = Standing.UNFUNDED
+        else:
+            standing[answer.call] = Standing.CALL
+            standing[answer.liquidate] = Standing.LIQUIDATE
+        standing[self.unknown] = Standing.UNKNOWN
+        return standing
+
+    @cached_property
+    def unknown(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """[account] whether something that its margin needs is not known."""
+        answer = self.answer
+        total = answer.equity + answer.initial + answer.maintenance
+        return np.asarray(~np.isfinite(total))
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row an account; what is not known is null."""
+        answer = self.answer
+        columns: dict[str, Any] = {
+            "account": list(self.book.accounts),
+            "status": [str(standing) for standing in self.standings],
+            "equity": self._known(answer.equity),
+            "initial_margin": self._known(answer.initial),
+            "maintenance_margin": self._known(answer.maintenance),
+            "available": self._known(answer.equity - answer.initial),
+            "health": self._known(answer.equity - answer.maintenance),
+            "worst_scenario": [""] * len(self),
+            **{name: self._known(amount) for name, amount in answer.components.items()},
+            "reason": self._reasons,
+        }
+        if self.balances is None:
+            nothing = pl.Series([None] * len(self), dtype=pl.Float64)
+            columns |= dict.fromkeys(("equity", "available", "health"), nothing)
+        return pl.DataFrame(columns)
+
+    def to_dicts(self) -> Iterator[dict[str, Any]]:
+        """Accounts as `solvent margin --json` prints them."""
+        charges = list(self.answer.components)
+        for row in self.to_polars().iter_rows(named=True):
+            keys = ("account", "status", "equity", "initial_margin", "maintenance_margin")
+            entry: dict[str, Any] = {key: row[key] for key in keys}
+            entry["worst_scenario"] = row["worst_scenario"] or None
+            entry["charges"] = {name: row[name] for name in charges}
+            if row["reason"]:
+                entry["reason"] = row["reason"]
+            yield entry
+
+    def counts(self) -> dict[str, int]:
+        """How many accounts stand where."""
+        names, counts = np.unique(self.standings.astype(str), return_counts=True)
+        return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+
+    def sheet(self, account: str) -> Sheet:
+        """An account's columns, exact. Raises BadInput for a name that is not there."""
+        names = list(self.book.accounts)
+        if account not in names:
+            raise BadInput(
+                Problem(
+                    code=Reject.ACCOUNT_EMPTY,
+                    source="accounts",
+                    expected=f"one of {len(names)} accounts, such as {names[0]!r}",
+                    found=repr(account),
+                )
+            )
+        return self._sheet(names.index(account))
+
+    def explain(self, account: str) -> LevelsView:
+        """Every column of every level of an account."""
+        sheet = self.sheet(account)
+        form = self.plan.form
+        reasons: list[str] = []
+        views = []
+        for level in sorted(form.columns, key=lambda one: -len(form.keys[one])):
+            if level in ("instrument", "underlying"):
+                continue
+            rows = [_row(sheet, level, place, reasons) for place in range(len(sheet.rows(level)))]
+            if rows:
+                views.append(LevelView(level, tuple(rows)))
+        return LevelsView(account, tuple(views), reasons[0] if reasons else "")
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{count:,} {name}" for name, count in self.counts().items())
+        initial, maintenance = (
+            float(np.nansum(one)) for one in (self.answer.initial, self.answer.maintenance)
+        )
+        return (
+            f"Margin of {len(self):,} accounts, {self.book.positions:,} positions, under "
+            f"{self.plan.rulebook.name}\n"
+            f"  initial {initial:,.2f} USD, maintenance {maintenance:,.2f} USD\n"
+            f"  {states}"
+        )
+
+    def _repr_html_(self) -> str:
+        table = self.to_polars().sort("initial_margin", descending=True, nulls_last=True)
+        return f"<pre>{escape(repr(self))}</pre>{table.head(_SHOWN)._repr_html_()}"
+
+    def _sheet(self, account: int) -> Sheet:
+        return account_sheet(
+            self.plan, self.book, account, balances=self.balances, orders=self.orders,
+            pools=self.pools, inputs=self.inputs,
+        )  # fmt: skip
+
+    def _known(self, amount: np.ndarray[Any, np.dtype[np.float64]]) -> pl.Series:
+        return pl.Series(np.where(self.unknown, np.nan, amount)).fill_nan(None)
+
+    @cached_property
+    def _reasons(self) -> list[str]:
+        reasons = [""] * len(self)
+        for count, account in enumerate(np.flatnonzero(self.unknown)):
+            reasons[account] = "not known: `explain` tells why"
+            if count < REASONS_MAX:
+                reasons[account] = self._reason(int(account))
+        return reasons
+
+    def _reason(self, account: int) -> str:
+        sheet, answer = self._sheet(account), self.plan.rulebook.text.answer
+        try:
+            for place in range(len(sheet.rows(answer.level))):
+                for name in (answer.initial, answer.maintenance, answer.equity):
+                    sheet.value(answer.level, name, place)
+        except Unset as unset:
+            return f"{self.plan.rulebook.name}: {unset}"
+        return "a number leaves the range of float64"
+
+
+def _row(sheet: Sheet, level: str, place: int, reasons: list[str]) -> dict[str, Any]:
+    told = sheet.rows(level)[place]
+    row: dict[str, Any] = {key: told[key] for key in _KEYS if told.get(key) not in (None, "")}
+    row |= {key: float(told[key]) for key in ("size", "amount") if told.get(key) is not None}
+    for name in sheet.form.columns[level]:
+        try:
+            row[name] = _plain(sheet.value(level, name, place))
+        except Unset as unset:
+            row[name] = None
+            reasons.append(str(unset))
+    return row
+
+
+def _plain(value: Value) -> float | list[float]:
+    return [float(one) for one in value] if isinstance(value, tuple) else float(value)
