@@ -209,3 +209,92 @@ LIQUIDATION_CHECKS: Final[Mapping[str, Check]] = {
     "dydx_insurance": insurance,
     "dydx_deleverage": deleverage,
 }
+
+
+# ── Drift ────────────────────────────────────────────────────────────────────────────────────
+
+_WEIGHT: Final = 10**4
+"""Weights and ratios are whole ten-thousandths."""
+_BASE: Final = 10**9
+
+
+def _weight(row: Row, name: str) -> Fraction:
+    return Fraction(row.get(name, 0)) / _WEIGHT
+
+
+def _spot(row: Row, side: str) -> Fraction:
+    """The weight of a deposit (`asset`) or a borrow (`liability`) of a size."""
+    asset = {
+        "asset": "a",
+        "amount": Fraction(row["size"]) / 10 ** int(row["decimals"]),
+        "imf": Fraction(row["imf"]) / _MICRO,
+        f"initial_{side}_weight": _weight(row, "init"),
+        f"maintenance_{side}_weight": _weight(row, "maint"),
+    }
+    told = sheet("drift", asset=[asset])
+    return number(told.value("asset", f"{side}_weight_{row['type'].lower()}"))
+
+
+def _scaled_weight(row: Row) -> Fraction:
+    """The initial asset weight where deposits are large."""
+    asset = {
+        "asset": "a",
+        "deposited": Fraction(row["deposit_value"]) / _MICRO,
+        "scale_start": Fraction(row["start"]) / _MICRO,
+        "initial_asset_weight": _weight(row, "init"),
+    }
+    return number(sheet("drift", asset=[asset]).value("asset", "scaled_initial_weight"))
+
+
+def _margin_ratio(row: Row) -> Fraction:
+    """The margin ratio of a perpetual position of a size."""
+    position = {
+        **_PERPETUAL,
+        "is_perpetual": 1,
+        "is_future": 0,
+        "size": Fraction(row["size"]) / _BASE,
+        "imf": Fraction(row["imf"]) / _MICRO,
+        "initial_ratio": _weight(row, "init"),
+        "maintenance_ratio": _weight(row, "maint"),
+        "high_leverage_initial": _weight(row, "hlm_init"),
+        "high_leverage_maintenance": _weight(row, "hlm_maint"),
+    }
+    told = sheet(
+        "drift",
+        account=[{"account": "", "high_leverage": int(row.get("hlm", False))}],
+        position=[position],
+    )
+    return number(told.value("market", f"{row['type'].lower()}_margin_ratio"))
+
+
+def _pnl_weight(row: Row) -> Fraction:
+    """The share of unsettled gains that counts; a fill counts them as initial margin does."""
+    position = {
+        **_PERPETUAL,
+        "unrealised": Fraction(row["pnl"]) / _MICRO,
+        "pnl_imf": Fraction(row["imf"]) / _MICRO,
+        "pnl_initial_weight": _weight(row, "weight"),
+        "pnl_maintenance_weight": _weight(row, "weight"),
+    }
+    kind = "maintenance" if row["type"] == "Maintenance" else "initial"
+    return number(sheet("drift", position=[position]).value("market", f"{kind}_pnl_weight"))
+
+
+_DRIFT: Final[Mapping[str, Callable[[Row], Fraction]]] = {
+    "spot_asset_weight": lambda row: _spot(row, "asset"),
+    "spot_liab_weight": lambda row: _spot(row, "liability"),
+    "spot_scaled_init_weight": _scaled_weight,
+    "perp_margin_ratio": _margin_ratio,
+    "perp_unrealized_pnl_weight": _pnl_weight,
+}
+
+
+def drift(path: Path) -> Iterator[Case]:
+    """Size-dependent weights and ratios of Drift."""
+    for place, row in enumerate(json.loads(path.read_text("utf-8"))["cases"]):
+        case = Case(f"{place}: {row['kind']} {row.get('type', '')}".rstrip())
+        if row["kind"] in _DRIFT:
+            _expect(case, row["kind"], _DRIFT[row["kind"]](row) * _WEIGHT, row["expected"])
+        else:
+            case.known = False
+        yield case

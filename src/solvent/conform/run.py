@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solvent.conform import derive_srm, exchanges, liquidations, onchain, pricing, vega
+from solvent.conform import derive_srm, exchanges, liquidations, onchain, opyn, pricing, vega
 from solvent.conform.case import Case, Reader
 from solvent.errors import BadInput, Problem, Reject
 
@@ -17,10 +17,13 @@ _READERS: Mapping[str, Reader] = {
     "cex/cases": exchanges.cases,
     "exchange_liquidation/cases": liquidations.cases,
     "dydx/perp_margin_cases": onchain.dydx,
+    "drift/imf_cases": onchain.drift,
     "vega/cases": vega.cases,
     "tradfi/vega_lognormal_risk_factors": vega.risk_factors,
     "derive/srm_cases": derive_srm.cases,
     "derive/srm_portfolio_cases": derive_srm.whole_dollar_cases,
+    "opyn/spread_cases": opyn.spread_cases,
+    "opyn/naked_cases": opyn.naked_cases,
 }
 """Folder and stem of a vector file → what reads it."""
 
