@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solvent.conform import derive_srm, exchanges, liquidations, onchain, opyn, pricing, vega
+from solvent.conform import derive_srm, exchanges, liquidations, mango, onchain, opyn, pricing, vega
 from solvent.conform.case import Case, Reader
 from solvent.errors import BadInput, Problem, Reject
 
@@ -18,6 +18,7 @@ _READERS: Mapping[str, Reader] = {
     "exchange_liquidation/cases": liquidations.cases,
     "dydx/perp_margin_cases": onchain.dydx,
     "drift/imf_cases": onchain.drift,
+    "mango/health1_cases": mango.health,
     "vega/cases": vega.cases,
     "tradfi/vega_lognormal_risk_factors": vega.risk_factors,
     "derive/srm_cases": derive_srm.cases,
