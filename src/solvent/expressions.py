@@ -142,7 +142,7 @@ def split(expression: Expression, varying: Collection[str]) -> Split:
             if node.operation == "number":
                 return node
             name = next(free)
-            inner[name] = Expression(_write(node), node)
+            inner[name] = Expression(written(node), node)
             return Node("name", name)
         if node.operation in MARKET_ONLY:
             raise ExpressionError(
@@ -153,7 +153,7 @@ def split(expression: Expression, varying: Collection[str]) -> Split:
         return Node(node.operation, node.text, tuple(cut(part) for part in node.arguments))
 
     root = cut(expression.root)
-    return Split(Expression(_write(root), root), inner)
+    return Split(Expression(written(root), root), inner)
 
 
 def inline(expression: Expression, given: Mapping[str, Expression]) -> Expression:
@@ -177,7 +177,7 @@ def inline(expression: Expression, given: Mapping[str, Expression]) -> Expressio
         done[name] = replace(one.root)
     _size(expression.root, sizes)
     root = replace(expression.root)
-    return Expression(_write(root), root)
+    return Expression(written(root), root)
 
 
 def _size(node: Node, known: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
@@ -314,17 +314,23 @@ def _evaluate(node: Node, values: Mapping[str, Value], arithmetic: Arithmetic) -
     return arithmetic.number(result) if node.operation in CONDITIONS else result
 
 
-def _write(node: Node) -> str:
-    if node.operation in ("number", "name"):
+def written(node: Node) -> str:
+    """A node as text that parses to it; names of a resolved one are written in full.
+
+    >>> written(parse("where(a < 2, -b, max(a, b))").root)
+    'where((a < 2), (-b), max(a, b))'
+    """
+    if not node.arguments and node.operation != "aggregate":
         return node.text
-    parts = [_write(part) for part in node.arguments]
+    parts = [written(part) for part in node.arguments]
     if node.operation == "negative":
         return f"(-{parts[0]})"
     if node.operation == "not":
         return f"(not {parts[0]})"
     if node.operation in _BINARY.values():
         return f"({parts[0]} {node.operation} {parts[1]})"
-    return f"{node.operation}({', '.join(parts)})"
+    called = node.text if node.operation == "aggregate" else node.operation
+    return f"{called}({', '.join(parts)})"
 
 
 ARRAYS: Final = Arithmetic(

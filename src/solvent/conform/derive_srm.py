@@ -27,8 +27,8 @@ def cases(path: Path) -> Iterator[Case]:
         for what, expected in row["expected"].items():
             if what in _COLUMNS:
                 allowed = max(abs(float(expected)) * _RELATIVE, _ABSOLUTE)
-                found = account.value("account", _COLUMNS[what])
-                case.expect(what, number(found), float(expected), allowed)
+                found = number(account.value("account", _COLUMNS[what]))
+                case.expect(what, float(found), float(expected), allowed)
         yield case
 
 

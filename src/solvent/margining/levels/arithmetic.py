@@ -91,6 +91,7 @@ ELEMENTWISE: Final[Mapping[str, Callable[..., Float64]]] = {
     "max": lambda *parts: reduce(np.maximum, parts),
     "min": lambda *parts: reduce(np.minimum, parts),
     "where": _where,
+    "given": lambda condition, value: _where(condition, value, np.asarray(np.nan)),
     "round": _rounding(np.rint),
     "floor": _rounding(np.floor),
     "ceil": _rounding(np.ceil),
