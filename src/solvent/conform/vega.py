@@ -16,6 +16,9 @@ from solvent.conform.levels import number, sheet
 from solvent.margining.levels.rows import Sheet
 
 _MARKET: Final = {"account": "", "pool": "", "instrument": "market", "underlying": "coin"}
+_TERMS: Final = {"contract_size": 1, "asset_decimals": 0, "settlement_price": 1, "inverse": 0,
+                 "is_option": 0}  # fmt: skip
+"""A linear future whose amounts are whole numbers of the smallest unit."""
 
 
 def cases(path: Path) -> Iterator[Case]:
@@ -91,9 +94,7 @@ def _told(
     return sheet(
         "vega",
         parameters=scaling,
-        instrument=[
-            {**_MARKET, "contract_size": 1, "asset_decimals": 0, "settlement_price": 1, **market}
-        ],
+        instrument=[{**_MARKET, **_TERMS, **market}],
         position=[{**_MARKET, "size": size, "entry_price": given.get("average_entry_price", 0)}],
         order=[{**_MARKET, "size": 0, "price": 0, **order} for order in orders],
         contract=[{**_MARKET, **contract, **{k: given[k] for k in _OF_CONTRACT if k in given}}],
@@ -165,7 +166,7 @@ def _collateralised(given: Row) -> Sheet:
 def _trade(given: Row, **market: Any) -> Sheet:
     rates = {f"{name}_fee": given[name] for name in ("maker", "infrastructure", "liquidity")
              if name in given}  # fmt: skip
-    market = {**_MARKET, "contract_size": 1, "asset_decimals": 0, **rates, **market}
+    market = {**_MARKET, **_TERMS, **rates, **market}
     order = {"buy": 1, "filled": given["size"], "fill_price": given["price"], "aggressive": 1}
     return sheet("vega", instrument=[market], order=[{**_MARKET, "size": 0, "price": 0, **order}])
 
