@@ -41,6 +41,11 @@ def _comparison(compare: Callable[..., Float64]) -> Callable[..., Float64]:
     return apply
 
 
+def _quotient(left: Float64, right: Float64) -> Float64:
+    """Nothing is known of a division by 0."""
+    return np.divide(left, np.where(right == 0.0, np.nan, right))
+
+
 def _where(condition: Float64, yes: Float64, no: Float64) -> Float64:
     return _known(np.where(condition != 0.0, yes, no), condition)
 
@@ -76,7 +81,7 @@ ELEMENTWISE: Final[Mapping[str, Callable[..., Float64]]] = {
     "+": np.add,
     "-": np.subtract,
     "*": np.multiply,
-    "/": np.divide,
+    "/": _quotient,
     "**": np.power,
     "negative": np.negative,
     "<": _comparison(np.less),
