@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solvent.conform import derive_srm, exchanges, liquidations, mango, onchain, opyn, pricing, vega
+from solvent.conform import (
+    clearing,
+    derive_srm,
+    exchanges,
+    liquidations,
+    mango,
+    onchain,
+    opyn,
+    pricing,
+    vega,
+)
 from solvent.conform.case import Case, Reader
 from solvent.errors import BadInput, Problem, Reject
 
@@ -21,6 +31,9 @@ _READERS: Mapping[str, Reader] = {
     "mango/health1_cases": mango.health,
     "vega/cases": vega.cases,
     "tradfi/vega_lognormal_risk_factors": vega.risk_factors,
+    "tradfi/span_mcmillan_risk_arrays": clearing.arrays,
+    "tradfi/span_scenarios": clearing.scenarios,
+    "tradfi/span_full_synthetic": clearing.walk,
     "derive/srm_cases": derive_srm.cases,
     "derive/srm_portfolio_cases": derive_srm.whole_dollar_cases,
     "opyn/spread_cases": opyn.spread_cases,
