@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from solvent.conform import deribit
+from solvent.conform import deribit, portfolio, tiered
 from solvent.conform.case import Case, Check, Row, unknown
 
-_CHECKS: Mapping[str, Check] = {**deribit.CHECKS}
+_CHECKS: Mapping[str, Check] = {**deribit.CHECKS, **portfolio.CHECKS, **tiered.CHECKS}
 
 
 def cases(path: Path) -> Iterator[Case]:
