@@ -39,6 +39,7 @@ Float64 = NDArray[np.float64]
 
 MICRO: Final = 1_000_000
 PPM: Final = 1_000_000
+MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 YEAR_MS: Final = 365 * DAY_MS
 """A year is 365 days of 86,400 s: it fits Deribit's marks (median error 1e-6 coin), 365.25 does

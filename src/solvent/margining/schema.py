@@ -62,6 +62,7 @@ class PointText(Text):
     vol: Name = "same"
     basis: float = 0.0
     weight: float | Formula | None = None
+    numbers: dict[Name, float] = Field(default_factory=dict)
 
 
 class ScenarioText(Text):
@@ -71,6 +72,8 @@ class ScenarioText(Text):
     vols: list[Name] = Field(default=["same"], min_length=1)
     basis: list[float] = Field(default=[0.0], min_length=1)
     roll_days: float = Field(default=0.0, ge=0.0)
+    averaging_minutes: float = Field(default=0.0, ge=0.0)
+    numbers: dict[Name, float] = Field(default_factory=dict)
     weight: Formula | None = None
     points: Annotated[list[PointText], Field(min_length=1)] | None = None
 
@@ -80,6 +83,9 @@ class ScenarioText(Text):
             raise ValueError("a scenario set has either `moves` or `points`")
         if self.points is not None and self.model_fields_set & {"vols", "basis", "weight"}:
             raise ValueError("each point has a volatility, basis and weight of its own")
+        for point in self.points or []:
+            if strange := point.numbers.keys() - self.numbers.keys():
+                raise ValueError(f"`numbers` of the set has no {sorted(strange)}")
         return self
 
     def vol_rules(self) -> list[str]:

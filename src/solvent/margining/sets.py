@@ -20,6 +20,8 @@ def scenario_set(name: str, text: ScenarioText, weight: Expression | None) -> Sc
         vols=tuple(text.vols),
         basis=tuple(text.basis),
         roll_days=text.roll_days,
+        averaging_minutes=text.averaging_minutes,
+        numbers=text.numbers,
         weight=weight,
         points=tuple(
             Point(
@@ -27,6 +29,7 @@ def scenario_set(name: str, text: ScenarioText, weight: Expression | None) -> Sc
                 vol=point.vol,
                 basis=point.basis,
                 weight=None if point.weight is None else _number(point.weight),
+                numbers=point.numbers,
             )
             for point in text.points or []
         ),

@@ -319,6 +319,7 @@ def _fields(snapshot: Snapshot, units: Mapping[str, Float64]) -> dict[str, Float
         "iv": snapshot.vol,
         "years": years,
         "days": years * DAYS_PER_YEAR,
+        "rate": snapshot.rate,
         "is_option": (universe.kind == Kind.OPTION).astype(np.float64),
         "is_call": universe.is_call.astype(np.float64),
         "is_future": ((universe.kind == Kind.FUTURE) | (universe.kind == Kind.PERPETUAL)).astype(

@@ -19,7 +19,7 @@ from solvent.limits import SCENARIOS_MAX
 from solvent.market import Snapshot
 from solvent.scenarios.scenario import SAME_VOL, Point, ScenarioSet, VolRule
 from solvent.scenarios.tables import Tables
-from solvent.units import DAY_MS, YEAR_MS, Float64
+from solvent.units import DAY_MS, MINUTE_MS, YEAR_MS, Float64
 
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
@@ -39,6 +39,7 @@ class Shocks:
         vol, years: [instrument, vol state].
         known: [underlying] whether every parameter that the moves need is set.
         vol_known: [instrument, vol state] whether every parameter that the rule needs is set.
+        numbers: set → name → [scenario of the set] what its scenarios carry besides.
     """
 
     set_names: tuple[str, ...]
@@ -51,6 +52,7 @@ class Shocks:
     years: Float64
     known: Bool
     vol_known: Bool
+    numbers: Mapping[str, Mapping[str, Float64]]
 
     def __len__(self) -> int:
         return len(self.set_names)
@@ -88,10 +90,18 @@ def expand(
         years=years,
         known=known,
         vol_known=vol_known,
+        numbers={one.name: _numbers(one) for one in sets},
     )
 
 
 _Cell = tuple[ScenarioSet, Point]
+
+
+def _numbers(one: ScenarioSet) -> dict[str, Float64]:
+    return {
+        name: np.array([point.numbers.get(name, otherwise) for point in one])
+        for name, otherwise in one.numbers.items()
+    }
 
 
 def _moves(cells: Sequence[_Cell], tables: Tables, snapshot: Snapshot) -> tuple[Float64, Bool]:
@@ -109,11 +119,17 @@ def _moves(cells: Sequence[_Cell], tables: Tables, snapshot: Snapshot) -> tuple[
 
 
 def _growth(cells: Sequence[_Cell], move: Float64, snapshot: Snapshot) -> tuple[Float64, Int32]:
-    """F′/F: (1 + move), and on a dated curve e^(basis·T) besides."""
+    """F′/F: (1 + move), and on a dated curve e^(basis·T) besides.
+
+    Of a price that is an average, only the part moves that is still to be averaged.
+    """
     curves, universe = snapshot.curves, snapshot.universe
     basis = np.array([point.basis for _, point in cells])
-    curve_years = np.maximum(curves.expiry_ms - snapshot.as_of_ms, 0) / YEAR_MS
-    dated = (1.0 + move[curves.underlying]) * np.exp(np.outer(curve_years, basis))
+    left_ms = np.maximum(curves.expiry_ms - snapshot.as_of_ms, 0)
+    span_ms = np.array([one.averaging_minutes for one, _ in cells]) * MINUTE_MS
+    moving = np.where(span_ms > 0.0, left_ms[:, None] / np.maximum(span_ms, 1.0), 1.0)
+    moved = 1.0 + move[curves.underlying] * np.minimum(moving, 1.0)
+    dated = moved * np.exp(np.outer(left_ms / YEAR_MS, basis))
     growth = np.concatenate([dated, 1.0 + move])
     row = np.where(snapshot.curve >= 0, snapshot.curve, len(curves) + universe.underlying)
     return growth, row.astype(np.int32)
@@ -131,6 +147,8 @@ def _vol_states(
         "iv": snapshot.vol,
         "years": years,
         "days": np.maximum(years * 365.0, 1.0 / 86_400.0),
+        "strike": universe.strike,
+        "forward": snapshot.forward,
         **tables.by_instrument(universe),
     }
     live = universe.is_option & snapshot.usable & known[universe.underlying]

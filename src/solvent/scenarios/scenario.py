@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 
 from solvent.expressions import Expression, inline, parse
@@ -22,12 +22,14 @@ class VolRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One scenario: a relative move, a volatility rule, a basis shift, and a factor on its PnL."""
+    """One scenario: a relative move, a volatility rule, a basis shift, and a factor on its PnL;
+    and numbers by name for a rulebook's own use."""
 
     move: Expression
     vol: str = SAME_VOL
     basis: float = 0.0
     weight: Expression | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +41,11 @@ class ScenarioSet:
         vols: names of volatility rules.
         basis: parallel shifts of the annualised log basis F/S, per year.
         roll_days: days that pass before the book is valued.
+        averaging_minutes: span before expiry over which the settlement price is averaged: what is
+            averaged already no longer moves.
         weight: factor on the PnL, an expression of `move` and tables; 1 without one.
         points: scenarios told one by one, each with a weight of its own.
+        numbers: what scenarios carry that say no other number of that name.
     """
 
     name: str
@@ -48,8 +53,10 @@ class ScenarioSet:
     vols: tuple[str, ...] = (SAME_VOL,)
     basis: tuple[float, ...] = (0.0,)
     roll_days: float = 0.0
+    averaging_minutes: float = 0.0
     weight: Expression | None = None
     points: tuple[Point, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.moves) * len(self.vols) * len(self.basis) + len(self.points)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from solvent.errors import check
 from solvent.expressions import Node
 from solvent.margining.levels.arithmetic import ELEMENTWISE, REDUCTIONS, aligned
-from solvent.margining.levels.form import SOURCES, Form
+from solvent.margining.levels.form import SOURCES, Form, scenario_key
 from solvent.margining.levels.payoff import least_payoffs
 from solvent.margining.levels.queue import beyond
 from solvent.margining.levels.table import Tiers, by_key
@@ -164,7 +164,7 @@ class Columns:
 
     def _scenario(self, name: str, level: str) -> Float64:
         one, field = name.split(".")
-        by = "underlying" if field == "move" else "instrument"
+        by = scenario_key(field)
         return self.scenarios[one][field][self.rows(level).codes[by]]
 
     # ── sums over the rows below ─────────────────────────────────────────────────────────────

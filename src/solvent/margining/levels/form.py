@@ -71,7 +71,8 @@ FACTS: Final[Mapping[str, frozenset[str]]] = {
         {
             "index", "forward", "mark", "strike", "iv", "years", "days", "is_option", "is_call",
             "is_future", "is_perpetual", "inverse", "contract_size", "lot_size", "tick_size",
-            "settlement_price", "worth", "value", "delta", "gamma", "vega", "theta",
+            "settlement_price", "worth", "value", "model", "rate", "delta", "gamma", "vega",
+            "theta",
         }
     ),
     "position": frozenset({"size", "entry_price", "entry_worth"}),
@@ -82,17 +83,26 @@ FACTS: Final[Mapping[str, frozenset[str]]] = {
 """Columns that come with a market and a book.
 
 Per unit of size, in settlement units: `worth` the mark (−1/mark coin of an inverse future),
-`entry_worth` the same at the entry price, `value` what an option adds to equity, `vega` per vol
-point, `theta` per day; `delta` and `gamma` (per 1 %) in coin. `settlement_price` is dollars per
-unit of what an instrument settles in, `contract_size` 1 where sizes are told in underlying units.
+`entry_worth` the same at the entry price, `value` what an option adds to equity, `model` what the
+model says it is worth, discounted at `rate` (continuous, per year), `vega` per vol point, `theta`
+per day; `delta` and `gamma` (per 1 %) in coin. `settlement_price` is dollars per unit of what an
+instrument settles in, `contract_size` 1 where sizes are told in underlying units.
 """
-SCENARIO_FIELDS: Final = frozenset({"pnl", "value", "weight", "move"})
+SCENARIO_FIELDS: Final = {
+    "pnl": "instrument", "value": "instrument", "weight": "instrument", "move": "underlying",
+}  # fmt: skip
 """`set.pnl` (with its weight) and `set.value` (the shocked worth by the model, without) per unit of
-size, in settlement units, and `set.weight`, by instrument; `set.move` by underlying."""
+size, in settlement units, and `set.weight`, by instrument; `set.move` by underlying. What a set
+names in its `numbers` is a field too, the same for every underlying."""
 
 SPREAD_FIELDS: Final = {"rows": ("used", "rated", "left"), "within": ("count", "charge")}
 """Of an ordered table of spreads, at the rows that are matched and at the level that they lie in:
 amount used, used × rate, signed amount left; spreads formed, spreads × rate."""
+
+
+def scenario_key(field: str) -> str:
+    """What tells the rows of a scenario set's field apart."""
+    return SCENARIO_FIELDS.get(field, "underlying")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,17 +229,20 @@ class _Resolver:
         return Node("column", name)
 
     def _entry(self, table: str, entry: str, level: str) -> Node:
-        by = self.text.tables[table].by
-        if by not in self.keys[level]:
-            raise LookupError(f"table {table!r} goes by {by}, which rows of {level!r} differ in")
-        if not any(entry in row.values for row in self.text.tables[table].rows):
+        told = self.text.tables[table]
+        if told.by not in self.keys[level]:
+            raise LookupError(
+                f"table {table!r} goes by {told.by}, which rows of {level!r} differ in"
+            )
+        if entry not in told.wanted and not any(entry in row.values for row in told.rows):
             raise LookupError(f"no entry {entry!r} in table {table!r}")
         return Node("entry", f"{table}.{entry}")
 
     def _scenario(self, name: str, field: str, level: str) -> Node:
-        if field not in SCENARIO_FIELDS:
-            raise LookupError(f"a scenario set has {sorted(SCENARIO_FIELDS)}, not {field!r}")
-        wanted = "underlying" if field == "move" else "instrument"
+        fields = {*SCENARIO_FIELDS, *self.text.scenarios[name].numbers}
+        if field not in fields:
+            raise LookupError(f"a scenario set has {sorted(fields)}, not {field!r}")
+        wanted = scenario_key(field)
         if wanted not in self.keys[level]:
             raise LookupError(f"{name}.{field} is of an {wanted}; rows of {level!r} have many")
         return Node("scenario", f"{name}.{field}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from solvent.expressions import parse
 from solvent.instruments import Kind
+from solvent.margining.levels.form import scenario_key
 from solvent.margining.levels.rows import Row
 from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.margining.sets import scenario_set
@@ -37,6 +38,8 @@ def shocking(rulebook: LevelsRulebook) -> Shocking:
                 key: {entry: x for entry, x in values.items() if isinstance(x, float)}
                 for key, values in rulebook.tables[name].items()
             }
+            # No key is empty: this only makes what is wanted a column without numbers.
+            rows[""] = dict.fromkeys(table.wanted, np.nan)
             tables.append(Table(name=name, by=table.by, rows=rows))
     return Shocking(
         sets=tuple(
@@ -44,7 +47,7 @@ def shocking(rulebook: LevelsRulebook) -> Shocking:
             for name, one in text.scenarios.items()
         ),
         rules={
-            name: VolRule(name=name, shocked=parse(vol.shocked)) for name, vol in text.vols.items()
+            name: VolRule(name=name, shocked=vol.expression()) for name, vol in text.vols.items()
         },
         tables=Tables(tuple(tables), text.parameters),
     )
@@ -56,8 +59,8 @@ def facts(arrays: RiskArrays) -> dict[str, Float64]:
     lot = universe.lot_size
     dollars = np.array([arrays.price_of(name) for name in universe.settlements])
     perpetual = universe.kind == Kind.PERPETUAL
-    shared = ("index", "forward", "mark", "strike", "iv", "years", "days", "is_option", "is_call",
-              "is_future")  # fmt: skip
+    shared = ("index", "forward", "mark", "strike", "iv", "years", "days", "rate", "is_option",
+              "is_call", "is_future")  # fmt: skip
     return {
         **{name: arrays.fields[name] for name in shared},
         "is_perpetual": perpetual.astype(np.float64),
@@ -66,6 +69,7 @@ def facts(arrays: RiskArrays) -> dict[str, Float64]:
         "lot_size": lot,
         "tick_size": universe.tick_size,
         "settlement_price": dollars[universe.settlement],
+        "model": arrays.model_units / lot,
         **{
             name: arrays.units[name] / lot
             for name in ("worth", "value", "delta", "gamma", "vega", "theta")
@@ -74,7 +78,8 @@ def facts(arrays: RiskArrays) -> dict[str, Float64]:
 
 
 def scenario_fields(arrays: RiskArrays) -> dict[str, dict[str, Float64]]:
-    """set → `pnl value weight` by [instrument, scenario], `move` by [underlying, scenario].
+    """set → `pnl value weight` by [instrument, scenario]; `move` and the set's own numbers by
+    [underlying, scenario].
 
     NaN where an instrument is not usable, or where a number of a volatility rule or of a weight is
     not set for it.
@@ -94,6 +99,10 @@ def scenario_fields(arrays: RiskArrays) -> dict[str, dict[str, Float64]]:
             "value": (unweighted + arrays.model_units[:, None]) / lot,
             "weight": weight,
             "move": np.where(shocks.known[:, None], shocks.move[:, mine], np.nan),
+            **{
+                number: np.tile(column, (len(shocks.known), 1))
+                for number, column in shocks.numbers.get(name, {}).items()
+            },
         }
     return fields
 
@@ -119,12 +128,12 @@ def instrument_rows(arrays: RiskArrays) -> list[Row]:
 def scenario_rows(arrays: RiskArrays) -> dict[str, dict[str, dict[Any, tuple[float, ...]]]]:
     """`scenario_fields` by name, as the exact way takes them."""
     universe = arrays.universe
-    symbols = universe.symbols
-    names = {"pnl": symbols, "value": symbols, "weight": symbols, "move": universe.underlyings}
+    names = {"instrument": universe.symbols, "underlying": universe.underlyings}
     return {
         one: {
             field: {
-                key: tuple(map(float, row)) for key, row in zip(names[field], rows, strict=True)
+                key: tuple(map(float, row))
+                for key, row in zip(names[scenario_key(field)], rows, strict=True)
             }
             for field, rows in by_field.items()
         }

@@ -12,7 +12,14 @@ from typing import Any, Final
 
 from solvent.errors import InvariantBroken, SolventError, check
 from solvent.expressions import CONDITIONS, OPERATORS, Expression, Node
-from solvent.margining.levels.form import FACTS, FINEST, SOURCES, SPREAD_FIELDS, Form
+from solvent.margining.levels.form import (
+    FACTS,
+    FINEST,
+    SOURCES,
+    SPREAD_FIELDS,
+    Form,
+    scenario_key,
+)
 from solvent.margining.levels.spreads import Matching, fitted, match
 from solvent.margining.levels.text import SpreadText
 from solvent.rationals import RATIONALS
@@ -182,7 +189,7 @@ class Sheet:
 
     def _scenario(self, name: str, level: str, row: int) -> Value:
         one, field = name.split(".")
-        by = "underlying" if field == "move" else "instrument"
+        by = scenario_key(field)
         key = self._rows[level][row].get(by)
         try:
             return rational(tuple(self.scenarios[one][field][key]), name)

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
+from solvent.expressions import Expression, inline, parse
 from solvent.margining.schema import (
     Evidence,
     Formula,
@@ -58,11 +59,21 @@ class TierRow(Text):
 
 
 class TierTable(Text):
-    """Parameters by key. The key `*` stands for every key without a row of its own."""
+    """Parameters by key. The key `*` stands for every key without a row of its own.
+
+    `wanted` names entries that are not published: what needs one that no row sets is not known.
+    """
 
     by: Key
     about: str = ""
-    rows: list[TierRow] = Field(min_length=1)
+    rows: list[TierRow] = Field(default_factory=list)
+    wanted: list[Name] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_entries(self) -> TierTable:
+        if not self.rows and not self.wanted:
+            raise ValueError("a table has rows, or names what is wanted")
+        return self
 
 
 SpreadSide = Literal["A", "B"]
@@ -120,6 +131,16 @@ class ColumnInput(Text):
     default: float | None = None
 
 
+class ShockText(VolText):
+    """A volatility rule whose formula may stand on others by name."""
+
+    let: dict[Name, Formula] = Field(default_factory=dict)
+
+    def expression(self) -> Expression:
+        """The shocked volatility, its names replaced by what they stand for."""
+        return inline(parse(self.shocked), {name: parse(one) for name, one in self.let.items()})
+
+
 class AnswerText(Text):
     """Where the answer stands: columns of one level, in dollars."""
 
@@ -147,7 +168,7 @@ class LevelsText(Text):
     parameters: dict[Name, float] = Field(default_factory=dict)
     tables: dict[Name, TierTable] = Field(default_factory=dict)
     spreads: dict[Name, SpreadTable] = Field(default_factory=dict)
-    vols: dict[Name, VolText] = Field(default_factory=dict)
+    vols: dict[Name, ShockText] = Field(default_factory=dict)
     scenarios: dict[Name, ScenarioText] = Field(default_factory=dict)
     levels: dict[Name, Annotated[list[Key], Field(min_length=1)]] = Field(default_factory=dict)
     inputs: dict[Name, dict[Name, ColumnInput]] = Field(default_factory=dict)
