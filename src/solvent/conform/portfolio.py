@@ -1,0 +1,243 @@
+"""Cases of exchanges' portfolio margin: each is a market under a rulebook's own scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Final
+
+import numpy as np
+
+from solvent.conform.case import Check, Row
+from solvent.conform.levels import number, rulebook, sheet
+from solvent.feeds.library import shipped_levels
+from solvent.instruments import (
+    Contract,
+    Instrument,
+    Kind,
+    OptionType,
+    Specification,
+    term_sheet,
+)
+from solvent.margining.levels.market import instrument_rows, scenario_rows, shocking
+from solvent.margining.levels.rows import Sheet
+from solvent.margining.levels.rulebook import LevelsRulebook, in_force
+from solvent.market import Quotes, assemble
+from solvent.risk import RiskArrays, publish
+from solvent.units import DAY_MS, TimeMs
+
+_NOW: Final = TimeMs(1_780_300_800_000)
+_ONE: Final = Specification(
+    lot_size=Decimal(1), contract_size=Decimal(1), tick_size=Decimal("0.01")
+)
+_CHANGES = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def linear(base: str, *, quote: str, option: tuple[float, bool, float] | None = None) -> Instrument:
+    """A perpetual, or an option given as strike, whether a call, and days."""
+    if option is None:
+        contract = Contract(base=base, quote=quote, settlement=quote, kind=Kind.PERPETUAL)
+        return term_sheet(contract, _ONE)
+    strike, call, days = option
+    return term_sheet(
+        Contract(
+            base=base,
+            quote=quote,
+            settlement=quote,
+            kind=Kind.OPTION,
+            expiry_ms=TimeMs(_NOW + round(days * DAY_MS)),
+            strike=Decimal(repr(strike)),
+            option_type=OptionType.CALL if call else OptionType.PUT,
+        ),
+        _ONE,
+    )
+
+
+def priced(
+    book: LevelsRulebook,
+    instruments: Sequence[Instrument],
+    *,
+    index: float,
+    forward: Sequence[float],
+    mark: Sequence[float],
+    vol: Sequence[float],
+) -> RiskArrays:
+    """A market under the scenarios of a rulebook."""
+    count = len(instruments)
+    nothing = np.full(count, np.nan)
+    snapshot = assemble(
+        Quotes(
+            instruments=instruments,
+            index=np.full(count, index),
+            forward=np.array(forward),
+            mark=np.array(mark),
+            vol=np.array(vol),
+            bid=nothing,
+            ask=nothing,
+            rate=nothing,
+            time_ms=np.full(count, _NOW, dtype=np.int64),
+        ),
+        as_of_ms=_NOW,
+    )
+    need = shocking(book)
+    return publish(snapshot, sets=need.sets, rules=need.rules, tables=need.tables)
+
+
+def changed(
+    name: str,
+    *,
+    tables: _CHANGES | None = None,
+    parameters: Mapping[str, float] | None = None,
+) -> LevelsRulebook:
+    """A shipped rulebook with some entries of tables and some parameters told anew."""
+    text = shipped_levels(name)
+    text = text.model_copy(update={"parameters": {**text.parameters, **(parameters or {})}})
+    book = in_force(text, rulebook(name).on)
+    known = {table: dict(rows) for table, rows in book.tables.items()}
+    for table, rows in (tables or {}).items():
+        for key, entries in rows.items():
+            known[table][key] = {**known[table].get(key, {}), **entries}
+    return replace(book, tables=known)
+
+
+def held(
+    book: LevelsRulebook,
+    arrays: RiskArrays,
+    sizes: Mapping[str, float],
+    *,
+    told: Mapping[str, Mapping[str, Any]] | None = None,
+    **sources: Sequence[Mapping[str, Any]],
+) -> Sheet:
+    """Positions in a priced market; `told` are facts by instrument that the case states itself."""
+    market = [{**row, **(told or {}).get(row["instrument"], {})} for row in instrument_rows(arrays)]
+    positions = [
+        {"instrument": symbol, "side": "long" if size > 0 else "short", "size": size}
+        for symbol, size in sizes.items()
+    ]
+    return Sheet(
+        book.form,
+        {"instrument": market, "position": positions, **sources},
+        parameters=book.text.parameters,
+        tables=book.tables,
+        scenarios=scenario_rows(arrays),
+    )
+
+
+# ── Paradex ──────────────────────────────────────────────────────────────────────────────────
+
+
+def paradex_pm(given: Row) -> dict[str, Any]:
+    """Portfolio margin of a perpetual and an option."""
+    said = given["md"]
+    book = changed("paradex-pm")
+    perpetual = linear("BTC", quote="USDC")
+    option = linear(
+        "BTC", quote="USDC", option=(said["K"], bool(said.get("call", True)), said["dte"])
+    )
+    arrays = priced(
+        book,
+        [perpetual, option],
+        index=said["spot"],
+        forward=[said["perp_mark"], said["spot"]],
+        mark=[said["perp_mark"], said["opt_mark"]],
+        vol=[np.nan, said["iv"]],
+    )
+    one = held(
+        book,
+        arrays,
+        {perpetual.symbol: given["perp"], option.symbol: given["opt"]},
+        told={
+            perpetual.symbol: {
+                "delta": said["perp_delta"],
+                "funding_rate": said["fr8h"],
+                "fee_rate": said["fee"],
+            },
+            option.symbol: {"delta": said["opt_delta"], "fee_rate": said["fee"]},
+        },
+    )
+    names = {"IMR": "initial", "MMR": "maintenance", "worst_loss": "scan_loss",
+             "delta_min": "delta_min", "fund": "funding", "fee": "fees"}  # fmt: skip
+    found: dict[str, Any] = {name: one.value("coin", column) for name, column in names.items()}
+    return {**found, "worst_idx": number(one.value("coin", "scan_binding")) - 1}
+
+
+def min_delta(given: Row) -> dict[str, Any]:
+    """Paradex's floor on delta."""
+    positions = [
+        {"instrument": f"{n}", "underlying": "BTC", "size": 1, "delta": delta,
+         "index": given["spot"]}
+        for n, delta in enumerate(given["deltas"])
+    ]  # fmt: skip
+    tables = {"risk": {"BTC": {"hedged": given["he"], "unhedged": given["un"]}}}
+    return {"v": sheet("paradex-pm", tables=tables, position=positions).value("coin", "delta_min")}
+
+
+def paradex_liquidation(given: Row) -> dict[str, Any]:
+    """Paradex's share of a liquidation and its penalty."""
+    one = sheet(
+        "paradex-pm",
+        parameters={
+            "liquidation_fee": given["fee"],
+            "liquidation_step": given["step"],
+            "liquidation_target": given["target"],
+        },
+        account=[{"account": "", "equity": given["av"], "maintenance": given["mmr"]}],
+    )
+    names = {"share": "liquidation_share", "penalty": "liquidation_penalty",
+             "new_av": "equity_after"}  # fmt: skip
+    return {name: one.value("account", column) for name, column in names.items()}
+
+
+def cross_option(given: Row) -> dict[str, Any]:
+    """Paradex's cross margin of one option."""
+    option = {
+        "premium_initial": given["prem"],
+        "long_initial": given["long_itm"],
+        "short_initial": given["s_itm"],
+        "short_initial_min": given["s_otm"],
+        "put_cap_initial": given["cap"],
+    }
+    position = {
+        "instrument": "option",
+        "underlying": "BTC",
+        "size": given["size"] if given["long"] else -given["size"],
+        "is_option": 1,
+        "is_call": int(given["call"]),
+        "strike": given["K"],
+        "index": given["spot"],
+        "mark": given["mark"],
+        "settlement_price": 1,
+    }
+    one = sheet("paradex-xm", tables={"option": {"BTC": option}}, position=[position])
+    return {"v": one.value("contract", "net_initial")}
+
+
+def cross_orders(given: Row) -> dict[str, Any]:
+    """Paradex's cross margin of a perpetual with open orders."""
+    market = {
+        "instrument": "perpetual",
+        "underlying": "BTC",
+        "is_option": 0,
+        "mark": given["mark"],
+        "settlement_price": 1,
+    }
+    one = sheet(
+        "paradex-xm",
+        tables={"perpetual": {"BTC": {"imf": given["imf"]}}},
+        position=[{**market, "size": given["pos"]}],
+        order=[
+            {**market, "order": "bids", "size": given["buys"], "buy": 1},
+            {**market, "order": "asks", "size": given["sells"], "buy": 0},
+        ],
+    )
+    return {"imr": one.value("contract", "net_initial")}
+
+
+CHECKS: Final[Mapping[str, Check]] = {
+    "paradex_pm": paradex_pm,
+    "paradex_liq": paradex_liquidation,
+    "min_delta": min_delta,
+    "xm_option": cross_option,
+    "xm_orders": cross_orders,
+}
