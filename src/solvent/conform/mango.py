@@ -11,6 +11,7 @@ from solvent.conform.case import Case, Row
 from solvent.conform.levels import number, sheet
 
 _TOLERANCE: Final = 1e-3
+_LISTED: Final = {"is_future": 0, "is_option": 0, "inverse": 0}
 _TOKENS: Final = ("token1", "token2", "token3")
 _SPOT_MARKETS: Final = {"oo_1_2": ("token2", "token1"), "oo_1_3": ("token3", "token1")}
 """Market → the token that is traded and the one that is paid."""
@@ -68,6 +69,7 @@ def _assets(setup: Row, row: Row) -> list[Mapping[str, Any]]:
 def _market(setup: Row) -> dict[str, Any]:
     perpetual = setup["perp1"]
     return {
+        **_LISTED,
         "instrument": "perp1",
         "underlying": perpetual["base_token"].split()[0],
         "settlement": perpetual["settle_token"],
@@ -94,6 +96,7 @@ def _spot_orders(row: Row) -> Iterator[Mapping[str, Any]]:
     for market, (base, quote) in _SPOT_MARKETS.items():
         reserved_quote, reserved_base = row[market]
         shared = {
+            **_LISTED,
             "instrument": market,
             "underlying": base,
             "settlement": quote,

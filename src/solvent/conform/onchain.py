@@ -13,7 +13,15 @@ from solvent.conform.levels import number, sheet
 from solvent.margining.levels.rows import Sheet
 
 _MICRO: Final = 10**6
-_PERPETUAL: Final = {"instrument": "a", "underlying": "a", "contract_size": 1}
+_PERPETUAL: Final = {
+    "instrument": "a",
+    "underlying": "a",
+    "contract_size": 1,
+    "is_perpetual": 1,
+    "is_future": 0,
+    "is_option": 0,
+    "inverse": 0,
+}
 _PRICES: Final = {"BTC": 50_000, "ETH": 3_000}
 """Oracle prices of every case of dYdX's liquidations, as the cases' formula column tells them."""
 
@@ -250,8 +258,6 @@ def _margin_ratio(row: Row) -> Fraction:
     """The margin ratio of a perpetual position of a size."""
     position = {
         **_PERPETUAL,
-        "is_perpetual": 1,
-        "is_future": 0,
         "size": Fraction(row["size"]) / _BASE,
         "imf": Fraction(row["imf"]) / _MICRO,
         "initial_ratio": _weight(row, "init"),
