@@ -21,7 +21,7 @@ from solvent.expressions import Node
 from solvent.margining.levels.arithmetic import ELEMENTWISE, REDUCTIONS, aligned
 from solvent.margining.levels.form import SOURCES, Form, scenario_key
 from solvent.margining.levels.payoff import least_payoffs
-from solvent.margining.levels.queue import beyond
+from solvent.margining.levels.queue import ahead, beyond
 from solvent.margining.levels.table import Tiers, by_key
 from solvent.risk import product
 from solvent.units import Float64, quantise
@@ -32,7 +32,7 @@ TOLD: Final = ("position", "order", "asset")
 _ORDER: Final = ("account", "pool", "asset", "underlying", "settlement", "expiry", "kind", "strike",
                  "right", "instrument", "side", "order")  # fmt: skip
 """Keys from the most to the least significant: positions in canonical order are in this order."""
-_HEADROOM_BITS: Final = 17
+_HEADROOM_BITS: Final = 11
 """A sum may hold this many lots (as a power of 2) of the instrument with the largest number."""
 
 
@@ -174,6 +174,12 @@ class Columns:
         if kind == "count":
             groups, count = self.join(below, level), self.rows(level).count
             return np.bincount(groups, minlength=count).astype(np.float64)
+        if kind == "ahead":
+            groups = self.join(level, below)
+            rank, size = (
+                np.broadcast_to(self.evaluate(part, level), groups.shape) for part in node.arguments
+            )
+            return ahead(groups, rank, size)
         if kind == "sum" and below == "position":
             coefficient = _coefficient(node.arguments[0], self.form)
             if coefficient is not None:

@@ -37,6 +37,7 @@ VOCABULARY: Final = Vocabulary(
         "count": (0, 0),
         "least_payoff": (3, 3),
         "beyond": (4, 4),
+        "ahead": (2, 2),
     },
 )
 """`worst best average expected_shortfall` reduce scenarios. `worst_place(x)` is the number, from 1,
@@ -47,8 +48,9 @@ that x lies in,
 where c holds and not known where it does not: what a venue cannot hold.
 `rows.least_payoff(size, strike, is_call)` is the least that options pay over settlements at 0 and
 at every strike held. `rows.beyond(free, rank, size, value)` queues the rows by rising rank and is
-Σ value × the part of size that lies behind the queue's first `free` units. An aggregate over no
-rows is 0."""
+Σ value × the part of size that lies behind the queue's first `free` units.
+`above.ahead(rank, size)` is the size of a row's siblings, the other rows of its level in the same
+row of `above`, that stand before it in such a queue. An aggregate over no rows is 0."""
 
 _OF_INSTRUMENT: Final = frozenset(
     {"instrument", "underlying", "settlement", "expiry", "strike", "kind", "right"}
@@ -195,7 +197,13 @@ class _Resolver:
                 raise LookupError(f"{node.operation} reads a table's entry, found {entry.text!r}")
             return Node(node.operation, entry.text, (self._node(node.arguments[1], level),))
         if node.operation == "aggregate":
-            below = node.text.split(".")[0]
+            below, kind = node.text.split(".")
+            if kind == "ahead":
+                if not self.keys.get(below, frozenset((below,))) <= self.keys[level]:
+                    raise LookupError(f"{below!r} is not above {level!r}")
+                return Node(
+                    "aggregate", node.text, tuple(self._node(a, level) for a in node.arguments)
+                )
             if below not in self.keys or not self.keys[level] <= self.keys[below]:
                 raise LookupError(f"{below!r} is no level below {level!r}")
             return Node("aggregate", node.text, tuple(self._node(a, below) for a in node.arguments))

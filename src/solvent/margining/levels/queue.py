@@ -37,3 +37,24 @@ def beyond(
         behind = np.minimum(size[row], np.maximum(passed[here] - free[row], 0.0))
         total[here] += value[row] * behind + 0.0 * rank[row]
     return total
+
+
+def ahead(groups: NDArray[np.int64], rank: Float64, size: Float64) -> Float64:
+    """[row] size of the rows of its group that stand before it, by rising rank, then as they come.
+
+    A group with a NaN is NaN.
+
+    >>> ahead(np.array([0, 1, 0]), np.array([15.0, 1.0, 10.0]), np.array([2.0, 7.0, 5.0])).tolist()
+    [5.0, 0.0, 0.0]
+    """
+    order = np.lexsort((rank, groups))
+    first = np.searchsorted(groups[order], np.arange(groups.max(initial=-1) + 2))
+    waiting = np.diff(first)
+    passed = np.zeros(len(waiting))
+    result = np.zeros(len(groups))
+    for place in range(int(waiting.max(initial=0))):
+        here = np.flatnonzero(waiting > place)
+        row = order[first[here] + place]
+        result[row] = passed[here]
+        passed[here] += size[row] + 0.0 * rank[row]
+    return result + 0.0 * passed[groups]

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from solvent.errors import InvariantBroken, SolventError, check
-from solvent.expressions import CONDITIONS, OPERATORS, Expression, Node
+from solvent.expressions import CONDITIONS, OPERATORS, Expression, Node, written
 from solvent.margining.levels.form import (
     FACTS,
     FINEST,
@@ -138,7 +138,7 @@ class Sheet:
                 return self._aggregate(node, level, row)
             case "spread":
                 return self._spread(node, level, row)
-            case "where":
+            case "where" | "given":
                 return self._where(node, level, row)
         parts = [self._value(part, level, row) for part in node.arguments]
         if node.operation in _REDUCTIONS:
@@ -151,8 +151,14 @@ class Sheet:
 
     def _where(self, node: Node, level: str, row: int) -> Value:
         """Only the branch that is taken is computed, unless it differs by scenario."""
-        condition, yes, no = node.arguments
+        condition, yes = node.arguments[:2]
         holds = self._value(condition, level, row)
+        if node.operation == "given":
+            if not all(_many(holds)):
+                what = f"{level} {self._named(level, row)}"
+                raise Unset(f"{written(condition)} does not hold at {what}")
+            return self._value(yes, level, row)
+        no = node.arguments[2]
         if isinstance(holds, tuple):
             parts = (holds, self._value(yes, level, row), self._value(no, level, row))
             return _each(RATIONALS.functions["where"], *parts, truth=False)
@@ -198,6 +204,8 @@ class Sheet:
 
     def _aggregate(self, node: Node, level: str, row: int) -> Value:
         below, kind = node.text.split(".")
+        if kind == "ahead":
+            return self._ahead(node, level, row, below)
         inside = self._inside(level, row, below)
         if kind == "count":
             return Fraction(len(inside))
@@ -214,6 +222,14 @@ class Sheet:
         if kind == "any":
             return Fraction(any(bool(one) for one in amounts))
         return _each(lambda *all_: (max if kind == "max" else min)(all_), *amounts, truth=False)
+
+    def _ahead(self, node: Node, level: str, row: int, above: str) -> Fraction:
+        """Σ size of the siblings of lower rank, and of those of the same rank that come before."""
+        rank, size = node.arguments
+        siblings = self._inside(above, self._above(level, row, above), level)
+        mine = (_scalar(self._value(rank, level, row)), row)
+        before = (n for n in siblings if (_scalar(self._value(rank, level, n)), n) < mine)
+        return sum((_scalar(self._value(size, level, n)) for n in before), Fraction(0))
 
     def _inside(self, level: str, row: int, below: str) -> list[int]:
         """Rows of a level below that lie in this one."""
@@ -401,7 +417,7 @@ def _average(value: Value) -> Fraction:
 
 
 _TOLD: Final = ("position", "order", "asset")
-_REDUCTIONS: Final[Mapping[str, Callable[..., Value]]] = {
+_REDUCTIONS: Final[Mapping[str, Callable[..., Fraction]]] = {
     "worst": lambda value: min(_many(value)),
     "best": lambda value: max(_many(value)),
     "average": _average,
@@ -409,5 +425,4 @@ _REDUCTIONS: Final[Mapping[str, Callable[..., Value]]] = {
     "worst_place": lambda value: Fraction(_worst_place(value) + 1),
     "at_worst": _at_worst,
     "average_where": _average_where,
-    "joined": lambda first, second: _many(first) + _many(second),
 }
