@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from solvent.conform.case import Check, Row
-from solvent.conform.levels import Rows, number, sheet
+from solvent.conform.levels import number, sheet
 from solvent.conform.tiered_binance import signed
 from solvent.margining.levels.rows import Sheet
 
@@ -16,7 +16,7 @@ _KEYS: Final = {**_POOL, "instrument": "", "settlement": ""}
 
 
 def _told(
-    given: Row, *, inverse: bool, mine: Mapping[str, Any] | None = None, **rows: Rows
+    given: Row, *, inverse: bool, mine: Mapping[str, Any] | None = None, **rows: Any
 ) -> Sheet:
     """One position or order on one contract at its chosen leverage, with one risk limit."""
     limit = {"above": [0], "maintenance": [given.get("mmr", 0)], "known_to": 10**18}
