@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from solvent.conform import (
     clearing,
+    derive_pmrm,
     derive_srm,
     exchanges,
     liquidations,
@@ -17,6 +19,7 @@ from solvent.conform import (
     onchain,
     opyn,
     pricing,
+    simm,
     vega,
 )
 from solvent.conform.case import Case, Reader
@@ -34,12 +37,19 @@ _READERS: Mapping[str, Reader] = {
     "tradfi/span_mcmillan_risk_arrays": clearing.arrays,
     "tradfi/span_scenarios": clearing.scenarios,
     "tradfi/span_full_synthetic": clearing.walk,
+    "ore_simm/expected_SIMM*": simm.margins,
+    "ore_simm/im_schedule": simm.schedule,
+    "ore_simm/im_schedule_trade": simm.trades,
+    "derive/pmrm2_portfolio_cases": derive_pmrm.portfolio_cases,
+    "derive/pmrm1_cases": derive_pmrm.cases,
+    "derive/pmrm1_portfolio_cases": derive_pmrm.whole_dollar_cases,
+    "derive/auction_sim_cases": derive_pmrm.auction_cases,
     "derive/srm_cases": derive_srm.cases,
     "derive/srm_portfolio_cases": derive_srm.whole_dollar_cases,
     "opyn/spread_cases": opyn.spread_cases,
     "opyn/naked_cases": opyn.naked_cases,
 }
-"""Folder and stem of a vector file → what reads it."""
+"""Folder and stem of a vector file → what reads it; a `*` stands for anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +133,7 @@ def run_files(paths: Iterable[str | Path]) -> Iterator[FileResult]:
 
 def _vector_files(root: Path) -> Iterator[Path]:
     for path in root.rglob("*"):
-        if path.is_file() and (path.suffix == ".json" or path.stem in pricing.READERS):
+        if path.is_file() and (path.suffix == ".json" or _reader(path)[1] is not None):
             yield path
 
 
@@ -156,7 +166,7 @@ def _reader(path: Path) -> tuple[str, Reader | None]:
     if path.stem in pricing.READERS:
         return f"pricing/{path.stem}", pricing.READERS[path.stem]
     kind = f"{path.parent.name}/{path.stem}"
-    return kind, _READERS.get(kind)
+    return kind, next((one for name, one in _READERS.items() if fnmatch(kind, name)), None)
 
 
 def _count(path: Path) -> int:
