@@ -19,7 +19,7 @@ ROWS = {
     "risk": 5,
     "margining": 6, "rulebooks": 6, "venues": 6,
     "feeds": 14,
-    "answer": 15, "levels_answer": 15, "api": 15, "cli": 16, "__init__": 17,
+    "answer": 15, "levels_answer": 15, "api": 15, "whatif": 16, "cli": 17, "__init__": 18,
 }  # fmt: skip
 SIDES = {
     "verify": {"errors", "limits", "units"},

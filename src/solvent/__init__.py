@@ -22,12 +22,20 @@ if TYPE_CHECKING:
     from solvent.api import margin, prepare, read_market, read_positions
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
+    from solvent.levels_answer import LevelsMargin
+    from solvent.whatif import Desk, Holding, compare, holdings, liquidation_prices
 
 _HOME = {
     "BadInput": "errors",
+    "Desk": "whatif",
+    "Holding": "whatif",
+    "LevelsMargin": "levels_answer",
     "Margin": "answer",
     "RulebookError": "errors",
     "SolventError": "errors",
+    "compare": "whatif",
+    "holdings": "whatif",
+    "liquidation_prices": "whatif",
     "load_rulebook": "feeds.library",
     "margin": "api",
     "prepare": "api",
@@ -37,10 +45,16 @@ _HOME = {
 }
 __all__ = [
     "BadInput",
+    "Desk",
+    "Holding",
+    "LevelsMargin",
     "Margin",
     "RulebookError",
     "SolventError",
     "__version__",
+    "compare",
+    "holdings",
+    "liquidation_prices",
     "load_rulebook",
     "margin",
     "prepare",

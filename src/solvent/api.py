@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from solvent.answer import Margin
+from solvent.errors import RulebookError
 from solvent.feeds import positions as feed
 from solvent.feeds.library import load_rulebook
 from solvent.feeds.market import MarketRead
@@ -58,11 +59,24 @@ def read_positions(source: Any, *, skip_bad: bool = False) -> Positions:
 
 
 def rulebook_in_force(rulebook: RulebookLike, on: date) -> Rulebook | LevelsRulebook:
-    """A rulebook by name, path or text, with the parameters of a day."""
+    """A rulebook by name, path or text, with the parameters of a day.
+
+    `name@2026-12-01` takes that day's parameters instead: a book under announced ones.
+    """
     if isinstance(rulebook, Rulebook | LevelsRulebook):
         return rulebook
+    if isinstance(rulebook, str) and "@" in rulebook:
+        rulebook, _, day = rulebook.rpartition("@")
+        on = _day(day)
     text = load_rulebook(rulebook) if isinstance(rulebook, str | Path) else rulebook
     return levels.in_force(text, on) if isinstance(text, LevelsText) else in_force(text, on)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as fault:
+        raise RulebookError(f"rulebook@{text}: expected a day such as 2026-12-01") from fault
 
 
 @overload

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from solvent.cli import books, checks, demo, rulebooks
+from solvent.cli import books, checks, demo, rulebooks, whatif
 from solvent.errors import BadInput, RulebookError, SolventError
 
 app = typer.Typer(
@@ -19,6 +19,9 @@ app = typer.Typer(
 )
 app.command("margin")(books.margin)
 app.command("explain")(books.explain)
+app.command("compare")(whatif.compare)
+app.command("whatif")(whatif.whatif)
+app.command("liquidation")(whatif.liquidation)
 app.command("market")(checks.market)
 app.command("conform")(checks.conform)
 app.command("rulebooks")(rulebooks.rulebooks)

@@ -14,16 +14,74 @@ if TYPE_CHECKING:
 
 
 def rulebooks(
-    name: Annotated[
-        str | None, typer.Argument(help="A rulebook to show: a shipped name or a path to a .toml.")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME | check FILE | diff A B | schema]",
+            help="A rulebook to show (a name, or a path to a .toml), or what to do with one.",
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List the rulebooks, or show one: its parameters, their sources, and what is not known."""
-    if name is None:
-        _list(as_json=json)
+    """List the rulebooks; show one; check a file; tell two apart; print the JSON Schema.
+
+    Examples: solvent rulebooks deribit-pm · solvent rulebooks check mine.toml ·
+    solvent rulebooks diff deribit-pm@2026-01-01 deribit-pm@2026-03-01
+    """
+    match words or []:
+        case []:
+            _list(as_json=json)
+        case ["check", path]:
+            _check(path, as_json=json)
+        case ["diff", one, other]:
+            _diff(one, other, as_json=json)
+        case ["schema"]:
+            _schema()
+        case [name]:
+            _show(name, as_json=json)
+        case _:
+            raise typer.BadParameter("expected NAME, check FILE, diff A B, or schema")
+
+
+def _check(path: str, *, as_json: bool) -> None:
+    from solvent.cli.console import out, print_json
+    from solvent.feeds.library import load_rulebook
+
+    text = load_rulebook(path)
+    if as_json:
+        print_json({"path": path, "name": text.name, "ok": True})
     else:
-        _show(name, as_json=json)
+        out.print(f"{path}: {text.name} is a sound rulebook", highlight=False)
+
+
+def _schema() -> None:
+    """JSON Schema of both kinds of rulebook: editors complete and check with it."""
+    from pydantic import TypeAdapter
+
+    from solvent.cli.console import print_json
+    from solvent.margining.levels.text import LevelsText
+    from solvent.margining.schema import RulebookText
+
+    adapter: TypeAdapter[RulebookText | LevelsText] = TypeAdapter(RulebookText | LevelsText)
+    print_json(adapter.json_schema(by_alias=True))
+
+
+def _diff(one: str, other: str, *, as_json: bool) -> None:
+    from solvent.cli.console import out, print_json, table
+    from solvent.feeds.library import differences
+
+    rows = differences(one, other)
+    if as_json:
+        print_json({"rows": [{"key": key, "left": a, "right": b} for key, a, b in rows]})
+        return
+    shown = table(f"{one} → {other}", "key", one, other, left=["key", one, other])
+    for key, left, right in rows:
+        shown.add_row(key, _cell(left), _cell(right))
+    out.print(shown if rows else "no difference")
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else " ".join(str(value).split())
 
 
 def _list(*, as_json: bool) -> None:

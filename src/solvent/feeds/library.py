@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -11,6 +12,9 @@ from typing import cast
 
 from solvent.errors import RulebookError, check
 from solvent.instruments import Contract, Kind, Specification
+from solvent.margining import rulebook as scans
+from solvent.margining.levels import rulebook as levels
+from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.margining.levels.text import LevelsText
 from solvent.margining.rulebook import read_rulebook
 from solvent.margining.schema import RulebookText
@@ -59,6 +63,52 @@ def load_rulebook(name_or_path: str | Path) -> RulebookText | LevelsText:
         return read_rulebook(path.read_text("utf-8"), source=str(path))
     except (OSError, UnicodeDecodeError) as fault:
         raise RulebookError(f"{path}: cannot be read: {fault}") from fault
+
+
+def differences(one: str, other: str) -> list[tuple[str, object, object]]:
+    """Key paths in which two rulebooks differ, with both values; None where one lacks the key.
+
+    `name@day` takes the parameters in force on a day, so that one rulebook can be told apart from
+    itself.
+    """
+    left, right = _flat(one), _flat(other)
+    return [
+        (key, left.get(key), right.get(key))
+        for key in dict.fromkeys([*left, *right])
+        if left.get(key) != right.get(key)
+    ]
+
+
+def _flat(name: str) -> dict[str, object]:
+    bare, _, day = name.rpartition("@") if "@" in name else (name, "", "")
+    text = load_rulebook(bare)
+    content = text.model_dump(by_alias=True, mode="json")
+    if day:
+        on = date.fromisoformat(day)
+        book = (
+            levels.in_force(text, on) if isinstance(text, LevelsText) else scans.in_force(text, on)
+        )
+        tables = book.tables if isinstance(book, LevelsRulebook) else {
+            table.name: table.rows for table in book.tables.tables
+        }  # fmt: skip
+        content["tables"] = {
+            table: {key: dict(values) for key, values in rows.items()}
+            for table, rows in tables.items()
+        }
+    flat: dict[str, object] = {}
+
+    def walk(path: str, part: object) -> None:
+        if isinstance(part, dict):
+            for key, inner in part.items():
+                walk(f"{path}.{key}" if path else str(key), inner)
+        elif isinstance(part, list) and part and isinstance(part[0], dict):
+            for place, inner in enumerate(part):
+                walk(f"{path}[{place}]", inner)
+        else:
+            flat[path] = part
+
+    walk("", content)
+    return flat
 
 
 @cache

@@ -12,9 +12,9 @@ from enum import StrEnum
 
 from scipy.optimize import brentq
 
-STEPS = 96
+STEPS = 48
 """Places on either side at which the condition is looked at before a root is bracketed."""
-_FALL, _RISE = 1e-9, 1e4
+_FALL, _RISE = 1e-3, 1e3
 
 
 class Reach(StrEnum):

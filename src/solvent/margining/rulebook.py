@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,9 +71,53 @@ def read_rulebook(toml: str, *, source: str) -> RulebookText | LevelsText:
         content = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as fault:
         raise RulebookError(f"{source}: not TOML: {fault}") from fault
-    if content.get("schema") == 2:
-        return check_levels(content, source=source)
-    return check_rulebook(content, source=source)
+    try:
+        if content.get("schema") == 2:
+            return check_levels(content, source=source)
+        return check_rulebook(content, source=source)
+    except RulebookError as fault:
+        raise RulebookError(_with_line(str(fault), toml, source)) from fault
+
+
+_HEADER = re.compile(r"\s*\[\[?\s*([\w.\-\s]+?)\s*\]\]?\s*(#.*)?$")
+_KEY = re.compile(r"\s*([\w.\-]+)\s*=")
+
+
+def _with_line(message: str, toml: str, source: str) -> str:
+    """The message with the line of the key that it names, where the text has it."""
+    path = message.removeprefix(f"{source}: ").split(":")[0]
+    line = line_of(toml, path)
+    return message if line is None else f"{source}:{line}: {message.removeprefix(f'{source}: ')}"
+
+
+def line_of(toml: str, path: str) -> int | None:
+    """The line, from 1, of a key path in a TOML text, or of the longest beginning of it.
+
+    >>> line_of("a = 1\\n[at.pool]\\nequity = 2", "at.pool.equity")
+    3
+    """
+    wanted = path.split(".")
+    best: tuple[int, int] | None = None
+    place: dict[str, int] = {}
+    table: list[str] = []
+    for number, text in enumerate(toml.splitlines(), start=1):
+        if header := _HEADER.match(text):
+            table = header[1].replace(" ", "").split(".")
+            if text.lstrip().startswith("[["):
+                name = ".".join(table)
+                place[name] = place.get(name, -1) + 1
+                table = [*table, str(place[name])]
+            here = table
+        elif key := _KEY.match(text):
+            here = [*table, *key[1].split(".")]
+        else:
+            continue
+        shared = 0
+        while shared < min(len(here), len(wanted)) and here[shared] == wanted[shared]:
+            shared += 1
+        if shared and shared == min(len(here), len(wanted)) and (best is None or shared > best[0]):
+            best = shared, number
+    return best and best[1]
 
 
 def check_levels(content: Mapping[str, Any], *, source: str) -> LevelsText:

@@ -28,6 +28,7 @@ from solvent.units import Float64, quanta_per_unit
 Int64 = NDArray[np.int64]
 BLOCK: Final = 4_096
 """Accounts that are computed at a time: their columns stay in the cache."""
+_BY_INSTRUMENT: Final = frozenset({"pnl", "value", "weight"})
 CROSS: Final = ""
 """The pool of everything that is not isolated."""
 
@@ -244,8 +245,20 @@ class _Work:
         text = self.plan.rulebook.text
         return Columns(
             self.plan.form, rows, names=self.names, tables=self.plan.rulebook.tables,
-            parameters=text.parameters, scenarios=scenario_fields(arrays),
+            parameters=text.parameters, scenarios=self._scenarios(),
         )  # fmt: skip
+
+    def _scenarios(self) -> dict[str, dict[str, Float64]]:
+        """Scenario fields; what is no underlying of the market has no move that is known."""
+        fields = scenario_fields(self.plan.arrays)
+        extra = len(self.names["underlying"]) - len(self.plan.arrays.index)
+        for by_name in fields.values():
+            for name in set(by_name) - _BY_INSTRUMENT:
+                unknown = np.full((extra, by_name[name].shape[1]), np.nan)
+                own = by_name[name][:1].repeat(extra, axis=0)
+                more = unknown if name == "move" else own
+                by_name[name] = np.concatenate([by_name[name], more])
+        return fields
 
     def _told(self, level: str, codes: Mapping[str, Int64]) -> dict[str, Float64]:
         """Inputs of a level that the caller brought, a number a row."""

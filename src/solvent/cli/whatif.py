@@ -1,0 +1,238 @@
+"""`solvent compare`, `whatif` and `liquidation`: an account asked again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from solvent.cli import options
+
+if TYPE_CHECKING:
+    from solvent.market import Snapshot
+    from solvent.whatif import Desk, State
+
+_Account = Annotated[
+    list[str] | None,
+    typer.Option("--account", help="Only this account; may be given again.", show_default=False),
+]
+
+
+def compare(
+    market: options.Market,
+    positions: options.Positions,
+    rulebooks: Annotated[
+        str,
+        typer.Option(
+            "--rulebooks", help="Names or paths, with commas between.", show_default=False
+        ),
+    ],
+    collateral: options.Collateral = None,
+    account: _Account = None,
+    json: options.Json = False,
+) -> None:
+    """The same accounts under several rulebooks: margin, leverage, distance to liquidation.
+
+    Example: solvent compare --market chain.csv.gz --positions book.csv --collateral balances.csv
+    --rulebooks deribit-pm,deribit-sm,paradex-pm
+    """
+    from solvent.cli import console
+    from solvent.whatif import compare as run
+
+    names = [name for name in rulebooks.split(",") if name]
+    frame = run(
+        positions, _read(market), names, collateral=collateral, accounts=account
+    ).to_polars()
+    if json:
+        console.print_json({"rows": frame.to_dicts()})
+        return
+    for (name,), part in frame.group_by("account", maintain_order=True):
+        shown = console.table(
+            str(name), "rulebook", "initial", "maintenance", "equity", "leverage", "notional / IM",
+            "liquidated down", "liquidated up", "binding", left=["rulebook", "binding"],
+        )  # fmt: skip
+        for row in part.iter_rows(named=True):
+            shown.add_row(
+                row["rulebook"], console.money(row["initial_margin"]),
+                console.money(row["maintenance_margin"]), console.money(row["equity"]),
+                _times(row["leverage"]), _times(row["capital_efficiency"]),
+                _percent(row["liquidation_down"]), _percent(row["liquidation_up"]),
+                row["reason"] or row["binding"],
+            )  # fmt: skip
+        console.out.print(shown)
+    console.out.print("[dim]liquidated: all underlyings moving together[/dim]")
+
+
+def whatif(
+    market: options.Market,
+    positions: options.Positions,
+    account: Annotated[str, typer.Option("--account", help="The account to change.")],
+    collateral: options.Collateral = None,
+    rulebook: options.Rulebook = "deribit-pm",
+    add: Annotated[
+        list[str] | None,
+        typer.Option("--add", help="INSTRUMENT=SIZE to trade at the mark; may be given again."),
+    ] = None,
+    close: Annotated[
+        list[str] | None, typer.Option("--close", help="INSTRUMENT to close; may be given again.")
+    ] = None,
+    scale: Annotated[float, typer.Option("--scale", help="Every position times this.")] = 1.0,
+    deposit: Annotated[
+        list[str] | None,
+        typer.Option("--deposit", help="ASSET=AMOUNT, negative to withdraw; may be given again."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """What trades, transfers or scaling would do to one account: before and after.
+
+    Example: solvent whatif --market chain.csv.gz --positions book.csv --collateral balances.csv
+    --account alice --add BTC-PERPETUAL=-10000 --deposit USDC=5000
+    """
+    from solvent.cli import console
+    from solvent.whatif import Desk, holdings
+
+    snapshot = _read(market)
+    held = holdings(positions, collateral, accounts=[account])[account]
+    added, deposited = _amounts(add, "--add"), _amounts(deposit, "--deposit")
+    changed = held.changed(add=added, close=close or [], scale=scale, deposit=deposited)
+    desks = {
+        "before": Desk(held, snapshot, rulebook, also=added),
+        "after": Desk(changed, snapshot, rulebook, also=added),
+    }
+    states = {name: desk.now() for name, desk in desks.items()}
+    edges = {name: _edges(desk, states[name]) for name, desk in desks.items()}
+    if json:
+        console.print_json(
+            {name: {**_document(states[name]), "liquidation": edges[name]} for name in desks}
+        )
+        return
+    _print_change(account, desks["before"].rulebook.name, states, edges)
+
+
+def liquidation(
+    market: options.Market,
+    positions: options.Positions,
+    collateral: Annotated[
+        Path, typer.Option("--collateral", help="account,asset,amount as CSV, Parquet or JSON.")
+    ],
+    rulebook: options.Rulebook = "deribit-pm",
+    account: _Account = None,
+    json: options.Json = False,
+) -> None:
+    """Prices of each underlying, and of all together, at which accounts would be liquidated."""
+    from solvent.cli import console
+    from solvent.whatif import liquidation_prices
+
+    frame = liquidation_prices(
+        positions, _read(market), rulebook, collateral=collateral, accounts=account
+    )
+    if json:
+        console.print_json({"rows": frame.to_dicts()})
+        return
+    shown = console.table(
+        "liquidation prices", "account", "underlying", "below", "move", "above", "move",
+        left=["account", "underlying"],
+    )  # fmt: skip
+    for row in frame.iter_rows(named=True):
+        if row["already"]:
+            shown.add_row(row["account"], row["underlying"], "[red]now[/red]", "", "", "")
+            continue
+        shown.add_row(
+            row["account"], row["underlying"], console.money(row["below"]),
+            _percent(row["below_distance"]), console.money(row["above"]),
+            _percent(row["above_distance"]),
+        )  # fmt: skip
+    console.out.print(shown)
+
+
+def _read(market: list[Path]) -> Snapshot:
+    from solvent import api
+
+    return api.read_market(*market)
+
+
+def _amounts(told: list[str] | None, option: str) -> dict[str, float]:
+    """NAME=NUMBER pairs."""
+    from solvent.errors import BadInput, Problem, Reject
+
+    amounts: dict[str, float] = {}
+    for one in told or []:
+        name, _, number = one.rpartition("=")
+        try:
+            amounts[name] = amounts.get(name, 0.0) + float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            raise BadInput(
+                Problem(code=Reject.ROW_MALFORMED, source=option, expected="NAME=NUMBER", found=one)
+            )
+    return amounts
+
+
+def _edges(desk: Desk, state: State) -> dict[str, dict[str, Any]]:
+    """Liquidation prices by underlying; nothing for an account without collateral or numbers."""
+    if not desk.holding.balances or not state.known:
+        return {}
+    found = {}
+    for name in desk.market.universe.underlyings:
+        down, up = desk.liquidation(name, below=True), desk.liquidation(name, below=False)
+        found[name] = {"already": down.reach == "already", "below": down.price, "above": up.price}
+    return found
+
+
+def _document(state: State) -> dict[str, Any]:
+    if not state.known:
+        return {"status": "unknown", "reason": state.reason}
+    return {
+        "equity": state.equity,
+        "initial_margin": state.initial,
+        "maintenance_margin": state.maintenance,
+        "worst_scenario": state.binding or None,
+    }
+
+
+def _print_change(
+    account: str,
+    rulebook: str,
+    states: dict[str, State],
+    edges: dict[str, dict[str, dict[str, Any]]],
+) -> None:
+    from solvent.cli.console import money, out, table
+
+    shown = table(f"{account} under {rulebook}, USD", "", "before", "after", "change", left=[""])
+    before, after = states["before"], states["after"]
+    for label, name in (("equity", "equity"), ("initial margin", "initial"),
+                        ("maintenance", "maintenance")):  # fmt: skip
+        old, new = getattr(before, name), getattr(after, name)
+        known = before.known and after.known
+        shown.add_row(label, money(old if before.known else None),
+                      money(new if after.known else None),
+                      money(new - old, signed=True) if known else "-")  # fmt: skip
+    for name in sorted({*edges["before"], *edges["after"]}):
+        for side in ("below", "above"):
+            cells = [_edge(edges[when].get(name), side) for when in ("before", "after")]
+            shown.add_row(f"liquidated when {name} {side}", *cells, "")
+    shown.add_row("binding scenario", before.binding or "-", after.binding or "-", "")
+    out.print(shown)
+    for state in (before, after):
+        if not state.known:
+            out.print(f"[magenta]not known: {state.reason}[/magenta]")
+
+
+def _edge(found: dict[str, Any] | None, side: str) -> str:
+    from solvent.cli.console import money
+
+    if found is None:
+        return "-"
+    if found["already"]:
+        return "now"
+    return money(found[side]) if found[side] is not None else "never"
+
+
+def _times(number: float | None) -> str:
+    return "-" if number is None else f"{number:,.1f}x"
+
+
+def _percent(move: float | None) -> str:
+    return "-" if move is None else f"{100 * move:+.1f} %"

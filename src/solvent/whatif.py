@@ -1,0 +1,385 @@
+"""One account asked again: under other rulebooks, with other positions, at other prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from solvent import api
+from solvent.answer import Margin
+from solvent.errors import BadInput, Problem, Reject
+from solvent.feeds import positions as feed
+from solvent.instruments.contract import moment_of
+from solvent.margining.boundary import Boundary, Reach, boundary
+from solvent.margining.equity import Collateral
+from solvent.market import Snapshot
+from solvent.market.moved import moved, restricted
+from solvent.risk import Book
+from solvent.units import MICRO
+
+JOINT: Final = "all"
+"""Every underlying moves by the same factor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Where an account stands, in dollars; `binding` says what set its margin, where it is told."""
+
+    equity: float
+    initial: float
+    maintenance: float
+    binding: str = ""
+    reason: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether everything that the margin needs was there."""
+        return bool(np.isfinite(self.equity + self.initial + self.maintenance))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """One account's positions and balances: symbol → (size, entry price or None), asset → amount.
+
+    Several rows of one symbol have it with `+` before it, as often as there are others.
+    """
+
+    positions: Mapping[str, tuple[float, float | None]]
+    balances: Mapping[str, float]
+
+    def changed(
+        self,
+        *,
+        add: Mapping[str, float] | None = None,
+        close: Iterable[str] = (),
+        scale: float = 1.0,
+        deposit: Mapping[str, float] | None = None,
+    ) -> Holding:
+        """Scale all positions, close some, add to some (at the mark), then deposit or withdraw.
+
+        An added size in the direction of a position keeps its entry price for the old part only:
+        the rest enters at the mark, which leaves equity as it is.
+        """
+        held = {name: (size * scale, entry) for name, (size, entry) in self.positions.items()}
+        for name in close:
+            if name not in held:
+                raise BadInput(_no_position(name, list(held)))
+            del held[name]
+        balances = dict(self.balances)
+        for asset, amount in (deposit or {}).items():
+            balances[asset] = balances.get(asset, 0.0) + amount
+        rows = dict(held)
+        for name, size in (add or {}).items():
+            while name in rows:
+                name = f"+{name}"
+            rows[name] = (size, None)
+        return Holding(positions=rows, balances=balances)
+
+
+class Desk:
+    """One account on one market under one rulebook, ready to be asked many times.
+
+    Only the instruments that are held (or named in `also`) are priced.
+    """
+
+    def __init__(
+        self,
+        holding: Holding,
+        market: Snapshot,
+        rulebook: api.RulebookLike,
+        *,
+        also: Iterable[str] = (),
+    ) -> None:
+        self.holding = holding
+        wanted = {name.lstrip("+") for name in holding.positions} | set(also)
+        self.market = restricted(market, _rows(market, wanted, holding.balances))
+        on = moment_of(market.as_of_ms).date()
+        self.rulebook = api.rulebook_in_force(rulebook, on)
+
+    @cached_property
+    def plan(self) -> api.AnyPlan:
+        """The rulebook on the market of now."""
+        return api.prepare(self.market, self.rulebook)
+
+    def now(self) -> State:
+        """Where the account stands."""
+        return self._state(self.holding, self.plan)
+
+    def after(self, holding: Holding) -> State:
+        """Where it would stand with other positions and balances."""
+        return self._state(holding, self.plan)
+
+    def at(self, factors: Mapping[str, float]) -> State:
+        """Where it would stand with prices of underlyings times a factor."""
+        return self._state(self.holding, api.prepare(moved(self.market, factors), self.rulebook))
+
+    def liquidation(self, underlying: str, *, below: bool) -> Boundary:
+        """The nearest price of an underlying (or factor of `JOINT`) where maintenance is not met.
+
+        The condition is the account\'s own: every tier, position and balance is in it.
+        """
+        names = self.market.universe.underlyings
+        joint = underlying == JOINT
+        now = 1.0 if joint else float(self.market.index[names.index(underlying)])
+
+        def health(price: float) -> float:
+            moved_names = names if joint else (underlying,)
+            state = self.at(dict.fromkeys(moved_names, price / now))
+            if not state.known:
+                raise BadInput(_unknown(state.reason))
+            return state.equity - state.maintenance
+
+        return boundary(health, now, below=below)
+
+    def _state(self, holding: Holding, plan: api.AnyPlan) -> State:
+        book, balances = self._told(holding)
+        answer = api.margin(book, plan, collateral=balances, threads=1)
+        if isinstance(answer, Margin):
+            equity = answer.equity_micro
+            assert equity is not None
+            row = answer.to_polars().row(0, named=True)
+            money = [float(one[0]) / MICRO for one in
+                     (equity, answer.initial_micro, answer.requirements.maintenance)]  # fmt: skip
+            if row["reason"]:
+                money = [np.nan] * 3
+            return State(equity=money[0], initial=money[1], maintenance=money[2],
+                         binding=row["worst_scenario"] or "", reason=row["reason"])  # fmt: skip
+        found = answer.answer
+        known = not answer.unknown[0]
+        return State(
+            equity=float(found.equity[0]),
+            initial=float(found.initial[0]),
+            maintenance=float(found.maintenance[0]),
+            reason="" if known else str(answer.to_polars()["reason"][0]),
+        )
+
+    def _told(self, holding: Holding) -> tuple[Book, Collateral]:
+        rows = [
+            {"account": "_", "instrument": name.lstrip("+"), "size": size,
+             "entry_price": entry}
+            for name, (size, entry) in holding.positions.items() if size != 0.0
+        ]  # fmt: skip
+        told = feed.read_positions(rows) if rows else None
+        universe = self.market.universe
+        if told is None:
+            book = _empty_book()
+        else:
+            book = feed.resolve(told, universe, self.market.as_of_ms, skip_bad=False).book
+        assets = [asset for asset, amount in holding.balances.items() if amount]
+        return book, Collateral(
+            account=np.zeros(len(assets), np.int32),
+            asset=assets,
+            amount=np.array([holding.balances[asset] for asset in assets], dtype=np.float64),
+        )
+
+
+def _rows(market: Snapshot, wanted: set[str], balances: Mapping[str, float]) -> list[int]:
+    universe = market.universe
+    rows = []
+    for name in sorted(wanted):
+        row = universe.row(name)
+        if row is None:
+            raise BadInput(_not_in_market(name))
+        rows.append(row)
+    for asset in balances:
+        if asset in universe.underlyings:
+            code = universe.underlyings.index(asset)
+            rows.append(int(np.flatnonzero(universe.underlying == code)[0]))
+    if not rows:
+        rows.append(0)
+    return rows
+
+
+def _empty_book() -> Book:
+    nothing = np.zeros(0)
+    return Book(
+        accounts=["_"], first=np.zeros(2, np.int64), instrument=np.zeros(0, np.int32),
+        lots=nothing, entry_lots=nothing, entry_value=nothing,
+    )  # fmt: skip
+
+
+def holdings(
+    positions: Any, collateral: Any = None, *, accounts: Sequence[str] | None = None
+) -> dict[str, Holding]:
+    """Account → what it holds, from whatever `read_positions` and `--collateral` take."""
+    told = api.read_positions(positions)
+    names = told.accounts
+    by_account: dict[str, dict[str, tuple[float, float | None]]] = {}
+    for code, symbol, size, entry in zip(
+        told.account, told.symbol, told.size, told.entry_price, strict=True
+    ):
+        held = by_account.setdefault(names.names[int(code)], {})
+        name = told.symbols[int(symbol)]
+        while name in held:
+            name = f"+{name}"
+        held[name] = (float(size), float(entry) if np.isfinite(entry) else None)
+    balances: dict[str, dict[str, float]] = {}
+    if collateral is not None:
+        read, names, _ = feed.read_collateral(collateral, skip_bad=False, accounts=names)
+        for code, asset, amount in zip(read.account, read.asset, read.amount, strict=True):
+            owned = balances.setdefault(names.names[int(code)], {})
+            owned[asset] = owned.get(asset, 0.0) + float(amount)
+    everyone = list(dict.fromkeys([*by_account, *balances]))
+    for name in accounts or ():
+        if name not in everyone:
+            raise BadInput(_no_account(name, everyone))
+    return {
+        name: Holding(positions=by_account.get(name, {}), balances=balances.get(name, {}))
+        for name in (accounts or everyone)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The same accounts under several rulebooks: a row an account and rulebook."""
+
+    frame: pl.DataFrame
+
+    def to_polars(self) -> pl.DataFrame:
+        """The rows."""
+        return self.frame
+
+    def __repr__(self) -> str:
+        return repr(self.frame)
+
+    def _repr_html_(self) -> str:
+        return self.frame._repr_html_()
+
+
+def compare(
+    positions: Any,
+    market: Snapshot,
+    rulebooks: Sequence[api.RulebookLike],
+    *,
+    collateral: Any = None,
+    accounts: Sequence[str] | None = None,
+) -> Comparison:
+    """The same book under several rulebooks: margins, leverage, liquidation distance, reason.
+
+    `liquidation_down` and `liquidation_up` are the relative moves of all underlyings together at
+    which the account would be liquidated; null where no move does that, 0 where it is now.
+    Where a rulebook cannot margin an account its row says why.
+    """
+    told = holdings(positions, collateral, accounts=accounts)
+    rows = [
+        {"account": account, **_compared(holding, market, rulebook)}
+        for account, holding in told.items()
+        for rulebook in rulebooks
+    ]
+    return Comparison(pl.DataFrame(rows, infer_schema_length=None))
+
+
+def _compared(holding: Holding, market: Snapshot, rulebook: api.RulebookLike) -> dict[str, Any]:
+    desk = Desk(holding, market, rulebook)
+    state = desk.now()
+    gross = _gross_notional(desk)
+    row: dict[str, Any] = {"rulebook": desk.rulebook.name}
+    if not state.known:
+        empty = ("equity", "initial_margin", "maintenance_margin", "leverage", "capital_efficiency",
+                 "liquidation_down", "liquidation_up")  # fmt: skip
+        return {**row, **dict.fromkeys(empty), "binding": "", "reason": state.reason}
+    funded = bool(holding.balances)
+    down = desk.liquidation(JOINT, below=True) if funded else None
+    up = desk.liquidation(JOINT, below=False) if funded else None
+    return {
+        **row,
+        "equity": state.equity,
+        "initial_margin": state.initial,
+        "maintenance_margin": state.maintenance,
+        "leverage": gross / state.equity if funded and state.equity > 0 else None,
+        "capital_efficiency": gross / state.initial if state.initial > 0 else None,
+        "liquidation_down": _move(down),
+        "liquidation_up": _move(up),
+        "binding": state.binding,
+        "reason": "",
+    }
+
+
+def _move(found: Boundary | None) -> float | None:
+    if found is None or found.reach is Reach.NONE:
+        return None
+    return 0.0 if found.reach is Reach.ALREADY else found.distance
+
+
+def _gross_notional(desk: Desk) -> float:
+    arrays = desk.plan.arrays
+    universe = arrays.universe
+    total = 0.0
+    for name, (size, _) in desk.holding.positions.items():
+        row = universe.row(name.lstrip("+"))
+        assert row is not None
+        total += abs(size) / float(universe.lot_size[row]) * float(arrays.units["notional"][row])
+    return total
+
+
+def liquidation_prices(
+    positions: Any,
+    market: Snapshot,
+    rulebook: api.RulebookLike = "deribit-pm",
+    *,
+    collateral: Any,
+    accounts: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """Where each account would be liquidated: a row an account and underlying, and one for all.
+
+    `below` and `above` are prices of the underlying (factors for `all`), null where none is;
+    `already` says that maintenance is not met now.
+    """
+    rows = []
+    for account, holding in holdings(positions, collateral, accounts=accounts).items():
+        desk = Desk(holding, market, rulebook)
+        held = {name.lstrip("+") for name in holding.positions}
+        universe = desk.market.universe
+        mine = {
+            universe.underlyings[universe.underlying[row]]
+            for name in held if (row := universe.row(name)) is not None
+        }  # fmt: skip
+        for underlying in [*sorted(mine), JOINT]:
+            below = desk.liquidation(underlying, below=True)
+            above = desk.liquidation(underlying, below=False)
+            rows.append(
+                {
+                    "account": account,
+                    "underlying": underlying,
+                    "already": below.reach is Reach.ALREADY,
+                    "below": below.price,
+                    "below_distance": below.distance,
+                    "above": above.price,
+                    "above_distance": above.distance,
+                }
+            )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _no_position(name: str, held: list[str]) -> Problem:
+    return Problem(
+        code=Reject.SYMBOL_UNKNOWN, source="close",
+        expected=f"a position that is held ({', '.join(held)})", found=name,
+    )  # fmt: skip
+
+
+def _not_in_market(name: str) -> Problem:
+    return Problem(
+        code=Reject.INSTRUMENT_NOT_IN_MARKET, source="positions", field="instrument",
+        expected="an instrument of the market", found=name,
+    )  # fmt: skip
+
+
+def _no_account(name: str, known: list[str]) -> Problem:
+    return Problem(
+        code=Reject.ACCOUNT_EMPTY, source="accounts",
+        expected=f"one of {len(known)} accounts, such as {known[0] if known else 'none'!r}",
+        found=repr(name),
+    )  # fmt: skip
+
+
+def _unknown(reason: str) -> Problem:
+    return Problem(
+        code=Reject.PARAMETER_UNSET, source="liquidation price",
+        expected="an account that can be margined at every price", found=reason,
+    )  # fmt: skip
