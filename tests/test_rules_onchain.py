@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from fractions import Fraction
 from typing import Any
@@ -63,8 +63,8 @@ def test_dydx_two_bitcoin_of_the_large_tier() -> None:
         asset=[usdc(5_000), {"asset": "BTC", "amount": 9, "price": 60_000}],
         position=[perpetual("BTC", size=2, entry_price=60_000, index=60_000.5)],
     )
-    found = amounts(told, "equity", "initial", "maintenance")
-    assert found == [5_001, Fraction("2400.02"), Fraction("1440.012")]
+    expected = [5_001, Fraction("2400.02"), Fraction("1440.012")]
+    assert amounts(told, "equity", "initial", "maintenance") == expected
 
 
 def test_dydx_roundings_are_up_and_one_after_the_other() -> None:
@@ -92,15 +92,30 @@ def test_dydx_open_interest_scales_initial_margin_alone(open_interest: int, frac
     assert amounts(chosen, "initial") == [300 * max(Fraction(fraction), Fraction(7, 10))]
 
 
-def test_dydx_lists_linear_perpetuals_of_known_tiers() -> None:
-    """Anything else is unknown, never free."""
-    for fact in ({"inverse": 1}, {"is_perpetual": 0}):
-        told = sheet("dydx-v4", position=[perpetual("BTC", size=1, entry_price=1, index=1, **fact)])
+@pytest.mark.parametrize("name", ["dydx-v4", "drift", "mango-v4"])
+@pytest.mark.parametrize(
+    "fact",
+    [{"inverse": 1}, {"is_perpetual": 0}, {"is_perpetual": 0, "is_future": 0, "is_option": 1}],
+)
+def test_what_a_venue_does_not_list_is_unknown(name: str, fact: dict[str, int]) -> None:
+    """Never free, as a position or as an order; dYdX asks nothing for orders."""
+    weights = {**SOL_MARKET, **PERPETUAL, "index": 1, "size": 1}
+    assets = [{**SOL, **one} for one in tokens(9, 9, 9)]
+    position = perpetual("TWO", entry_price=1, **weights | fact)
+    order = perpetual("TWO", order="1", price=1, buy=1, **weights | fact)
+    rows = [sheet(name, asset=assets, position=[position])]
+    if name != "dydx-v4":
+        rows.append(sheet(name, asset=assets, order=[order]))
+    for told in rows:
         with pytest.raises(Unset):
             told.value("account", "maintenance")
-    nobody = sheet("dydx-v4", position=[perpetual("NEW", size=1, entry_price=1, index=1)])
+
+
+def test_dydx_margins_markets_of_known_tiers() -> None:
+    """Another market is unknown."""
+    told = sheet("dydx-v4", position=[perpetual("NEW", size=1, entry_price=1, index=1)])
     with pytest.raises(Unset):
-        nobody.value("account", "initial")
+        told.value("account", "initial")
 
 
 def test_dydx_liquidation_fees_go_up_to_the_cap() -> None:
@@ -114,6 +129,7 @@ def test_dydx_liquidation_fees_go_up_to_the_cap() -> None:
         assert amounts(told, "to_insurance", level="position") == [fee]
 
 
+Held = list[tuple[str, int, int]]
 holdings = st.lists(
     st.tuples(st.sampled_from(["BTC", "ETH", "LINK", "SOL"]),
               st.integers(-10**6, 10**6).filter(bool), st.integers(1, 10**7)),
@@ -121,7 +137,7 @@ holdings = st.lists(
 )  # fmt: skip
 
 
-def dydx_account(amount: int, held: Sequence[tuple[str, int, int]]) -> Sheet:
+def dydx_account(amount: int, held: Held) -> Sheet:
     """Sizes in thousandths, prices in hundredths, entered at nothing."""
     return sheet(
         "dydx-v4",
@@ -135,9 +151,9 @@ def dydx_account(amount: int, held: Sequence[tuple[str, int, int]]) -> Sheet:
 
 @given(held=holdings, amount=st.integers(-(10**9), 10**9), more=st.integers(0, 10**9))
 @settings(max_examples=40)
-def test_dydx_requirements(held: list[tuple[str, int, int]], amount: int, more: int) -> None:
+def test_dydx_requirements(held: Held, amount: int, more: int) -> None:
     """Never negative, maintenance within initial, of no order; collateral helps by what it is."""
-    columns = ("equity", "initial", "maintenance")
+    columns = "equity", "initial", "maintenance"
     equity, initial, maintenance = amounts(dydx_account(amount, held), *columns)
     assert 0 <= maintenance <= initial
     assert [equity, initial, maintenance] == amounts(dydx_account(amount, held[::-1]), *columns)
@@ -147,21 +163,17 @@ def test_dydx_requirements(held: list[tuple[str, int, int]], amount: int, more: 
 
 @given(held=holdings, amount=st.integers(-(10**6), 10**6))
 @settings(max_examples=40)
-def test_dydx_bankruptcy_quotes_leave_nothing(
-    held: list[tuple[str, int, int]], amount: int
-) -> None:
+def test_dydx_bankruptcy_quotes_leave_nothing(held: Held, amount: int) -> None:
     """All positions closed at theirs: nothing is left, but for roundings in the fund's favour."""
     told = dydx_account(amount, held)
-    quotes = [number(told.value("position", "bankruptcy_quote", row)) for row in range(len(held))]
-    left = amount + sum(quotes)
+    quotes = (amounts(told, "bankruptcy_quote", level="position", row=n) for n in range(len(held)))
+    left = amount + sum(quote for (quote,) in quotes)
     assert 0 <= left <= len(held) * MICRO
 
 
 @given(held=holdings, amount=st.integers(-(10**6), 10**6))
 @settings(max_examples=40)
-def test_dydx_liquidation_price_is_where_equity_meets_maintenance(
-    held: list[tuple[str, int, int]], amount: int
-) -> None:
+def test_dydx_liquidation_price_leaves_maintenance(held: Held, amount: int) -> None:
     """The first market moved to its price, if there is one."""
     price = number(dydx_account(amount, held).value("position", "liquidation_price"))
     if price <= 0:
@@ -226,8 +238,8 @@ def test_drift_account_by_hand() -> None:
         position=[perpetual("SOL", size=-100, entry_price=160, **shared)],
         order=[perpetual("SOL", order="1", size=20, price=170, buy=0, **shared)],
     )
-    found = amounts(told, "equity", "initial_health", "maintenance_health")
-    assert found == [2_600, Fraction("-220.01"), Fraction("1639.99")]
+    expected = [2_600, Fraction("-220.01"), Fraction("1639.99")]
+    assert amounts(told, "equity", "initial_health", "maintenance_health") == expected
 
 
 def test_drift_spot_orders_count_by_their_worse_side() -> None:
@@ -332,12 +344,11 @@ def test_mango_reserved_funds_that_cross_zero() -> None:
 
 def test_mango_funds_of_one_market_bear_on_the_other() -> None:
     """100 dollars owed, 20 coins' worth in one market; 100 dollars in the other tip the scales."""
-    one = held("TEN", 10, bids=10, asks=1)
+    one, two = held("TEN", 10, bids=10, asks=1), held("TWO", 5, bids=100)
     borrowed = -100 * Fraction("1.2") - 100 * 5 * Fraction("1.5") - 10 * Fraction("1.5")
     told = sheet("mango-v4", asset=tokens(-100, -100, -1), order=one)
     assert amounts(told, "init_health") == [borrowed + 10 * Fraction("1.5") + 10 * Fraction("0.5")]
-    both = [*held("TWO", 5, bids=100), *one]
-    told = sheet("mango-v4", asset=tokens(-100, -100, -1), order=both)
+    told = sheet("mango-v4", asset=tokens(-100, -100, -1), order=[*two, *one])
     dollars = 80 * Fraction("1.2") + 20 * Fraction("0.8") + 20 * Fraction("0.8")
     assert amounts(told, "init_health") == [borrowed + dollars]
 
@@ -465,7 +476,6 @@ def test_whole_books_agree_with_the_exact_way(name: str, snapshot: Snapshot) -> 
     answer = evaluate(plan, positions, balances=balances, orders=orders, inputs=INPUTS[name])
     parts = {"equity": answer.equity, "initial": answer.initial,
              "maintenance": answer.maintenance, **answer.components}  # fmt: skip
-    assert np.isfinite(answer.maintenance).all()
     assert (answer.maintenance > 0).any()
     for one in range(accounts):
         exact = account_sheet(
@@ -477,16 +487,15 @@ def test_whole_books_agree_with_the_exact_way(name: str, snapshot: Snapshot) -> 
 
 
 @pytest.mark.parametrize(
-    "parts",
+    "path",
     [
-        ("dydx", "perp_margin_cases.json"),
-        ("drift", "imf_cases.json"),
-        ("mango", "health1_cases.json"),
-        ("exchange_liquidation", "cases.json"),
+        "dydx/perp_margin_cases",
+        "drift/imf_cases",
+        "mango/health1_cases",
+        "exchange_liquidation/cases",
     ],
 )
-def test_vectors(parts: tuple[str, str]) -> None:
+def test_vectors(path: str) -> None:
     """Every case that Solvent knows passes."""
-    result = conform([need_shared("vectors", *parts)])
-    assert result.failed == 0
-    assert result.passed > 10
+    result = conform([need_shared("vectors", f"{path}.json")])
+    assert result.failed == 0 < result.passed
