@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from solvent.conform.case import Check, Row
-from solvent.conform.levels import number, rulebook, sheet
+from solvent.conform.levels import number, rulebook, sheet, tiers
 from solvent.feeds.library import shipped_levels
 from solvent.instruments import (
     Contract,
@@ -234,10 +234,162 @@ def cross_orders(given: Row) -> dict[str, Any]:
     return {"imr": one.value("contract", "net_initial")}
 
 
+# ── OKX, Bybit, Delta ────────────────────────────────────────────────────────────────────────
+
+
+def okx_risk_unit(given: Row) -> dict[str, Any]:
+    """OKX's risk unit of one linear perpetual."""
+    shock = {
+        "near": given["grid"] / 3,
+        "middle": given["grid"] * 2 / 3,
+        "far": given["grid"],
+        "extreme": given["extreme"],
+    }
+    book = changed(
+        "okx-pm",
+        tables={
+            "shock": {"BTC": shock},
+            "basis": {"BTC": {"perpetual": given["mr4_rate"]}},
+            "minimum": {"BTC": {"future": given["mr7_rate"]}},
+        },
+    )
+    perpetual = linear("BTC", quote="USDT")
+    mark = [given["mark"]]
+    arrays = priced(book, [perpetual], index=given["index"], forward=mark, mark=mark, vol=[np.nan])
+    told = {perpetual.symbol: {"settlement_price": given["usdt"]}}
+    one = held(book, arrays, {perpetual.symbol: given["pos_coin"]}, told=told)
+    names = {"delta": "delta", "mr1": "mr1", "mr6": "mr6", "mr4": "mr4", "mr7": "mr7",
+             "mmr": "maintenance", "imr": "initial"}  # fmt: skip
+    return {name: one.value("unit", column) for name, column in names.items()}
+
+
+def okx_minimum_charge(given: Row) -> dict[str, Any]:
+    """OKX's minimum charge by tiers, and what it makes of a unit's requirement."""
+    unit = {"account": "", "underlying": "BTC", "mr7_raw": given["raw"], "stress": given["mr"]}
+    charge = tiers(given["tiers"], entry="multiplier")
+    one = sheet("okx-pm", tables={"charge": {"BTC": charge}}, unit=[unit])
+    return {"adj": one.value("unit", "mr7"), "mmr": one.value("unit", "maintenance")}
+
+
+def okx_account(given: Row) -> dict[str, Any]:
+    """OKX's account: risk units and what is borrowed."""
+    units = [
+        {"account": "", "underlying": f"{n}", "maintenance": mmr, "initial": imr}
+        for n, (mmr, imr) in enumerate(zip(given["unit_mmr"], given["unit_imr"], strict=True))
+    ]
+    one = sheet(
+        "okx-pm",
+        parameters={
+            "borrow_initial": given["b_imr"],
+            "borrow_maintenance": given["b_mmr"],
+            "liquidation_rate": given["liq"],
+        },
+        unit=units,
+        account=[{"account": "", "equity": given["eq"], "liability": given["liability"]}],
+    )
+    names = {"derivMmr": "derivatives_maintenance", "borrowMmr": "mr8", "totalMmr": "maintenance",
+             "totalImr": "initial", "marginRatio": "margin_ratio"}  # fmt: skip
+    return {name: one.value("account", column) for name, column in names.items()}
+
+
+def _bybit_coin(**told: Any) -> Row:
+    return {"account": "", "underlying": "BTC", **told}
+
+
+def bybit_loss(given: Row) -> dict[str, Any]:
+    """Bybit's loss of one scenario, from its parts."""
+    parts = [{"instrument": name, "underlying": "BTC", "stress_pnl": (given[name],)}
+             for name in ("perp", "opt")]  # fmt: skip
+    one = sheet(
+        "bybit-pm",
+        instrument=parts,
+        position=[{**part, "size": 1} for part in parts],
+        coin=[_bybit_coin(spot_pnl=(given["spot"],))],
+    )
+    return {"loss": one.value("coin", "max_loss")}
+
+
+def bybit_contingency(given: Row) -> dict[str, Any]:
+    """Bybit's contingency of a future and of the basis."""
+    future = {
+        "instrument": "future",
+        "underlying": "BTC",
+        "size": given["qty"],
+        "index": given["index"],
+        "is_future": 1,
+        "is_option": 0,
+    }
+    one = sheet(
+        "bybit-pm",
+        tables={"contingency": {"BTC": {"future": given["rate"]}}},
+        position=[future],
+        coin=[_bybit_coin(future_delta_contingency=given["delta_spread"])],
+    )
+    return {
+        "fut": one.value("coin", "future_contingency"),
+        "total": one.value("coin", "contingency"),
+    }
+
+
+def bybit_maintenance(given: Row) -> dict[str, Any]:
+    """Bybit's maintenance margin from the largest loss and contingencies."""
+    coin = _bybit_coin(max_loss=given["loss"], contingency=given["cont"])
+    return {"mm": sheet("bybit-pm", coin=[coin]).value("coin", "maintenance")}
+
+
+def bybit_margins(given: Row) -> dict[str, Any]:
+    """Bybit's initial over maintenance margin."""
+    account = {"account": "", "initial": given["a"], "maintenance": given["b"]}
+    one = sheet("bybit-pm", account=[account])
+    return {"r": one.value("account", "initial_over_maintenance")}
+
+
+def bybit_matrix(given: Row) -> dict[str, Any]:
+    """Bybit's PnL of an option by volatility and move, named such as `up_m10` or `same_p2`."""
+    shocks = {"up": given["up"], "down": given["down"], "power": given["pw"]}
+    book = changed("bybit-pm", tables={"volatility": {"BTC": shocks}})
+    call = bool(given.get("call", True))
+    option = linear("BTC", quote="USDC", option=(given["K"], call, given["dte"]))
+    forward = given["F"]
+    arrays = priced(
+        book, [option], index=forward, forward=[forward], mark=[given["mark"]], vol=[given["s0"]]
+    )
+    pnl = held(book, arrays, {option.symbol: given["qty"]}).value("coin", "position_pnl")
+    assert isinstance(pnl, tuple)
+    percents = np.rint(arrays.shocks.move[0] * 100.0).astype(int)
+    signs = {-1: "m", 0: "", 1: "p"}
+    return {
+        f"{vol}_{signs[int(np.sign(percent))]}{abs(percent)}": amount
+        for vol, percent, amount in zip(arrays.shocks.vol_names, percents, pnl, strict=True)
+    }
+
+
+def delta_exchange(given: Row) -> dict[str, Any]:
+    """Delta Exchange's margins less the unrealised cash flow."""
+    coin = {
+        "account": "",
+        "underlying": "BTC",
+        "risk": given["risk"],
+        "floor": given["floor"],
+        "cash_flow": given["ucf"],
+    }
+    one = sheet("delta-pm", coin=[coin])
+    return {"im": one.value("coin", "initial"), "mm": one.value("coin", "maintenance")}
+
+
 CHECKS: Final[Mapping[str, Check]] = {
     "paradex_pm": paradex_pm,
     "paradex_liq": paradex_liquidation,
     "min_delta": min_delta,
     "xm_option": cross_option,
     "xm_orders": cross_orders,
+    "okx_risk_unit": okx_risk_unit,
+    "okx_mr7": okx_minimum_charge,
+    "okx_account": okx_account,
+    "sumloss": bybit_loss,
+    "bybit_cont": bybit_contingency,
+    "bybit_mm": bybit_maintenance,
+    "ratio": bybit_margins,
+    "bybit_iv": bybit_matrix,
+    "delta_pm": delta_exchange,
 }
