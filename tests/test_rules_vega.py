@@ -106,6 +106,17 @@ def test_funding_that_is_due_adds_to_both_sides() -> None:
     assert levels_of(told(size=-10, market=market))[0] == 700
 
 
+def test_funding_is_the_premium_and_interest_in_bounds() -> None:
+    """Mark 110, index 100, 10 % for half a year: interest 105 − 110, not below −2: 8 a unit."""
+    market = {"future_twap": 110, "spot_twap": 100, "funding_years": "0.5",
+              "interest_rate": "0.1", "clamp_lower": "-0.02", "clamp_upper": "0.02"}  # fmt: skip
+    columns = ("funding_payment", "funding_rate")
+    assert amounts(told(market=market), *columns, level="instrument") == [8, 0.08]
+    assert levels_of(told(size=10, market=market))[0] == 300 + 80
+    half = {**market, "auction_share": "0.5", "funding_rate_upper": "0.03"}
+    assert amounts(told(market=half), *columns, level="instrument") == [3, 0.03]
+
+
 def test_orders_in_an_auction_count_at_the_greater_of_price_and_auction() -> None:
     """Bids 2 @ 300 and 2 @ 100: 800 by price, 4·240 by the indicative price; ·0.1."""
     orders = [{"size": 2, "price": 300, "buy": 1}, {"size": 2, "price": 100, "buy": 1}]

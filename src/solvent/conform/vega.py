@@ -32,7 +32,7 @@ def cases(path: Path) -> Iterator[Case]:
         told = kind.told(row["inputs"])
         for what, expected in row["expected"].items():
             found = number(told.value(*kind.found[what]))
-            case.expect(what, float(found), expected, _printed(expected))
+            case.expect(what, float(found), float(expected), _printed(expected))
         yield case
 
 
@@ -171,6 +171,24 @@ def _trade(given: Row, **market: Any) -> Sheet:
     return sheet("vega", instrument=[market], order=[{**_MARKET, "size": 0, "price": 0, **order}])
 
 
+def _funding(given: Row) -> Sheet:
+    told = {name: given[theirs] for name, theirs in _OF_FUNDING.items()
+            if given.get(theirs) is not None}  # fmt: skip
+    return sheet("vega", instrument=[{**_MARKET, **_TERMS, **told}])
+
+
+_OF_FUNDING: Final = {
+    "future_twap": "f_twap",
+    "spot_twap": "s_twap",
+    "funding_years": "delta_t",
+    "funding_scaling": "scaling_factor",
+    "funding_rate_lower": "rate_lower",
+    "funding_rate_upper": "rate_upper",
+    "auction_share": "auction_fraction",
+    **{name: name for name in ("interest_rate", "clamp_lower", "clamp_upper")},
+}
+
+
 def _lognormal(given: Row) -> Sheet:
     model = {name: given[name] for name in ("risk_aversion", "tau", "mu", "sigma")}
     return sheet("vega", tables={"market_model": {"*": model}}, instrument=[_MARKET])
@@ -266,6 +284,13 @@ _KINDS: Final[Mapping[str, _Kind]] = {
         lambda given: _trade(given, auction=1),
         "order",
         **_FEES,
+    ),
+    "funding_payment": _kind(
+        " ".join(_OF_FUNDING.values()),
+        _funding,
+        "instrument",
+        funding_payment="funding_payment",
+        funding_rate="funding_rate",
     ),
     "lognormal_risk_factors": _kind(
         "risk_aversion tau mu r sigma",
