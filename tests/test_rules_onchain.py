@@ -486,15 +486,11 @@ def test_whole_books_agree_with_the_exact_way(name: str, snapshot: Snapshot) -> 
             assert found[one] == pytest.approx(expected, rel=1e-9, abs=1e-4), (one, column)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "dydx/perp_margin_cases",
-        "drift/imf_cases",
-        "mango/health1_cases",
-        "exchange_liquidation/cases",
-    ],
-)
+VECTORS = ("dydx/perp_margin_cases", "drift/imf_cases", "mango/health1_cases",
+           "exchange_liquidation/cases")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", VECTORS)
 def test_vectors(path: str) -> None:
     """Every case that Solvent knows passes."""
     result = conform([need_shared("vectors", f"{path}.json")])
