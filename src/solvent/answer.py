@@ -58,7 +58,6 @@ class Margin:
     @cached_property
     def standings(self) -> np.ndarray[Any, np.dtype[np.object_]]:
         """[account] `Standing`."""
-        unknown = self.requirements.refused >= 0
         equity = self.equity_micro
         if equity is None:
             standing = np.full(len(self), Standing.UNFUNDED, dtype=object)
@@ -66,12 +65,29 @@ class Margin:
             standing = np.full(len(self), Standing.HEALTHY, dtype=object)
             standing[equity < self.initial_micro] = Standing.CALL
             standing[equity < self.requirements.maintenance] = Standing.LIQUIDATE
-        standing[unknown] = Standing.UNKNOWN
+        standing[self.unknown] = Standing.UNKNOWN
         return standing
+
+    @cached_property
+    def reasons(self) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """[account] why it is unknown, "" where it is known."""
+        answer = self.requirements
+        reasons = np.full(len(self), "", dtype=object)
+        for account, why in answer.undefined.items():
+            reasons[account] = why
+        instrument = answer.layout.instrument
+        for row in np.flatnonzero(answer.refused >= 0):
+            reasons[row] = self.plan.refusal[instrument[answer.refused[row]]]
+        return reasons
+
+    @cached_property
+    def unknown(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """[account] whether something that its margin needs is not known."""
+        return np.asarray(self.reasons != "")
 
     def to_polars(self) -> pl.DataFrame:
         """One row an account; what is not known is null."""
-        known = self.requirements.refused < 0
+        known = ~self.unknown
         columns: dict[str, Any] = {
             "account": list(self.book.accounts),
             "status": [str(standing) for standing in self.standings],
@@ -87,7 +103,7 @@ class Margin:
         columns["worst_scenario"] = self._worst_labels()
         for name, amount in self._charges().items():
             columns[name] = pl.Series(np.where(known, amount, np.nan)).fill_nan(None)
-        columns["reason"] = self._reasons()
+        columns["reason"] = self.reasons.tolist()
         if self.equity_micro is None:
             columns["equity"] = pl.Series([None] * len(self), dtype=pl.Float64)
         return pl.DataFrame(columns)
@@ -144,8 +160,9 @@ class Margin:
 
     def __repr__(self) -> str:
         states = ", ".join(f"{count:,} {name}" for name, count in self.counts().items())
-        initial = float(self.initial_micro.sum()) / MICRO
-        maintenance = float(self.requirements.maintenance.sum()) / MICRO
+        known = ~self.unknown
+        initial = float(self.initial_micro[known].sum()) / MICRO
+        maintenance = float(self.requirements.maintenance[known].sum()) / MICRO
         return (
             f"Margin of {len(self):,} accounts, {self.book.positions:,} positions, under "
             f"{self.plan.rulebook.name}\n"
@@ -189,7 +206,7 @@ class Margin:
         labels = np.array([*self._labels(np.arange(len(sets)), binding), ""], dtype=object)
         nodes = np.array([*(f"{name}: " for name in self.plan.top.names), ""], dtype=object)
         node = np.append(sets.node, len(self.plan.top.names))
-        known = np.where(self.requirements.refused >= 0, -1, worst)
+        known = np.where(self.unknown, -1, worst)
         return [f"{a}{b}" for a, b in zip(nodes[node[known]], labels[known], strict=True)]
 
     def _labels(self, sets: np.ndarray[Any, Any], binding: np.ndarray[Any, Any]) -> list[str]:
@@ -202,12 +219,6 @@ class Margin:
         )
         labels = np.array([shocks.label(int(s), int(u)) for u, s in keys], dtype=object)
         return list(labels[inverse.ravel()]) if len(keys) else []
-
-    def _reasons(self) -> list[str]:
-        refused, instrument = self.requirements.refused, self.requirements.layout.instrument
-        return [
-            "" if position < 0 else self.plan.refusal[instrument[position]] for position in refused
-        ]
 
 
 def _dollars(micro: np.ndarray[Any, Any] | None, known: np.ndarray[Any, Any]) -> pl.Series | None:

@@ -38,6 +38,7 @@ class Reject(IntEnum):
     PARAMETER_UNSET = 302
     COLLATERAL_NOT_ACCEPTED = 303
     EXACT_RANGE_EXCEEDED = 304
+    INPUT_INVALID = 305
     # The source itself is broken.
     SOURCE_UNREADABLE = 401
     SOURCE_EMPTY = 402

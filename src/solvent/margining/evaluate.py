@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvent.errors import BadInput, Problem, Reject
-from solvent.limits import EXACT_MAX, PROBLEMS_MAX
+from solvent.limits import EXACT_MAX, MONEY_MAX, PROBLEMS_MAX
 from solvent.margining.equity import carried
 from solvent.margining.plan import ChargePlan, Formula, Plan, ScanPlan, SumPlan
 from solvent.margining.requirement import Requirements, Sets
@@ -25,8 +25,8 @@ from solvent.units import MICRO, Float64, Rounding, requirement_up
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
-Inputs = Mapping[str, Float64]
-"""Input name → one number a set, in the set's numeraire."""
+Inputs = Mapping[str, Float64 | float]
+"""Input name → one number a set or one for all, in the set's numeraire: finite, 0 or more."""
 
 
 def arrange(plan: Plan, book: Book) -> Layout:
@@ -42,14 +42,16 @@ def requirements(
     inputs: Inputs | None = None,
     threads: int = 1,
 ) -> Requirements:
-    """Margin every account. Raises BadInput for a book that leaves the exact range.
+    """Margin every account. Raises BadInput for a book that leaves the exact range, and for inputs
+    that are no amounts.
 
-    Positions that cannot be margined count as nothing; their accounts are told in `refused`.
+    Positions that cannot be margined count as nothing; their accounts are told in `refused`. A set
+    whose formulas give no finite number has none; its account is told in `undefined`.
     """
     arranged = arrange(plan, book) if arranged is None else arranged
     lots = np.where(plan.marginable[arranged.instrument], arranged.lots, 0.0)
     _check_range(plan, book, arranged, lots)
-    sets = _sets(plan, arranged, lots, inputs or {}, threads)
+    sets = _sets(plan, arranged, lots, _told_inputs(plan, book, arranged, inputs or {}), threads)
     accounts = len(book)
     refused = np.full(accounts, -1, dtype=np.int64)
     bad = np.flatnonzero(~plan.marginable[arranged.instrument])
@@ -64,17 +66,52 @@ def requirements(
         unrealised=unrealised,
         worst_set=_worst_set(sets, accounts),
         refused=refused,
+        undefined={
+            int(sets.account[one]): f"{plan.rulebook.name}: {part} has no finite number here"
+            for one, part in sorted(sets.undefined.items(), reverse=True)
+        },
     )
 
 
-def _sets(plan: Plan, arranged: Layout, lots: Float64, inputs: Inputs, threads: int) -> Sets:
+def _told_inputs(plan: Plan, book: Book, arranged: Layout, inputs: Inputs) -> dict[str, Float64]:
+    """Every input of the rulebook by set, its default where none is told."""
+    top = plan.levels.index(plan.top.name)
+    level, texts = arranged.levels[top], plan.rulebook.text.inputs
+    if strange := sorted(inputs.keys() - texts.keys()):
+        known = ", ".join(texts) or "none"
+        raise BadInput(_bad_input(strange[0], f"an input of {plan.rulebook.name} ({known})", "it"))
+    columns: dict[str, Float64] = {}
+    for name, text in texts.items():
+        try:
+            told = np.asarray(inputs.get(name, text.default), dtype=np.float64)
+        except (TypeError, ValueError) as fault:
+            raise BadInput(_bad_input(name, "numbers", str(fault))) from fault
+        if told.shape not in ((), (len(level),)):
+            expected = f"one number, or {len(level)} (one for each netting set)"
+            raise BadInput(_bad_input(name, expected, f"an array of shape {told.shape}"))
+        columns[name] = np.array(np.broadcast_to(told, len(level)))
+        bad = np.flatnonzero(~(np.isfinite(columns[name]) & (columns[name] >= 0.0)))
+        if len(bad):
+            account = book.accounts[arranged.account_of(top)[bad[0]]]
+            where = f"set {plan.top.names[level.node[bad[0]]]} of account {account}"
+            found = f"{columns[name][bad[0]]:g} ({where})"
+            raise BadInput(_bad_input(name, "a finite amount of 0 or more", found))
+    return columns
+
+
+def _bad_input(name: str, expected: str, found: str) -> Problem:
+    return Problem(
+        code=Reject.INPUT_INVALID, source="inputs", field=name, expected=expected, found=found
+    )
+
+
+def _sets(
+    plan: Plan, arranged: Layout, lots: Float64, inputs: Mapping[str, Float64], threads: int
+) -> Sets:
     top = plan.levels.index(plan.top.name)
     level = arranged.levels[top]
     node = level.node
-    components: dict[str, Float64] = {
-        name: inputs.get(name, np.full(len(level), text.default))
-        for name, text in plan.rulebook.text.inputs.items()
-    }
+    components = dict(inputs)
     binding: dict[str, Int32] = {}
     for one in plan.scans:
         components[one.name], binding[one.name] = _scan(plan, one, arranged, lots, threads)
@@ -91,21 +128,41 @@ def _sets(plan: Plan, arranged: Layout, lots: Float64, inputs: Inputs, threads: 
         threads=threads,
     )
     text = plan.rulebook.text.requirement
-    initial = _rounded(_value(plan.initial, components, node), text.round_initial) + bound
-    maintenance = (
-        _rounded(_value(plan.maintenance, components, node), text.round_maintenance) + bound
-    )
+    with np.errstate(over="ignore"):
+        initial = _rounded(_value(plan.initial, components, node), text.round_initial) + bound
+        maintenance = (
+            _rounded(_value(plan.maintenance, components, node), text.round_maintenance) + bound
+        )
     dollars = plan.top.price[node] * MICRO
+    # An account's sets must add up inside int64 too.
+    with np.errstate(divide="ignore"):
+        room = MONEY_MAX / max(1, len(plan.top)) / dollars
+    undefined = _undefined(
+        {**components, "requirement.initial": initial, "requirement.maintenance": maintenance}, room
+    )
+    for broken in undefined:
+        initial[broken] = maintenance[broken] = np.nan
+    in_micro = [np.nan_to_num(amount * dollars, nan=0.0) for amount in (initial, maintenance)]
     return Sets(
         account=arranged.account_of(top),
         node=node,
         components={**components, "rounding": bound},
         initial=np.maximum(initial, 0.0),
         maintenance=np.maximum(maintenance, 0.0),
-        initial_micro=requirement_up(initial * dollars),
-        maintenance_micro=requirement_up(maintenance * dollars),
+        initial_micro=requirement_up(in_micro[0]),
+        maintenance_micro=requirement_up(in_micro[1]),
         binding=binding,
+        undefined=undefined,
     )
+
+
+def _undefined(parts: Mapping[str, Float64], room: Float64) -> dict[int, str]:
+    """Set → the first part of its margin that is no number, or none that money can hold."""
+    found: dict[int, str] = {}
+    for name, amount in parts.items():
+        for one in np.flatnonzero(~(np.abs(amount) < room)):
+            found.setdefault(int(one), name)
+    return found
 
 
 def _scan(
@@ -166,8 +223,7 @@ def _value(formula: Formula, components: Mapping[str, Float64], node: Int32) -> 
     values |= {name: column for name, column in components.items() if name in names}
     with np.errstate(all="ignore"):
         value = np.asarray(formula.outer(values), dtype=np.float64)
-    # A node that the rulebook cannot margin holds only positions that count as nothing.
-    return np.nan_to_num(np.broadcast_to(value, len(node)), nan=0.0)
+    return np.array(np.broadcast_to(value, len(node)))
 
 
 _ROUND = {

@@ -6,7 +6,7 @@ a few `+ − × ÷` per node. All lengths are those of the market; nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -134,16 +134,29 @@ class Plan:
 
 
 def compile_plan(rulebook: Rulebook, arrays: RiskArrays) -> Plan:
-    """Compile; raises RulebookError where a formula has no finite value for a known key."""
-    refusal = _refusals(rulebook, arrays)
+    """Compile; raises RulebookError where a charge or a requirement has no finite value for a node
+    that can be margined.
+
+    An instrument for which a sum, a map or a weight has none is refused, as one without parameters.
+    """
+    refusal = _Refusals(rulebook, arrays)
     nodes = {name: _node(name, rulebook, arrays) for name in rulebook.levels}
     text = rulebook.text
     top = nodes[text.requirement.node]
-    scans = tuple(_scan(name, scan, rulebook, arrays, nodes) for name, scan in text.scans.items())
-    sums = tuple(_sum(name, rulebook, arrays) for name in text.sums)
+    scans = tuple(
+        _scan(name, scan, rulebook, arrays, nodes, refusal) for name, scan in text.scans.items()
+    )
+    sums = tuple(_sum(name, rulebook, arrays, refusal) for name in text.sums)
     charges = tuple(_charge(name, rulebook, nodes, refusal) for name in text.charges)
     components = {*text.scans, *text.charges, *text.inputs}
     components |= {one.name for one in sums if one.node == top.name}
+    initial, maintenance = (
+        _formula("requirement", part, rulebook, top, components)
+        for part in ("initial", "maintenance")
+    )
+    for formula in (initial, maintenance):
+        _check_finite(formula.inner.values(), top, refusal, f"{rulebook.name}: requirement")
+    bound = _bound_per_lot(rulebook, arrays, nodes, scans, sums, refusal)
     return Plan(
         rulebook=rulebook,
         arrays=arrays,
@@ -153,31 +166,66 @@ def compile_plan(rulebook: Rulebook, arrays: RiskArrays) -> Plan:
         scans=scans,
         sums=sums,
         charges=charges,
-        initial=_formula("requirement", "initial", rulebook, top, components),
-        maintenance=_formula("requirement", "maintenance", rulebook, top, components),
-        bound_per_lot=frozen(_bound_per_lot(rulebook, arrays, nodes, scans, sums)),
-        refusal=refusal,
+        initial=initial,
+        maintenance=maintenance,
+        bound_per_lot=frozen(bound),
+        refusal=tuple(refusal.reasons),
     )
 
 
-def _refusals(rulebook: Rulebook, arrays: RiskArrays) -> tuple[str, ...]:
-    """Why an instrument cannot be margined: the market lacks it, or a table has no number for it.
+class _Refusals:
+    """Why an instrument cannot be margined: the market lacks it, or the rulebook has no number.
 
     A missing number would else pass unseen through a comparison, which takes it for *not less*.
     """
-    universe = arrays.universe
-    reasons = [""] * len(universe)
-    for row in np.flatnonzero(~arrays.usable):
-        reasons[row] = f"the market has no usable numbers for {universe.symbols[row]}"
-    used = frozenset[str]().union(*(formula.names for formula in rulebook.formulas.values()))
-    for table in rulebook.tables.tables:
-        by_underlying = table.by == "underlying"
-        names = universe.underlyings if by_underlying else universe.settlements
-        codes = universe.underlying if by_underlying else universe.settlement
-        for code, reason in _missing(table, names, used, rulebook.name):
-            for row in np.flatnonzero(codes == code):
-                reasons[row] = reason
-    return tuple(reasons)
+
+    def __init__(self, rulebook: Rulebook, arrays: RiskArrays) -> None:
+        universe = arrays.universe
+        self.symbols = universe.symbols
+        self.reasons = [""] * len(universe)
+        used = frozenset[str]().union(*(formula.names for formula in rulebook.formulas.values()))
+        for table in rulebook.tables.tables:
+            by_underlying = table.by == "underlying"
+            names = universe.underlyings if by_underlying else universe.settlements
+            codes = universe.underlying if by_underlying else universe.settlement
+            for code, reason in _missing(table, names, used, rulebook.name):
+                for row in np.flatnonzero(codes == code):
+                    self.reasons[row] = reason
+        for row in np.flatnonzero(~arrays.usable):
+            self.add(int(row), f"the market has no usable numbers for {universe.symbols[row]}")
+
+    def add(self, row: int, reason: str) -> None:
+        """Refuse an instrument; the first reason stays."""
+        self.reasons[row] = self.reasons[row] or reason
+
+    def without_number(self, defined: Bool, what: str) -> None:
+        """Refuse the instruments for which a part of the rulebook is no number."""
+        for row in np.flatnonzero(~defined):
+            self.add(int(row), f"{what} has no finite number for {self.symbols[row]}")
+
+    @property
+    def known(self) -> Bool:
+        """[instrument] whether it can be margined, as far as is known by now."""
+        return np.array([not reason for reason in self.reasons], dtype=bool)
+
+    def known_nodes(self, node: Node) -> Bool:
+        """[node] whether it holds an instrument that can be margined."""
+        held = np.zeros(len(node), dtype=bool)
+        held[node.code[self.known]] = True
+        return held
+
+
+def _check_finite(
+    columns: Iterable[Float64], node: Node, refusal: _Refusals, what: str, *, least: float = -np.inf
+) -> None:
+    """Refuse a rulebook whose formula is no finite number at a node that can be margined."""
+    known = refusal.known_nodes(node)
+    for column in columns:
+        bad = known & ~(np.isfinite(column) & (column >= least))
+        if bool(bad.any()):
+            raise RulebookError(
+                f"{what}: no finite amount at {node.names[int(np.flatnonzero(bad)[0])]}"
+            )
 
 
 def _missing(
@@ -253,16 +301,20 @@ def _scan(
     rulebook: Rulebook,
     arrays: RiskArrays,
     nodes: Mapping[str, Node],
+    refusal: _Refusals,
 ) -> ScanPlan:
     sets = np.array(arrays.shocks.set_names)
     scenarios = np.flatnonzero(np.isin(sets, text.scenarios)).astype(np.int64)
+    weighted = np.asarray(np.isfinite(arrays.weight[:, scenarios]).all(axis=1))
+    what = f"{rulebook.name}: the weight of scenarios {', '.join(text.scenarios)}"
+    refusal.without_number(weighted[arrays.groups.of_instrument], what)
     everything = len(scenarios) == arrays.scenarios
     matrix = arrays.pnl if everything else padded(arrays.pnl[:, scenarios])
     node, into = nodes[text.node], nodes[text.into]
     representative = _first_instrument(node)
     into_code = into.code[representative]
     to_set = node.price / into.price[into_code]
-    unit_map = _unit_map(name, rulebook, arrays, node, scenarios)
+    unit_map = _unit_map(name, rulebook, arrays, node, scenarios, refusal)
     factor = to_set * into.quanta[into_code] / node.quanta
     return ScanPlan(
         name=name,
@@ -282,7 +334,12 @@ def _first_instrument(node: Node) -> Int64:
 
 
 def _unit_map(
-    name: str, rulebook: Rulebook, arrays: RiskArrays, node: Node, scenarios: Int64
+    name: str,
+    rulebook: Rulebook,
+    arrays: RiskArrays,
+    node: Node,
+    scenarios: Int64,
+    refusal: _Refusals,
 ) -> NodeMap:
     """The map at each node and scenario, in units of the node's numeraire."""
     groups = arrays.groups
@@ -297,8 +354,12 @@ def _unit_map(
         if formula is None:
             return np.full(shape, otherwise)
         by_group = evaluate(formula, columns, what=f"scans.{name}.map.{part}")
-        wide = np.broadcast_to(by_group, (len(groups), len(scenarios)))
-        return np.nan_to_num(wide[of_node], nan=otherwise)
+        by_node = np.broadcast_to(by_group, (len(groups), len(scenarios)))[of_node]
+        # No cap is a cap at infinity.
+        defined = ~np.isnan(by_node) if part == "gains_cap" else np.isfinite(by_node)
+        what = f"{rulebook.name}: scans.{name}.map.{part}"
+        refusal.without_number(np.asarray(defined.all(axis=1))[node.code], what)
+        return np.where(defined, by_node, otherwise)
 
     dead, loss, gain = table("toward_zero", 0.0), table("losses", 1.0), table("gains", 1.0)
     cap = table("gains_cap", np.inf)
@@ -325,15 +386,16 @@ def _quanta_map(unit: NodeMap, quanta: Float64, factor: Float64, width: int) -> 
     )
 
 
-def _sum(name: str, rulebook: Rulebook, arrays: RiskArrays) -> SumPlan:
+def _sum(name: str, rulebook: Rulebook, arrays: RiskArrays, refusal: _Refusals) -> SumPlan:
     text, universe = rulebook.text.sums[name], arrays.universe
     columns = {**arrays.fields, **rulebook.tables.by_instrument(universe)}
 
     def side(part: str) -> Float64:
         formula = _whole(rulebook, f"sums.{name}", part)
         amount = evaluate(formula, columns, what=f"sums.{name}.{part}")
-        usable = np.where(arrays.usable, np.broadcast_to(amount, len(universe)), 0.0)
-        known = np.nan_to_num(usable, nan=0.0)
+        amounts = np.broadcast_to(amount, len(universe))
+        refusal.without_number(np.isfinite(amounts), f"{rulebook.name}: sums.{name}.{part}")
+        known = np.where(refusal.known, amounts, 0.0)
         if not bool((np.abs(known) * quanta < EXACT_MAX).all()):
             raise RulebookError(
                 f"{rulebook.name}: sums.{name}.{part}: an amount beyond 2^53 quanta"
@@ -354,19 +416,13 @@ def _sum(name: str, rulebook: Rulebook, arrays: RiskArrays) -> SumPlan:
 
 
 def _charge(
-    name: str, rulebook: Rulebook, nodes: Mapping[str, Node], refusal: tuple[str, ...]
+    name: str, rulebook: Rulebook, nodes: Mapping[str, Node], refusal: _Refusals
 ) -> ChargePlan:
     text = rulebook.text.charges[name]
     node = nodes[text.node]
     sums = tuple(one for one, total in rulebook.text.sums.items() if total.node == text.node)
     amount = _formula(f"charges.{name}", "amount", rulebook, node, sums)
-    refused = np.array([bool(reason) for reason in refusal])
-    known = np.ones(len(node), dtype=bool)
-    known[node.code[refused]] = False
-    for column in amount.inner.values():
-        if not bool(np.isfinite(column[known]).all()):
-            first = node.names[int(np.flatnonzero(known & ~np.isfinite(column))[0])]
-            raise RulebookError(f"{rulebook.name}: charges.{name}: no finite amount at {first}")
+    _check_finite(amount.inner.values(), node, refusal, f"{rulebook.name}: charges.{name}")
     return ChargePlan(name=name, node=text.node, sums=sums, amount=amount)
 
 
@@ -407,6 +463,7 @@ def _bound_per_lot(
     nodes: Mapping[str, Node],
     scans: tuple[ScanPlan, ...],
     sums: tuple[SumPlan, ...],
+    refusal: _Refusals,
 ) -> Float64:
     """Half a quantum per lot through every map and charge, in the set's numeraire."""
     bound = np.zeros(len(arrays.universe))
@@ -417,7 +474,10 @@ def _bound_per_lot(
     for name, charge in rulebook.text.charges.items():
         node = nodes[charge.node]
         slope = evaluate(rulebook.formulas[f"charges.{name}.slope"], node.columns, what=name)
-        steepest = np.nan_to_num(np.broadcast_to(slope, len(node)))
+        steepest = np.array(np.broadcast_to(slope, len(node)))
+        what = f"{rulebook.name}: charges.{name}.slope"
+        _check_finite([steepest], node, refusal, what, least=0.0)
+        steepest[~refusal.known_nodes(node)] = 0.0
         finest = min((one.quanta for one in sums if one.node == charge.node), default=np.inf)
         count = sum(one.node == charge.node for one in sums)
         bound += 0.5 * count * steepest[node.code] / finest

@@ -39,6 +39,8 @@ class Sets:
         initial, maintenance: in the numeraire, the allowance for rounding included.
         initial_micro, maintenance_micro: in millionths of a dollar, rounded up.
         binding: scan → scenario that gave its worst.
+        undefined: set → the part of its margin that is no finite number; `initial` and
+            `maintenance` are NaN there, and their whole amounts 0.
     """
 
     account: Int32
@@ -49,6 +51,7 @@ class Sets:
     initial_micro: Int64
     maintenance_micro: Int64
     binding: Mapping[str, Int32]
+    undefined: Mapping[int, str]
 
     def __len__(self) -> int:
         return len(self.account)
@@ -63,6 +66,7 @@ class Requirements:
         option_value, unrealised: what positions add to equity, rounded down.
         worst_set: the set with the largest initial margin, −1 for none.
         refused: first position that cannot be margined, −1 for none.
+        undefined: account → why its formulas give no number.
     """
 
     sets: Sets
@@ -73,3 +77,4 @@ class Requirements:
     unrealised: Int64
     worst_set: Int64
     refused: Int64
+    undefined: Mapping[int, str]

@@ -1,0 +1,160 @@
+"""What is no number is never a margin: unknown accounts, refused rulebooks, refused inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import solvent as sv
+from solvent import api
+from solvent.errors import BadInput, RulebookError
+from solvent.feeds.library import shipped_rulebook
+from solvent.feeds.synthetic_market import generate_market
+from solvent.margining.rulebook import read_rulebook
+from solvent.market import Snapshot
+
+RULEBOOK = """
+schema = 1
+name = "mine"
+title = "t"
+venue = "v"
+sources = ["s"]
+[scenarios.moves]
+moves = [-0.1, 0.1]
+weight = "{weight}"
+[nodes.group]
+by = ["underlying", "settlement"]
+numeraire = "settlement"
+[nodes.currency]
+by = ["underlying"]
+numeraire = "coin"
+[scans.matrix]
+scenarios = ["moves"]
+node = "group"
+into = "currency"
+[scans.matrix.map]
+losses = "{losses}"
+gains_cap = "{cap}"
+[sums.net_delta]
+node = "currency"
+per_lot = "{per_lot}"
+[charges.net]
+node = "currency"
+into = "currency"
+amount = "{amount}"
+slope = "{slope}"
+[requirement]
+node = "currency"
+initial = "{initial}"
+maintenance = "0.5 * net"
+[[collateral]]
+asset = "USDC"
+haircut = 0.0
+price = "par"
+"""
+PLAIN = {
+    "weight": "1", "losses": "1", "cap": "1e9", "per_lot": "delta",
+    "amount": "0.1 * abs(net_delta)", "slope": "0.1", "initial": "net + matrix",
+}  # fmt: skip
+ROWS: list[dict[str, Any]] = [
+    {"account": "a", "instrument": "BTC-PERPETUAL", "size": 100},
+    {"account": "b", "instrument": "ETH-PERPETUAL", "size": 100},
+]
+
+
+@pytest.fixture(scope="module")
+def market() -> Snapshot:
+    return generate_market(seed=2, expiries=1, strikes=2)
+
+
+def margined(market: Snapshot, **parts: str) -> list[dict[str, Any]]:
+    rulebook = read_rulebook(RULEBOOK.format(**{**PLAIN, **parts}), source="mine")
+    return sv.margin(ROWS, market, rulebook=rulebook).to_polars().to_dicts()
+
+
+def test_plain_formulas_give_numbers(market: Snapshot) -> None:
+    assert [row["status"] for row in margined(market)] == ["unfunded", "unfunded"]
+
+
+@pytest.mark.parametrize(
+    ("part", "formula", "reason"),
+    [
+        ("initial", "net / (net - net) * 0 + net", "requirement.initial has no finite number"),
+        ("initial", "1 / (net - net) + net", "requirement.initial has no finite number"),
+        ("initial", "1e300 * net", "requirement.initial has no finite number"),
+        ("amount", "0.1 * net_delta / (net_delta - net_delta) * 0", "net has no finite number"),
+        ("per_lot", "delta * log(strike - forward)", "sums.net_delta.long has no finite number"),
+        ("losses", "sqrt(move)", "scans.matrix.map.losses has no finite number for"),
+        ("cap", "sqrt(0 - 1)", "scans.matrix.map.gains_cap has no finite number for"),
+        ("weight", "log(move)", "the weight of scenarios moves has no finite number for"),
+    ],
+)
+def test_a_formula_without_a_number_makes_accounts_unknown(
+    market: Snapshot, part: str, formula: str, reason: str
+) -> None:
+    for row in margined(market, **{part: formula}):
+        assert (row["status"], row["initial_margin"], row["maintenance_margin"]) == (
+            "unknown", None, None,
+        )  # fmt: skip
+        assert row["reason"].startswith(f"mine: {reason}")
+
+
+def test_other_accounts_go_on(market: Snapshot) -> None:
+    """100 dollars are less than a hundredth of a bitcoin, and more of an ether."""
+    rich, poor = margined(market, initial="net / where(abs(net_delta) < 0.01, 0, 1)")
+    assert (rich["status"], poor["status"]) == ("unknown", "unfunded")
+    assert poor["initial_margin"] > 0
+
+
+@pytest.mark.parametrize(
+    ("part", "formula", "message"),
+    [
+        ("initial", "net * log(0 - index)", "requirement: no finite amount at BTC"),
+        ("amount", "abs(net_delta) * log(0 - index)", "charges.net: no finite amount at BTC"),
+        ("slope", "log(0 - index)", "charges.net.slope: no finite amount at BTC"),
+        ("slope", "1 / 0", "charges.net.slope: no finite amount at BTC"),
+        ("slope", "0 - 1", "charges.net.slope: no finite amount at BTC"),
+    ],
+)
+def test_a_formula_without_a_number_for_the_market_is_refused(
+    market: Snapshot, part: str, formula: str, message: str
+) -> None:
+    with pytest.raises(RulebookError, match=message):
+        margined(market, **{part: formula})
+
+
+OPEN = "open_orders_margin"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            {OPEN: np.nan},
+            r"expected a finite amount of 0 or more, found nan \(set BTC of account a",
+        ),
+        ({OPEN: np.inf}, r"inputs, field 'open_orders_margin': .*found inf \(set BTC"),
+        ({OPEN: np.array([0.0, -1.0])}, r"found -1 \(set ETH of account b\)"),
+        ({OPEN: np.ones(3)}, r"expected one number, or 2 .*shape \(3,\)"),
+        ({OPEN: "much"}, "expected numbers, found could not convert"),
+        (
+            {"open_order": 1.0},
+            r"field 'open_order': expected an input of deribit-pm \(corr.*, open",
+        ),
+    ],
+)
+def test_inputs_are_finite_amounts(market: Snapshot, inputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        sv.margin(ROWS, market, inputs=inputs)
+
+
+def test_one_input_for_all_sets_or_one_each(market: Snapshot) -> None:
+    plan = api.prepare(market, shipped_rulebook("deribit-pm"))
+    plain, one, each = (
+        sv.margin(ROWS, plan, inputs=inputs).sets()["initial"].to_numpy()
+        for inputs in (None, {"mmp_margin": 0.5}, {"mmp_margin": np.array([0.0, 0.5])})
+    )
+    assert one - plain == pytest.approx([0.5, 0.5], abs=1e-8)
+    assert each - plain == pytest.approx([0.0, 0.5], abs=1e-8)
