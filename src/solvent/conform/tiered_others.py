@@ -12,7 +12,7 @@ from solvent.margining.levels.rows import Sheet
 
 _POOL: Final = {"account": "", "pool": ""}
 _KEYS: Final = {**_POOL, "instrument": "", "underlying": "", "settlement": ""}
-_UNIT: Final = {"contract_size": 1, "settlement_price": 1, "inverse": 0}
+_UNIT: Final = {"contract_size": 1, "settlement_price": 1, "inverse": 0, "is_option": 0}
 
 
 def _found(told: Sheet, level: str, names: Mapping[str, str]) -> dict[str, Any]:
@@ -108,6 +108,29 @@ def bitmex_orders(given: Row) -> dict[str, Any]:
     return _found(told, "contract", names)
 
 
+def bitmex_adl(given: Row) -> dict[str, Any]:
+    """Who is deleveraged: accounts are told as (name, contracts, rank)."""
+    accounts = [str(name) for name, _, _ in given["accounts"]]
+    told = sheet(
+        "bitmex",
+        instrument=[{"instrument": "", "liquidated": given["liquidated_size"]}],
+        position=[{**_KEYS, "account": str(name), "size": size, "adl_rank": rank}
+                  for name, size, rank in given["accounts"]],
+    )  # fmt: skip
+    found = {
+        column: {name: number(told.value("position", column, n)) for n, name in enumerate(accounts)}
+        for column in ("adl_place", "adl_percentile", "adl_closed")
+    }
+    place = found["adl_place"]
+    return {
+        "order": sorted(
+            (name for name, _, _ in given["accounts"]), key=lambda name: place[str(name)]
+        ),
+        "percentile": found["adl_percentile"],
+        "closed": {name: closed for name, closed in found["adl_closed"].items() if closed},
+    }
+
+
 # ── Hyperliquid ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -186,6 +209,7 @@ LIQUIDATION_CHECKS: Final[Mapping[str, Check]] = {
     "okx_trigger": okx_trigger,
     "okx_pool_threshold": okx_fund,
     "net_order_im": bitmex_orders,
+    "bitmex_adl": bitmex_adl,
     "hl_liq": hyperliquid_price,
     "hl_adl": hyperliquid_adl,
 }
