@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -167,7 +167,7 @@ def test_a_calendar_is_naked() -> None:
     first, second = account([near], "100"), account([far], "100", days=60)
     ours = value(first, "deposit") + value(second, "deposit")
     assert ours == 2_200 + 500
-    today = date.today()
+    today = datetime.now().astimezone().date()
     theirs = estimator.calculate_margin(
         [_peer_leg(estimator, near, 30, today), _peer_leg(estimator, far, 60, today)],
         estimator.Underlying(price=Decimal(100)),
@@ -243,7 +243,7 @@ def test_a_thousand_portfolios_agree_with_margin_estimator() -> None:
     """To the cent, once its two slips are put right; most portfolios meet neither."""
     estimator = pytest.importorskip("margin_estimator")
     random = np.random.default_rng(7)
-    today, plain = date.today(), 0
+    today, plain = datetime.now().astimezone().date(), 0
     for _ in range(1_000):
         spot = Decimal(int(random.integers(4_500, 5_500)) * 2) / 100
         legs = _random_legs(random, spot)
