@@ -76,6 +76,20 @@ def expected_shortfall(value: Float64, level: Float64) -> Float64:
     return np.asarray((worst * weight).sum(axis=1) / share[:, 0])
 
 
+def _at_worst(value: Float64, other: Float64) -> Float64:
+    wide = np.broadcast_to(other if other.ndim == 2 else other[..., None], value.shape)
+    found = np.take_along_axis(wide, value.argmin(axis=1)[:, None], axis=1)[:, 0]
+    return _known(found, value.min(axis=1))
+
+
+def _average_where(holds: Float64, value: Float64) -> Float64:
+    """Mean over the scenarios in which a condition holds; NaN where it holds in none."""
+    wide = np.broadcast_to(value if value.ndim == 2 else value[..., None], holds.shape)
+    chosen = holds != 0.0
+    total = np.where(chosen, wide, 0.0).sum(axis=1)
+    return _known(np.divide(total, chosen.sum(axis=1)), holds.sum(axis=1))
+
+
 ELEMENTWISE: Final[Mapping[str, Callable[..., Float64]]] = {
     **ARRAYS.functions,
     "+": np.add,
@@ -110,4 +124,8 @@ REDUCTIONS: Final[Mapping[str, Callable[..., Float64]]] = {
     "best": lambda value: value.max(axis=1),
     "average": lambda value: value.mean(axis=1),
     "expected_shortfall": expected_shortfall,
+    "worst_place": lambda value: _known(value.argmin(axis=1) + 1.0, value.min(axis=1)),
+    "at_worst": _at_worst,
+    "average_where": _average_where,
 }
+"""From [row, scenario] to [row]."""
