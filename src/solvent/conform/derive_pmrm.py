@@ -172,16 +172,13 @@ def _second(row: Row) -> Portfolio:
     vols = [option | {"vol": option["mark_vol"]} for option in row["options"]]
     return Portfolio(
         rulebook="derive-pmrm2",
-        tables={**_second_tables(row["params"]), "token": tokens | _CASH},
+        tables={**_second_tables(row["params"]), "token": tokens},
         shocks=shocks,
         expiries={feed["sec_to_expiry"]: _averaged(feed) for feed in row["option_feeds"]},
         options=vols,
         assets=coins,
         **_shared(row),
     )
-
-
-_CASH: Final = {"cash": {"is_cash": 1, "hedges": 0, "maintenance": 0, "initial": 0}}
 
 
 def _second_tables(params: Row) -> dict[str, Any]:
@@ -312,7 +309,7 @@ def _first_tables(params: Row) -> dict[str, Any]:
         "coin": other["base_percent"],
         "option": other["option_percent"],
     }
-    return {"risk": {"*": risk}, "token": {"cash": {"is_cash": 1}, COIN: {"is_cash": 0}}}
+    return {"risk": {"*": risk}, "token": {COIN: {"is_cash": 0}}}
 
 
 _VOL: Final = "0.5"

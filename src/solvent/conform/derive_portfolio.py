@@ -25,6 +25,7 @@ DAY: Final = 86_400
 _YEAR: Final = 365 * DAY
 COIN: Final = "coin"
 _PERP: Final = "coin-perpetual"
+_CASH: Final = {"cash": {"is_cash": 1, "hedges": 0, "maintenance": 0, "initial": 0}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ def account(portfolio: Portfolio) -> Sheet:
     }
     return sheet(
         portfolio.rulebook,
-        tables=portfolio.tables,
+        tables={**portfolio.tables, "token": {**portfolio.tables["token"], **_CASH}},
         scenarios={
             "shock": {
                 "value": market.values(portfolio.shocks),
@@ -122,8 +123,9 @@ def _perpetual(portfolio: Portfolio) -> Row:
         "underlying": COIN,
         "expiry": 0,
         "strike": 0,
+        "inverse": 0,
         "is_option": 0,
-        "is_future": 1,
+        "is_perpetual": 1,
         "index": portfolio.spot,
         "mark": portfolio.perp_price,
         "rate": 0,
@@ -190,8 +192,9 @@ class _Market:
                 "underlying": COIN,
                 "expiry": option["sec_to_expiry"],
                 "strike": Fraction(option["strike"]),
+                "inverse": 0,
                 "is_option": 1,
-                "is_future": 0,
+                "is_perpetual": 0,
                 "index": self.portfolio.spot,
                 "model": unmoved[name][0],
                 "rate": feed.rate,
