@@ -22,7 +22,7 @@ from solvent.levels_answer import LevelsMargin
 from solvent.margining.equity import Collateral, fund
 from solvent.margining.evaluate import requirements
 from solvent.margining.levels import rulebook as levels
-from solvent.margining.levels.book import Balances, LevelsPlan, evaluate
+from solvent.margining.levels.book import Balances, LevelsPlan, evaluate, settled
 from solvent.margining.levels.market import shocking
 from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.margining.levels.text import LevelsText
@@ -170,6 +170,8 @@ def margin(
     }
     if isinstance(plan, LevelsPlan):
         held = None if balances is None else _priced(balances, prices)
+        book, cash = settled(book, held, plan.arrays)
+        held = held and cash
         answer = evaluate(plan, book, balances=held, inputs=inputs, threads=threads)
         return LevelsMargin(
             plan, book, answer, held, inputs=inputs or {}, problems=problems, dropped=dropped

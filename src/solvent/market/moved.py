@@ -8,22 +8,41 @@ from dataclasses import replace
 import numpy as np
 
 from solvent.instruments import Universe, frozen
-from solvent.market.snapshot import Flag, Snapshot
+from solvent.market.snapshot import Curves, Flag, Int32, Int64, Snapshot
 
 
 def restricted(snapshot: Snapshot, rows: Sequence[int]) -> Snapshot:
-    """The market of some instruments; their curves and indices stay."""
+    """The market of some instruments, with the curves and indices that they need."""
     kept = np.unique(np.asarray(rows, dtype=np.int64))
     whole = snapshot.universe
     universe = Universe(whole.instruments[row] for row in kept)
-    columns = ("curve", "forward", "mark_forward", "mark", "vol", "bid", "ask", "age_ms", "flags")
+    columns = ("forward", "mark_forward", "mark", "vol", "bid", "ask", "age_ms", "flags")
     index = [snapshot.index[whole.underlyings.index(name)] for name in universe.underlyings]
+    curves, curve = _curves(snapshot, universe, kept)
     return replace(
         snapshot,
         universe=universe,
         index=frozen(np.array(index, dtype=np.float64)),
+        curves=curves,
+        curve=frozen(curve),
         **{name: frozen(getattr(snapshot, name)[kept]) for name in columns},
     )
+
+
+def _curves(snapshot: Snapshot, universe: Universe, kept: Int64) -> tuple[Curves, Int32]:
+    """Curves of the kept instruments, in the codes of their universe, and who lies on which."""
+    old = snapshot.curve[kept]
+    used, place = np.unique(old[old >= 0], return_index=True)
+    first = np.flatnonzero(old >= 0)[place]
+    columns = ("expiry_ms", "forward", "rate", "by_parity")
+    curves = replace(
+        snapshot.curves,
+        underlying=frozen(universe.underlying[first]),
+        settlement=frozen(universe.settlement[first]),
+        **{name: frozen(getattr(snapshot.curves, name)[used]) for name in columns},
+    )
+    curve = np.where(old >= 0, np.searchsorted(used, old), -1)
+    return curves, curve.astype(np.int32)
 
 
 def moved(snapshot: Snapshot, factors: Mapping[str, float]) -> Snapshot:
@@ -35,9 +54,6 @@ def moved(snapshot: Snapshot, factors: Mapping[str, float]) -> Snapshot:
     universe = snapshot.universe
     by_code = np.array([factors.get(name, 1.0) for name in universe.underlyings])
     factor = by_code[universe.underlying]
-    # A curve's underlying is told by the instruments on it: codes differ between universes.
-    curve_factor = np.ones(len(snapshot.curves) + 1)
-    curve_factor[snapshot.curve] = factor
     changed = universe.is_option & (factor != 1.0)
     flags = snapshot.flags.copy()
     flags[changed] |= np.uint16(Flag.MARK_DERIVED)
@@ -45,7 +61,8 @@ def moved(snapshot: Snapshot, factors: Mapping[str, float]) -> Snapshot:
         snapshot,
         index=frozen(snapshot.index * by_code),
         curves=replace(
-            snapshot.curves, forward=frozen(snapshot.curves.forward * curve_factor[:-1])
+            snapshot.curves,
+            forward=frozen(snapshot.curves.forward * by_code[snapshot.curves.underlying]),
         ),
         forward=frozen(snapshot.forward * factor),
         mark_forward=frozen(snapshot.mark_forward * factor),

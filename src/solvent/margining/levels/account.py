@@ -42,7 +42,7 @@ def account_sheet(
     }
     return Sheet(
         plan.form, sources, tables=plan.rulebook.tables, scenarios=plan.exact_scenarios,
-        inputs=inputs,
+        spreads=plan.rulebook.spreads, inputs=inputs,
     )  # fmt: skip
 
 

@@ -184,6 +184,35 @@ def evaluate(
     )
 
 
+def settled(book: Book, balances: Balances | None, arrays: RiskArrays) -> tuple[Book, Balances]:
+    """Rows that net to nothing left their gain behind: it is money of their settlement asset."""
+    held = book.lots != 0.0
+    told = balances or Balances.none()
+    if held.all():
+        return book, told
+    gone = np.flatnonzero(~held)
+    universe = arrays.universe
+    assets = [universe.settlements[universe.settlement[book.instrument[p]]] for p in gone]
+    quanta = np.array([quanta_per_unit(asset) for asset in assets])
+    first = np.concatenate([[0], np.cumsum(held)])[book.first]
+    return (
+        Book(
+            accounts=book.accounts,
+            first=first.astype(np.int64),
+            instrument=book.instrument[held],
+            lots=book.lots[held],
+            entry_lots=book.entry_lots[held],
+            entry_value=book.entry_value[held],
+        ),
+        Balances(
+            account=np.concatenate([told.account, book.account[gone].astype(np.int64)]),
+            asset=[*told.asset, *assets],
+            amount=np.concatenate([told.amount, -book.entry_value[gone] / quanta]),
+            price=np.concatenate([told.price, [arrays.price_of(asset) for asset in assets]]),
+        ),
+    )
+
+
 class _Work:
     """What blocks read: the market's columns, and the book's rows."""
 
@@ -289,7 +318,8 @@ class _Work:
         names = {**self.names, "account": list(self.book.accounts[start:stop]), "order": [""]}
         columns = Columns(
             self.plan.form, sources, names=names, tables=self.plan.rulebook.tables,
-            parameters=text.parameters, scenarios=self.market.scenarios, market=self.market,
+            parameters=text.parameters, scenarios=self.market.scenarios,
+            spreads=self.plan.rulebook.spreads, market=self.market,
         )  # fmt: skip
         accounts = np.arange(stop - start)
         columns.tell("account", Rows(len(accounts), own := {"account": accounts},

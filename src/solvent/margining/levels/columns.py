@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
@@ -19,10 +20,12 @@ from numpy.typing import NDArray
 from solvent.errors import check
 from solvent.expressions import Node
 from solvent.margining.levels.arithmetic import ELEMENTWISE, REDUCTIONS, aligned
-from solvent.margining.levels.form import SOURCES, Form, scenario_key
+from solvent.margining.levels.form import SOURCES, SPREAD_FIELDS, Form, scenario_key
 from solvent.margining.levels.payoff import least_payoffs
 from solvent.margining.levels.queue import ahead, beyond
+from solvent.margining.levels.spreads import fitted, match
 from solvent.margining.levels.table import Tiers, by_key
+from solvent.margining.levels.text import SpreadText
 from solvent.risk import product
 from solvent.units import Float64, quantise
 
@@ -70,16 +73,19 @@ class Columns:
         tables: Mapping[str, Mapping[str, Mapping[str, Any]]],
         parameters: Mapping[str, float],
         scenarios: Mapping[str, Mapping[str, Float64]],
+        spreads: Mapping[str, Sequence[SpreadText]] | None = None,
         market: Columns | None = None,
     ) -> None:
         self.form = form
         self.names, self.tables = names, tables
         self.parameters, self.scenarios = parameters, scenarios
+        self.spreads = spreads or {}
         self.market = market
         self._rows = dict(rows)
         self._columns: dict[tuple[str, str], Float64] = {}
         self._joins: dict[tuple[str, str], Int64] = {}
         self._ids: dict[str, Int64] = {}
+        self._spreads: dict[tuple[str, str], Float64] = {}
         self._coefficients: dict[Node, Coefficient] = {}
         self._entries: dict[str, Float64 | Tiers] = {}
 
@@ -118,6 +124,8 @@ class Columns:
                 return self._tier(node, level)
             case "aggregate":
                 return self._aggregate(node, level)
+            case "spread":
+                return self._spread(node)
         parts = [self.evaluate(part, level) for part in node.arguments]
         if node.operation in REDUCTIONS:
             many = parts[0] if parts[0].ndim == 2 else parts[0][..., None]
@@ -166,6 +174,42 @@ class Columns:
         one, field = name.split(".")
         by = scenario_key(field)
         return self.scenarios[one][field][self.rows(level).codes[by]]
+
+    def _spread(self, node: Node) -> Float64:
+        """A field of an ordered table of spreads; groups are matched one by one, exactly."""
+        name, field = node.text.split(".")
+        table = self.form.text.spreads[name]
+        if (name, field) not in self._spreads:
+            self._spreads |= self._match(name, table.rows, table.within, node.arguments[0])
+        return self._spreads[name, field]
+
+    def _match(
+        self, name: str, below: str, within: str, amount: Node
+    ) -> dict[tuple[str, str], Float64]:
+        rows, groups = self.rows(below), self.join(below, within)
+        amounts = np.broadcast_to(self.evaluate(amount, below), (rows.count,))
+        keys = [
+            {key: self.names[key][code[row]] for key, code in rows.codes.items()}
+            for row in range(rows.count)
+        ]
+        listed = self.spreads.get(name)
+        found = {
+            field: np.full(rows.count if place == "rows" else self.rows(within).count, np.nan)
+            for place, fields in SPREAD_FIELDS.items()
+            for field in fields
+        }
+        for field in SPREAD_FIELDS["within"]:
+            found[field][~np.isin(np.arange(len(found[field])), groups)] = 0.0
+        for group in np.unique(groups) if listed is not None else ():
+            inside = np.flatnonzero(groups == group)
+            if listed is None or np.isnan(amounts[inside]).any():
+                continue
+            parts = [Fraction(float(one)) for one in amounts[inside]]
+            made = match(parts, fitted(listed, [keys[n] for n in inside]))
+            for field in SPREAD_FIELDS["rows"]:
+                found[field][inside] = [float(one) for one in getattr(made, field)]
+            found["count"][group], found["charge"][group] = float(made.count), float(made.charge)
+        return {(name, field): column for field, column in found.items()}
 
     # ── sums over the rows below ─────────────────────────────────────────────────────────────
 
@@ -320,7 +364,7 @@ def _of_market(node: Node, form: Form) -> bool:
             by = form.text.tables[part.text.split(".")[0]].by
             if by not in SOURCES["instrument"]:
                 return False
-        if part.operation == "aggregate":
+        if part.operation in ("aggregate", "spread"):
             return False
     return True
 
