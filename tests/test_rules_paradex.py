@@ -1,4 +1,4 @@
-"""Paradex's margins against paradex_py on a thousand random portfolios, and against the exact way."""
+"""Paradex's margins against paradex_py on 1,000 random portfolios, and against the exact way."""
 
 from __future__ import annotations
 

@@ -202,6 +202,7 @@ def cross_option(given: Row) -> dict[str, Any]:
         "instrument": "option",
         "underlying": "BTC",
         "size": given["size"] if given["long"] else -given["size"],
+        "inverse": 0,
         "is_option": 1,
         "is_call": int(given["call"]),
         "strike": given["K"],
@@ -218,6 +219,7 @@ def cross_orders(given: Row) -> dict[str, Any]:
     market = {
         "instrument": "perpetual",
         "underlying": "BTC",
+        "inverse": 0,
         "is_option": 0,
         "mark": given["mark"],
         "settlement_price": 1,
