@@ -11,6 +11,7 @@ from solvent.conform.tiered_binance import signed
 from solvent.margining.levels.rows import Sheet
 
 _POOL: Final = {"account": "", "pool": ""}
+_ANY: Final = 10**18
 _UNIT: Final = {"contract_size": 1, "settlement_price": 1}
 _KEYS: Final = {**_POOL, "instrument": "", "settlement": ""}
 
@@ -19,7 +20,7 @@ def _told(
     given: Row, *, inverse: bool, mine: Mapping[str, Any] | None = None, **rows: Any
 ) -> Sheet:
     """One position or order on one contract at its chosen leverage, with one risk limit."""
-    limit = {"above": [0], "maintenance": [given.get("mmr", 0)], "known_to": 10**18}
+    limit = {"above": [0], "maintenance": [given.get("mmr", 0)], "known_to": _ANY}
     market = {**_UNIT, "inverse": int(inverse), "tick_size": given.get("tick"),
               "mark": given.get("mark", given.get("entry"))}  # fmt: skip
     size = signed(given["side"]) * given.get("size", given.get("qty", 1))
@@ -97,7 +98,7 @@ def inverse_cross(given: Row) -> dict[str, Any]:
 def tiered(given: Row) -> dict[str, Any]:
     """Maintenance margin of a value and its deduction, by risk limits as (upper limit, rate)."""
     limits, rates = zip(*given["tiers"], strict=True)
-    limit = {"above": [0, *limits[:-1]], "maintenance": list(rates), "known_to": limits[-1]}
+    limit = {"above": [0, *limits[:-1]], "maintenance": list(rates), "known_to": _ANY}
     told = sheet(
         "bybit-uta",
         position=[{**_KEYS, "value": given["value"]}],
