@@ -12,15 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import solvent as sv
 from solvent.conform.levels import number, rulebook, sheet
 from solvent.conform.run import conform
 from solvent.errors import BadInput, RulebookError
 from solvent.feeds.spn import SpanFile, read_spn
+from solvent.feeds.synthetic_market import generate_market
 from solvent.margining.levels.form import resolve
 from solvent.margining.levels.rows import Sheet, Unset
 from solvent.margining.levels.spreads import Leg, Spread, match
 from solvent.margining.levels.text import LevelsText, SpreadText
-from tests.conftest import need_shared
+from tests.conftest import ROOT, need_shared
 
 THIRDS = (0, 0, 1, 1, -1, -1, 2, 2, -2, -2, 3, 3, -3, -3)
 
@@ -409,6 +411,30 @@ def test_properties(tmp_path_factory: pytest.TempPathFactory, held: list[int], t
     assert at(more, "calendar_charge") >= 0
 
 
+# ── TIMS ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tims_worst_of_ten_points_or_the_minimum() -> None:
+    """Short 3 calls, long 3 puts of 100 units: −18.5 × 300 at the top; hedged, the minimum holds.
+
+    Six contracts cost 6 × 37.50 = 225 at least.
+    """
+    assert len(rulebook("tims").text.scenarios["points"].moves) == 10  # type: ignore[arg-type]
+    call = [-0.5, -0.4, -0.3, -0.2, -0.1, 1, 3, 5, 7, 9.5]
+    put = [9, 7, 5, 3, 1, -0.1, -0.2, -0.3, -0.4, -0.5]
+    scenarios = {"points": {"pnl": {"call": call, "put": put, "same": call}}}
+    facts = {"underlying": "XYZ", "contract_size": 1, "is_option": 1, "inverse": 0,
+             "settlement_price": 1}  # fmt: skip
+
+    def requirement(**sizes: int) -> list[float]:
+        held = [{"instrument": name, "size": size, **facts} for name, size in sizes.items()]
+        got = sheet("tims", position=held, scenarios=scenarios)
+        return [float(number(got.value("pool", name))) for name in ("loss", "minimum", "initial")]
+
+    assert requirement(call=-300, put=300) == [300 * (9.5 + 0.5), 225, 3_000]
+    assert requirement(call=-300, same=300) == [0, 225, 225]
+
+
 # ── published cases ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -417,3 +443,31 @@ def test_conforms(stem: str) -> None:
     found = conform([need_shared("vectors", "tradfi", f"span_{stem}.json")])
     assert found.passed > 0
     assert (found.failed, found.unknown) == (0, 0), found.files[0].misses
+
+
+# ── on a market without a file ───────────────────────────────────────────────────────────────────
+
+
+def test_priced_arrays_of_ones_own_ranges(tmp_path: Path) -> None:
+    """A copy with ranges for coins: one future loses its range, priced here; both ways agree."""
+    text = (ROOT / "src" / "solvent" / "rulebooks" / "span.toml").read_text("utf-8")
+    text = text.replace('keys      = ["NIFTY"]', 'keys      = ["BTC", "ETH"]')
+    text = text.replace("minimum_share = 0.03", "minimum_share = 0.001")
+    for name in ("calendar", "products"):
+        lists = (
+            f'[[spreads.{name}.lists]]\neffective = 2026-06-01\nsource = "a test"\nspreads = []\n'
+        )
+        text = text.replace(f"[spreads.{name}]", f"{lists}\n[spreads.{name}]")
+    path = tmp_path / "own.toml"
+    path.write_text(text, "utf-8")
+    market = generate_market(seed=5, expiries=2, strikes=4)
+    future = next(s for s in market.universe.symbols if s == "BTC_USDC-PERPETUAL")
+    call = next(s for s in market.universe.symbols if s.startswith("BTC-") and s.endswith("-C"))
+    rows = [{"account": "one", "instrument": future, "size": -1},
+            {"account": "two", "instrument": future, "size": 1},
+            {"account": "two", "instrument": call, "size": -1}]  # fmt: skip
+    answer = sv.margin(rows, market, rulebook=str(path))
+    index = float(market.index[market.universe.underlyings.index("BTC")])
+    initial = answer.to_polars()["initial_margin"].to_list()
+    assert initial[0] == pytest.approx(0.071 * index, rel=0.02)
+    assert initial[1] > 0
