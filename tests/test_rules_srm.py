@@ -29,6 +29,7 @@ def option(size: Any, strike: Any, *, call: bool, **facts: Any) -> dict[str, Any
         "size": size,
         "contract_size": 1,
         "is_option": 1,
+        "inverse": 0,
         "is_call": int(call),
         "index": SPOT,
         "forward": SPOT,
@@ -47,6 +48,7 @@ def perpetual(size: Any, **facts: Any) -> dict[str, Any]:
         "size": size,
         "contract_size": 1,
         "is_option": 0,
+        "inverse": 0,
         "is_call": 0,
         "index": SPOT,
         "mark": 2_010,
@@ -157,6 +159,8 @@ def test_amounts_are_cut_off_at_eighteen_decimals() -> None:
 def test_what_the_venue_does_not_list_is_not_known() -> None:
     with pytest.raises(Unset, match=r"listed\.unit of kind 'future' is not set"):
         nets(account(perpetual(1, kind="future")))
+    with pytest.raises(Unset, match="inverse"):
+        nets(account(perpetual(1, inverse=1)))
     stranger = option(-1, 5, call=True, underlying="DOGE", instrument="DOGE-5-C")
     with pytest.raises(Unset, match="of underlying 'DOGE' is not set"):
         nets(account(stranger))
