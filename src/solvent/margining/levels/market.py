@@ -35,7 +35,7 @@ def shocking(rulebook: LevelsRulebook) -> Shocking:
     for name, table in text.tables.items():
         if table.by in ("underlying", "settlement"):
             rows = {
-                key: {entry: x for entry, x in values.items() if isinstance(x, float)}
+                key: {entry: x for entry, x in values.items() if isinstance(x, int | float)}
                 for key, values in rulebook.tables[name].items()
             }
             # No key is empty: this only makes what is wanted a column without numbers.
