@@ -19,7 +19,7 @@ from solvent.margining.boundary import Boundary, Reach, boundary
 from solvent.margining.equity import Collateral
 from solvent.market import Snapshot
 from solvent.market.moved import moved, restricted
-from solvent.risk import Book
+from solvent.risk import Book, book
 from solvent.units import MICRO
 
 JOINT: Final = "all"
@@ -159,23 +159,33 @@ class Desk:
         )
 
     def _told(self, holding: Holding) -> tuple[Book, Collateral]:
-        rows = [
-            {"account": "_", "instrument": name.lstrip("+"), "size": size,
-             "entry_price": entry}
-            for name, (size, entry) in holding.positions.items() if size != 0.0
-        ]  # fmt: skip
-        told = feed.read_positions(rows) if rows else None
         universe = self.market.universe
-        if told is None:
-            book = _empty_book()
-        else:
-            book = feed.resolve(told, universe, self.market.as_of_ms, skip_bad=False).book
+        told = [(name.lstrip("+"), *one) for name, one in holding.positions.items() if one[0]]
+        rows = np.array([self._row(name) for name, _, _ in told], dtype=np.int32)
+        size = np.array([size for _, size, _ in told])
+        lot = universe.lot_size[rows]
+        lots = np.rint(size / lot)
+        for n in np.flatnonzero(np.abs(lots * lot - size) > 1e-9 * np.maximum(np.abs(size), lot)):
+            raise BadInput(_not_whole(told[n][0], float(size[n]), float(lot[n])))
         assets = [asset for asset, amount in holding.balances.items() if amount]
-        return book, Collateral(
+        return book(
+            accounts=["_"],
+            account=np.zeros(len(told), np.int32),
+            instrument=rows,
+            lots=lots,
+            universe=universe,
+            entry_price=np.array([np.nan if e is None else e for _, _, e in told]),
+        ), Collateral(
             account=np.zeros(len(assets), np.int32),
             asset=assets,
             amount=np.array([holding.balances[asset] for asset in assets], dtype=np.float64),
         )
+
+    def _row(self, name: str) -> int:
+        row = self.market.universe.row(name)
+        if row is None:
+            raise BadInput(_not_in_market(name))
+        return row
 
 
 def _rows(market: Snapshot, wanted: set[str], balances: Mapping[str, float]) -> list[int]:
@@ -195,14 +205,6 @@ def _rows(market: Snapshot, wanted: set[str], balances: Mapping[str, float]) -> 
     return rows
 
 
-def _empty_book() -> Book:
-    nothing = np.zeros(0)
-    return Book(
-        accounts=["_"], first=np.zeros(2, np.int64), instrument=np.zeros(0, np.int32),
-        lots=nothing, entry_lots=nothing, entry_value=nothing,
-    )  # fmt: skip
-
-
 def holdings(
     positions: Any, collateral: Any = None, *, accounts: Sequence[str] | None = None
 ) -> dict[str, Holding]:
@@ -220,7 +222,7 @@ def holdings(
         held[name] = (float(size), float(entry) if np.isfinite(entry) else None)
     balances: dict[str, dict[str, float]] = {}
     if collateral is not None:
-        read, names, _ = feed.read_collateral(collateral, skip_bad=False, accounts=names)
+        read = feed.read_collateral(collateral, skip_bad=False, accounts=names).collateral
         for code, asset, amount in zip(read.account, read.asset, read.amount, strict=True):
             owned = balances.setdefault(names.names[int(code)], {})
             owned[asset] = owned.get(asset, 0.0) + float(amount)
@@ -367,6 +369,13 @@ def _not_in_market(name: str) -> Problem:
     return Problem(
         code=Reject.INSTRUMENT_NOT_IN_MARKET, source="positions", field="instrument",
         expected="an instrument of the market", found=name,
+    )  # fmt: skip
+
+
+def _not_whole(name: str, size: float, lot: float) -> Problem:
+    return Problem(
+        code=Reject.SIZE_NOT_WHOLE_LOTS, source="positions", field=name,
+        expected=f"a whole number of lots of {lot:g}", found=f"{size:g}",
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +26,7 @@ from solvent.risk import Book, RiskArrays
 from solvent.units import Float64, quanta_per_unit
 
 Int64 = NDArray[np.int64]
-BLOCK: Final = 4_096
+BLOCK: Final = 8_192
 """Accounts that are computed at a time: their columns stay in the cache."""
 _BY_INSTRUMENT: Final = frozenset({"pnl", "value", "weight"})
 CROSS: Final = ""
@@ -184,6 +184,17 @@ def evaluate(
     )
 
 
+def _pools(accounts: Int64, sources: Iterable[Rows], count: int) -> Int64:
+    """account · count + pool of every pool: each account's cross pool, and those that are told."""
+    cross = accounts * count
+    told = [
+        (one.codes["account"] * count + one.codes["pool"])[one.codes["pool"] != 0]
+        for one in sources
+    ]
+    isolated = np.concatenate(told)
+    return np.unique(np.concatenate([cross, isolated])) if len(isolated) else cross
+
+
 def settled(book: Book, balances: Balances | None, arrays: RiskArrays) -> tuple[Book, Balances]:
     """Rows that net to nothing left their gain behind: it is money of their settlement asset."""
     held = book.lots != 0.0
@@ -324,10 +335,7 @@ class _Work:
         accounts = np.arange(stop - start)
         columns.tell("account", Rows(len(accounts), own := {"account": accounts},
                                      self._told("account", own)))  # fmt: skip
-        pool = np.unique(np.concatenate(
-            [accounts * len(names["pool"]),
-             *(one.codes["account"] * len(names["pool"]) + one.codes["pool"]
-               for one in sources.values())]))  # fmt: skip
+        pool = _pools(accounts, sources.values(), len(names["pool"]))
         own = {"account": pool // len(names["pool"]), "pool": pool % len(names["pool"])}
         columns.tell("pool", Rows(len(pool), own, self._told("pool", own)))
         for level in text.levels:

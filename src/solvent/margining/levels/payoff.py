@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from solvent.units import Float64
 
+_CELLS_MAX = 1 << 20
+
 
 def least_payoffs(
     groups: NDArray[np.int64], count: int, size: Float64, strike: Float64, is_call: Float64
@@ -23,12 +25,21 @@ def least_payoffs(
     order = np.lexsort((strike, groups))
     groups, size, strike = groups[order], size[order], strike[order]
     call = is_call[order] != 0.0
-    first = np.searchsorted(groups, np.arange(count + 1))
+    held = np.bincount(groups, minlength=count)
+    first = np.cumsum(held) - held
     least = np.zeros(count)
-    for group in np.flatnonzero(np.diff(first)):
-        part = slice(first[group], first[group + 1])
-        q, k, c = size[part], strike[part], call[part]
-        at = np.append(0.0, k)[:, None]
-        payoff = np.where(c, np.maximum(at - k, 0.0), np.maximum(k - at, 0.0))
-        least[group] = (payoff * q).sum(axis=1).min()
+    # Groups of one size go together; none sees another, so that a group has the same bits alone.
+    for width in np.unique(held[held > 0]):
+        alike = np.flatnonzero(held == width)
+        for part in np.array_split(alike, -(-len(alike) * width * width // _CELLS_MAX)):
+            rows = first[part][:, None] + np.arange(width)
+            least[part] = _least(size[rows], strike[rows], call[rows])
     return least
+
+
+def _least(size: Float64, strike: Float64, call: NDArray[np.bool_]) -> Float64:
+    """[group] least payoff; arguments are [group, option]."""
+    at = np.concatenate([np.zeros((len(strike), 1)), strike], axis=1)[:, :, None]
+    above = at - strike[:, None, :]
+    payoff = np.maximum(np.where(call[:, None, :], above, -above), 0.0)
+    return np.asarray((payoff * size[:, None, :]).sum(axis=2).min(axis=1))
