@@ -145,7 +145,7 @@ BAD_MARKETS: dict[str, BadMarket] = {
     ),
     "unknown symbol": (
         CHAIN_HEAD + CHAIN_ROW.format(k="x", bid=0.04, ask=0.06),
-        r"row 1 \(line 2\), field 'instrument'.*found BTC-26JUN26-x-C \[SYMBOL_UNKNOWN",
+        r"row 1 \(line 2\), field 'instrument_name'.*found BTC-26JUN26-x-C \[SYMBOL_UNKNOWN",
     ),
     "crossed": (
         CHAIN_HEAD
@@ -424,19 +424,21 @@ def test_bad_positions_are_named(tmp_path: Path, plan: Any, name: str) -> None:
 
 def test_skip_bad_lists_what_it_leaves_out(tmp_path: Path, plan: Any) -> None:
     path = tmp_path / "book.csv"
-    good = "a,BTC-PERPETUAL,100\nb,ETH-PERPETUAL,7\n"
+    good = "c,BTC-PERPETUAL,100\nd,ETH-PERPETUAL,7\n"
     path.write_text("account,instrument,size\n" + good + "a,NOPE,1\nb,BTC-PERPETUAL,x\n", "utf-8")
     answer = sv.margin(path, plan, skip_bad=True)
     assert answer.dropped == 2
+    rest = answer.to_polars()
+    assert rest["status"].to_list() == ["unfunded", "unfunded", "unknown", "unknown"]
     assert [problem.row for problem in answer.problems] == [4, 3]
     (tmp_path / "good.csv").write_text("account,instrument,size\n" + good, "utf-8")
-    assert answer.to_polars().equals(sv.margin(tmp_path / "good.csv", plan).to_polars())
+    assert rest.head(2).equals(sv.margin(tmp_path / "good.csv", plan).to_polars())
 
 
 def test_bad_rows_are_numbered_across_batches(
     tmp_path: Path, plan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("solvent.feeds.positions.BATCH_ROWS", 100)
+    monkeypatch.setattr("solvent.feeds.sources.BATCH_ROWS", 100)
     lines = ["account,instrument,size"] + ["a,BTC-PERPETUAL,10"] * 950 + ["a,BTC-PERPETUAL,x"]
     (tmp_path / "long.csv").write_text("\n".join(lines) + "\n", "utf-8")
     with pytest.raises(BadInput, match=r"row 951 \(line 952\)"):

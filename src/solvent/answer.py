@@ -20,6 +20,7 @@ from solvent.risk import Book
 from solvent.units import MICRO
 
 _SHOWN = 8
+LEFT_OUT = "rows of this account were left out as bad"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Margin:
     funded: Funded | None
     problems: tuple[Problem, ...] = ()
     dropped: int = 0
+    left_out: frozenset[int] = frozenset()
+    """Accounts of which a row was left out: nothing is said of what they hold in all."""
 
     def __len__(self) -> int:
         return len(self.book)
@@ -78,6 +81,8 @@ class Margin:
         instrument = answer.layout.instrument
         for row in np.flatnonzero(answer.refused >= 0):
             reasons[row] = self.plan.refusal[instrument[answer.refused[row]]]
+        for account in self.left_out:
+            reasons[account] = LEFT_OUT
         return reasons
 
     @cached_property

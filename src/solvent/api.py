@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, overload
@@ -11,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from solvent.answer import Margin
-from solvent.errors import RulebookError
+from solvent.errors import Problem, RulebookError
 from solvent.feeds import positions as feed
 from solvent.feeds.library import load_rulebook
 from solvent.feeds.market import MarketRead
@@ -145,42 +146,68 @@ def margin(
     Raises BadInput for input that cannot be used, RulebookError for a rulebook that cannot.
     """
     plan = _prepared(market, rulebook)
-    universe = plan.arrays.universe
-    problems: tuple[Any, ...] = ()
-    dropped = 0
+    told = _told(positions, collateral, plan, skip_bad=skip_bad)
+    threads = threads or available_threads()
+    if isinstance(plan, LevelsPlan):
+        held = None if told.balances is None else _priced(told.balances, _prices(plan))
+        book, cash = settled(told.book, held, plan.arrays)
+        held = held and cash
+        answer = evaluate(plan, book, balances=held, inputs=inputs, threads=threads)
+        return LevelsMargin(
+            plan, book, answer, held, inputs=inputs or {}, problems=told.problems,
+            dropped=told.dropped, left_out=told.left_out,
+        )  # fmt: skip
+    funded, problems, dropped, left_out = None, told.problems, told.dropped, told.left_out
+    if told.balances is not None:
+        funded = fund(
+            told.balances, plan.rulebook, _prices(plan), accounts=told.book.accounts,
+            skip_bad=skip_bad,
+        )  # fmt: skip
+        problems, dropped = problems + funded.problems, dropped + len(funded.problems)
+        left_out |= funded.left_out
+    needed = requirements(plan, told.book, inputs=inputs, threads=threads)
+    return Margin(plan, told.book, needed, funded, problems, dropped, left_out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What was read of a book, and what was left out of it."""
+
+    book: Book
+    balances: Collateral | None
+    problems: tuple[Problem, ...]
+    dropped: int
+    left_out: frozenset[int]
+
+
+def _told(positions: PositionsLike, collateral: Any, plan: AnyPlan, *, skip_bad: bool) -> _Told:
+    problems: tuple[Problem, ...] = ()
+    dropped, left_out = 0, frozenset[int]()
     if isinstance(positions, Book):
         book, accounts = positions, feed.Accounts({a: i for i, a in enumerate(positions.accounts)})
     else:
         told = read_positions(positions, skip_bad=skip_bad)
-        found = feed.resolve(told, universe, plan.arrays.as_of_ms, skip_bad=skip_bad)
-        book, accounts, problems, dropped = (
-            found.book, told.accounts, found.problems, found.dropped,
+        arrays = plan.arrays
+        found = feed.resolve(told, arrays.universe, arrays.as_of_ms, skip_bad=skip_bad)
+        book, accounts, problems, dropped, left_out = (
+            found.book, told.accounts, found.problems, found.dropped, found.left_out,
         )  # fmt: skip
     balances = None
     if collateral is not None:
-        balances, accounts, faults = _balances(collateral, accounts, skip_bad=skip_bad)
-        problems += faults
-        dropped += len(faults)
-        book = with_accounts(book, accounts.names)
-    threads = threads or available_threads()
-    prices = {
-        name: float(price)
-        for name, price in zip(universe.underlyings, plan.arrays.index, strict=True)
-        if price > 0
-    }
-    if isinstance(plan, LevelsPlan):
-        held = None if balances is None else _priced(balances, prices)
-        book, cash = settled(book, held, plan.arrays)
-        held = held and cash
-        answer = evaluate(plan, book, balances=held, inputs=inputs, threads=threads)
-        return LevelsMargin(
-            plan, book, answer, held, inputs=inputs or {}, problems=problems, dropped=dropped
-        )
-    funded = None
-    if balances is not None:
-        funded = fund(balances, plan.rulebook, prices, accounts=book.accounts)
-    needed = requirements(plan, book, inputs=inputs, threads=threads)
-    return Margin(plan, book, needed, funded, problems, dropped)
+        read = _balances(collateral, accounts, skip_bad=skip_bad)
+        balances, problems = read.collateral, problems + read.problems
+        dropped, left_out = dropped + read.dropped, left_out | read.left_out
+        book = with_accounts(book, read.accounts.names)
+    return _Told(
+        book=book, balances=balances, problems=problems, dropped=dropped, left_out=left_out
+    )
+
+
+def _prices(plan: AnyPlan) -> dict[str, float]:
+    """Dollars per coin of the underlyings that the market has an index for."""
+    names = plan.arrays.universe.underlyings
+    indices = zip(names, plan.arrays.index, strict=True)
+    return {name: float(price) for name, price in indices if price > 0}
 
 
 def _priced(balances: Collateral, prices: Mapping[str, float]) -> Balances:
@@ -227,9 +254,9 @@ def _prepared(market: MarketLike | AnyPlan, rulebook: RulebookLike) -> AnyPlan:
     return prepare(market if isinstance(market, Snapshot) else read_market(market), rulebook)
 
 
-def _balances(
-    collateral: Any, accounts: feed.Accounts, *, skip_bad: bool
-) -> tuple[Collateral, feed.Accounts, tuple[Any, ...]]:
+def _balances(collateral: Any, accounts: feed.Accounts, *, skip_bad: bool) -> feed.Balances:
     if isinstance(collateral, Collateral):
-        return collateral, accounts, ()
+        return feed.Balances(
+            collateral=collateral, accounts=accounts, problems=(), dropped=0, left_out=frozenset()
+        )
     return feed.read_collateral(collateral, skip_bad=skip_bad, accounts=accounts)

@@ -25,6 +25,8 @@ class Reject(IntEnum):
     SIZE_TOO_LARGE = 106
     ACCOUNT_EMPTY = 107
     PRICE_NOT_POSITIVE = 108
+    TIME_INVALID = 109
+    SIDE_UNKNOWN = 110
     # It was understood, and the market cannot carry it.
     INSTRUMENT_NOT_IN_MARKET = 201
     INSTRUMENT_EXPIRED = 202

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from solvent.answer import LEFT_OUT
 from solvent.errors import BadInput, Problem, Reject
 from solvent.margining.levels.account import account_sheet
 from solvent.margining.levels.book import Balances, LevelsAnswer, LevelsPlan, Orders, Told
@@ -62,6 +63,8 @@ class LevelsMargin:
     inputs: Mapping[str, Told] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     dropped: int = 0
+    left_out: frozenset[int] = frozenset()
+    """Accounts of which a row was left out: nothing is said of what they hold in all."""
 
     def __len__(self) -> int:
         return len(self.book)
@@ -89,6 +92,7 @@ class LevelsMargin:
         """[account] whether something that its margin needs is not known."""
         answer = self.answer
         total = answer.equity + answer.initial + answer.maintenance
+        total[list(self.left_out)] = np.nan
         return np.asarray(~np.isfinite(total))
 
     def to_polars(self) -> pl.DataFrame:
@@ -191,6 +195,8 @@ class LevelsMargin:
         return reasons
 
     def _reason(self, account: int) -> str:
+        if account in self.left_out:
+            return LEFT_OUT
         sheet, answer = self._sheet(account), self.plan.rulebook.text.answer
         try:
             for place in range(len(sheet.rows(answer.level))):

@@ -23,8 +23,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from solvent.errors import BadInput, Problem, Reject
+from solvent.feeds.columns import UNTOLD, check_times, moments, names, numbers, require
 from solvent.feeds.library import specification
-from solvent.feeds.table import Faults, frame_of_json, moments, numbers, read_table, require, texts
+from solvent.feeds.table import Faults, frame_of_json, read_table
 from solvent.instruments import (
     Contract,
     Instrument,
@@ -34,14 +35,24 @@ from solvent.instruments import (
     parse_symbol,
     term_sheet,
 )
+from solvent.instruments.contract import moment_of
 from solvent.limits import VOL_MAX
 from solvent.market import Flag, Quotes, Snapshot, assemble
 from solvent.pricing.implied import implied_vol
 from solvent.units import Float64, TimeMs
 
+_ROW = "row of the file"
 _SAME_MOMENT_MS = 120_000
 """A futures table's row belongs to a chain when it was seen within two minutes of it."""
 _SYNTHETIC = ("SYN.", "index_price")
+_NOTATIONS = "a symbol in Deribit's, ccxt's or Derive's notation"
+_CHAIN = {
+    "instrument": "instrument_name", "forward_price": "futures_price", "vol": "implied_volatility",
+}  # fmt: skip
+_TICKER = {
+    "instrument": "instrument_name", "forward_price": "underlying_price", "vol": "mark_iv",
+}  # fmt: skip
+"""Our names of columns → what a layout calls them, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +71,8 @@ class _Rows:
     sizes: list[Specification | None]
     beside: list[str]
     """Listed futures that rows are priced on, by name."""
+    notes: tuple[Problem, ...] = ()
+    """What is to be known of the file and stops nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +87,10 @@ class MarketRead:
 def read_market(
     paths: Sequence[str | Path], *, skip_bad: bool = False, as_of_ms: TimeMs | None = None
 ) -> MarketRead:
-    """Read files that together describe one market. The first brings the moment.
+    """Read files that together describe one market. The first that tells times brings the moment.
 
-    Raises BadInput naming file, row and field; with `skip_bad` bad rows are left out instead.
+    Raises BadInput naming file, row and field; with `skip_bad` bad rows are left out instead. Rows
+    without a time are taken for rows of the moment; where no row tells one there is no market.
     """
     merged: dict[Contract, tuple[_Rows, int]] = {}
     problems: list[Problem] = []
@@ -84,7 +98,7 @@ def read_market(
     moment: int | None = as_of_ms
     for path in paths:
         faults = Faults.of(path, skip=skip_bad)
-        rows = _rows(read_table(path), faults, moment)
+        rows = _rows(read_table(path, faults), faults, moment)
         _check_rows(rows, faults)
         contracts = _contracts(rows, faults)
         faults.settle()
@@ -92,20 +106,30 @@ def read_market(
         for row, contract in enumerate(contracts):
             if contract is not None and keep[row]:
                 merged[contract] = rows, row
-        if moment is None and keep.any():
-            moment = int(rows.time_ms[keep].max())
+        told = rows.time_ms[keep & (rows.time_ms != UNTOLD)]
+        if moment is None and told.size:
+            moment = int(told.max())
         problems += faults.problems
+        problems += rows.notes
         dropped += faults.count
+    source = ", ".join(map(str, paths)) or "market"
     if not merged:
+        expected = "one usable instrument or more"
+        raise BadInput(
+            Problem(code=Reject.SOURCE_EMPTY, source=source, expected=expected, found="none"),
+            *problems,
+        )
+    if moment is None:
         raise BadInput(
             Problem(
-                code=Reject.SOURCE_EMPTY,
-                source=", ".join(map(str, paths)),
-                expected="one usable instrument or more",
+                code=Reject.TIME_INVALID,
+                source=source,
+                field="timestamp",
+                expected="a time in some row: it is the market's moment",
                 found="none",
             )
         )
-    snapshot = _assembled(_quotes(merged), TimeMs(moment or 0))
+    snapshot = _assembled(_quotes(merged, moment), TimeMs(moment))
     return MarketRead(snapshot=snapshot, problems=tuple(problems), dropped=dropped)
 
 
@@ -117,9 +141,8 @@ def _contracts(rows: _Rows, faults: Faults) -> list[Contract | None]:
         try:
             contract = parse_symbol(symbol)
         except ValueError:
-            expected = "a symbol in Deribit's, ccxt's or Derive's notation"
             faults.add(
-                Reject.SYMBOL_UNKNOWN, row, "instrument", expected=expected,
+                Reject.SYMBOL_UNKNOWN, row, "instrument", expected=_NOTATIONS,
                 found=symbol or "nothing",
             )  # fmt: skip
             found.append(None)
@@ -136,6 +159,7 @@ def _rows(frame: pl.DataFrame, faults: Faults, moment: int | None) -> _Rows:
     if "perp_futures_mark_price" in frame.columns:
         return _futures_rows(frame, faults, moment, "perp_futures_mark_price", "obs_datetime")
     if "term_mark_price_final" in frame.columns:
+        require(frame, ("futures_instrument_name",), faults)
         frame = frame.rename({"futures_instrument_name": "instrument_name"})
         return _futures_rows(frame, faults, moment, "term_mark_price_final", "timestamp")
     if "mark_iv" in frame.columns or "best_bid_price" in frame.columns:
@@ -151,16 +175,11 @@ def _chain_rows(frame: pl.DataFrame, faults: Faults) -> _Rows:
     require(
         frame,
         ("instrument_name", "mark_price", "implied_volatility", "index_price", "timestamp"),
-        source=faults.source,
+        faults,
     )
+    faults.columns = _CHAIN
     forward = numbers(frame, "futures_price", faults, required=False)
     fallback = numbers(frame, "underlying", faults, required=False)
-    beside = (
-        texts(frame, "futures_instrument_name")
-        if ("futures_instrument_name" in frame.columns)
-        else []
-    )
-    listed = sorted({name for name in beside if name and not name.startswith(_SYNTHETIC)})
     return _row_set(
         frame,
         faults,
@@ -171,13 +190,46 @@ def _chain_rows(frame: pl.DataFrame, faults: Faults) -> _Rows:
         vol=numbers(frame, "implied_volatility", faults, required=True),
         bid=numbers(frame, "bid_price", faults, required=False),
         ask=numbers(frame, "ask_price", faults, required=False),
-        beside=listed,
+        beside=_beside(frame, faults),
     )
+
+
+def _beside(frame: pl.DataFrame, faults: Faults) -> list[str]:
+    """Listed futures that a chain's rows are priced on."""
+    column = "futures_instrument_name"
+    if column not in frame.columns:
+        return []
+    listed: dict[str, bool] = {}
+    for row, name in enumerate(names(frame, column, faults).to_list()):
+        if not name or name.startswith(_SYNTHETIC):
+            continue
+        if name not in listed:
+            listed[name] = _is_symbol(name)
+        if not listed[name]:
+            faults.add(Reject.SYMBOL_UNKNOWN, row, column, expected=_NOTATIONS, found=name)
+    return sorted(name for name, known in listed.items() if known)
+
+
+def _is_symbol(name: str) -> bool:
+    try:
+        parse_symbol(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _ticker_rows(frame: pl.DataFrame, faults: Faults) -> _Rows:
     """Deribit writes a missing bid, ask or volatility as 0 and volatilities in percent."""
-    require(frame, ("instrument_name", "mark_price"), source=faults.source)
+    require(frame, ("instrument_name", "mark_price"), faults)
+    quoted = {
+        ours: next((n for n in theirs if n in frame.columns), ours)
+        for ours, theirs in (
+            ("index_price", ("index_price", "estimated_delivery_price")),
+            ("bid_price", ("best_bid_price", "bid_price")),
+            ("ask_price", ("best_ask_price", "ask_price")),
+        )
+    }
+    faults.columns = {**_TICKER, **quoted}
 
     def absent_at_zero(*names: str) -> Float64:
         values = next(
@@ -203,10 +255,12 @@ def _ticker_rows(frame: pl.DataFrame, faults: Faults) -> _Rows:
 
 
 def _own_rows(frame: pl.DataFrame, faults: Faults) -> _Rows:
-    require(frame, ("instrument", "index_price", "mark_price"), source=faults.source)
+    require(frame, ("instrument", "index_price", "mark_price"), faults)
+    faults.columns = {"vol": "implied_vol"}
     sizes: list[Specification | None] = [None] * frame.height
     if {"lot_size", "contract_size", "tick_size"} <= set(frame.columns):
-        cells = (texts(frame, name) for name in ("lot_size", "contract_size", "tick_size"))
+        sized = ("lot_size", "contract_size", "tick_size")
+        cells = (names(frame, name, faults).to_list() for name in sized)
         for row, (lot, contract, tick) in enumerate(zip(*cells, strict=True)):
             sizes[row] = _sizes(row, lot, contract, tick, faults)
     return replace(
@@ -246,21 +300,26 @@ def _futures_rows(
     frame: pl.DataFrame, faults: Faults, moment: int | None, price: str, time: str
 ) -> _Rows:
     """Futures of the chain that was read before: the rows of its moment."""
-    require(frame, ("instrument_name", price, time), source=faults.source)
+    require(frame, ("instrument_name", price, time), faults)
     if moment is None:
         raise BadInput(
             Problem(
                 code=Reject.SOURCE_UNREADABLE,
                 source=faults.source,
-                expected="an option chain before a table of futures prices",
+                expected="a file before it that tells the market's moment, such as an option chain",
                 found="a table of futures prices first",
             )
         )
-    times = moments(frame, time)
-    near = np.abs(times - moment) <= _SAME_MOMENT_MS if times is not None else np.zeros(0, bool)
-    mine = frame.filter(pl.Series(near)).unique("instrument_name", maintain_order=True)
+    times = moments(frame, time, faults)
+    # Faults of times stand where they were found; what follows sees the rows of the moment only.
+    faults.settle()
+    near = (times != UNTOLD) & (np.abs(times - moment) <= _SAME_MOMENT_MS)
+    mine = frame.with_columns(pl.Series(_ROW, np.arange(frame.height))).filter(pl.Series(near))
+    mine = mine.unique("instrument_name", maintain_order=True)
+    faults.keep_only(mine[_ROW].to_numpy())
+    faults.columns = {"mark_price": price, "instrument": "instrument_name"}
     nothing = np.full(mine.height, np.nan)
-    return _row_set(
+    rows = _row_set(
         mine,
         faults,
         symbol="instrument_name",
@@ -272,6 +331,14 @@ def _futures_rows(
         ask=nothing,
         time=time,
     )
+    if mine.height:
+        return rows
+    seconds = _SAME_MOMENT_MS // 1_000
+    expected = f"a row within {seconds} s of {moment_of(moment):%Y-%m-%d %H:%M:%S} UTC"
+    ignored = Problem(
+        code=Reject.TIME_INVALID, source=faults.source, field=time, expected=expected, found="none"
+    )
+    return replace(rows, notes=(ignored,))
 
 
 def _row_set(
@@ -289,7 +356,8 @@ def _row_set(
     time: str = "timestamp",
     beside: list[str] | None = None,
 ) -> _Rows:
-    when = moments(frame, time)
+    when = moments(frame, time, faults)
+    check_times(when, time, faults)
     for name, values in (("bid_price", bid), ("ask_price", ask)):
         for row in np.flatnonzero(values <= 0.0):
             faults.add(
@@ -297,7 +365,7 @@ def _row_set(
                 found=values[row],
             )  # fmt: skip
     return _Rows(
-        symbols=texts(frame, symbol),
+        symbols=names(frame, symbol, faults).to_list(),
         index=index,
         forward=forward,
         mark=mark,
@@ -305,7 +373,7 @@ def _row_set(
         bid=bid,
         ask=ask,
         rate=np.full(frame.height, np.nan) if rate is None else rate,
-        time_ms=np.zeros(frame.height, dtype=np.int64) if when is None else when,
+        time_ms=when,
         sizes=[None] * frame.height,
         beside=beside or [],
     )
@@ -343,20 +411,22 @@ def _unwrapped(frame: pl.DataFrame, faults: Faults) -> pl.DataFrame:
 
     rows: list[object] = []
     column = "result" if "result" in frame.columns else "params"
-    for row, text in enumerate(frame[column].to_list()):
-        content = json.loads(text) if text else None
+    for row, text in enumerate(names(frame, column, faults).to_list()):
+        try:
+            content = json.loads(text) if text else None
+        except (ValueError, RecursionError):
+            content = text
         inside = content.get("data", content) if isinstance(content, dict) else content
-        if isinstance(inside, dict):
-            rows.append(inside)
-        else:
-            faults.add(Reject.ROW_MALFORMED, row, column, expected="an object", found=str(text))
+        if not isinstance(inside, dict):
+            faults.add_malformed(row, expected=f"an object in {column!r}", found=text or "nothing")
+        rows.append(inside if isinstance(inside, dict) else {})
     faults.settle()
-    return frame_of_json(rows, source=faults.source)
+    return frame_of_json(rows, faults=faults)
 
 
-def _quotes(merged: dict[Contract, tuple[_Rows, int]]) -> Quotes:
+def _quotes(merged: dict[Contract, tuple[_Rows, int]], moment: int) -> Quotes:
     """One row an instrument: those told, the futures they name, and a perpetual a currency."""
-    told = [
+    sheets = [
         term_sheet(contract, rows.sizes[row] or specification(contract))
         for contract, (rows, row) in merged.items()
     ]
@@ -376,10 +446,11 @@ def _quotes(merged: dict[Contract, tuple[_Rows, int]]) -> Quotes:
         said = [float(getattr(rows, name)[row]) for rows, row in merged.values()]
         return np.array(said + [np.nan] * len(extra))
 
-    time_ms = [int(rows.time_ms[row]) for rows, row in merged.values()]
+    told = [int(rows.time_ms[row]) for rows, row in merged.values()]
+    time_ms = [moment if time == UNTOLD else time for time in told]
     newest = max(time_ms)
     return Quotes(
-        instruments=[*told, *extra.values()],
+        instruments=[*sheets, *extra.values()],
         index=column("index"),
         forward=column("forward"),
         mark=column("mark"),

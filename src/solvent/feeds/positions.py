@@ -7,32 +7,28 @@ in batches; what stays in memory is 28 bytes a position.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from solvent.errors import BadInput, Problem, Reject
-from solvent.feeds.table import Faults, frame_of_json, numbers, read_table, require, texts
+from solvent.feeds.columns import names, numbers, require
+from solvent.feeds.sources import CsvUnreadable, Source, from_ccxt, source_frames
+from solvent.feeds.table import Faults
 from solvent.instruments import Universe, parse_symbol
 from solvent.instruments.contract import moment_of
-from solvent.limits import LOTS_MAX
+from solvent.limits import EXACT_MAX, LOTS_MAX
 from solvent.margining.equity import Collateral
 from solvent.risk import Book, book
+from solvent.risk.book import entry_cost
 from solvent.units import Float64, TimeMs
 
-BATCH_ROWS = 1 << 20
 LOT_TOLERANCE = 1e-9
 """A size may miss a whole number of lots by this much, relatively: decimal text has no exact
 binary form."""
-DEFAULT_ACCOUNT = "main"
-
-Source = str | Path | pl.DataFrame | Sequence[Mapping[str, Any]] | Any
-"""A path, a polars or pandas frame, or a list of dicts (rows as above, or ccxt positions)."""
 
 
 @dataclass(slots=True)
@@ -46,6 +42,8 @@ class Accounts:
         distinct = names.unique(maintain_order=True)
         for name in distinct.to_list():
             self.codes.setdefault(name, len(self.codes))
+        if not len(distinct):
+            return np.zeros(0, dtype=np.int32)
         known = pl.Series([self.codes[name] for name in distinct.to_list()], dtype=pl.Int32)
         return names.replace_strict(distinct, known, return_dtype=pl.Int32).to_numpy()
 
@@ -60,7 +58,8 @@ class Positions:
     """Positions as told, before any market: axis row.
 
     `row` is the row of the source, counted from 0, so that later faults can name it. `problems`
-    are rows that were left out while reading; `dropped` counts them.
+    are rows that were left out while reading; `dropped` counts them, `left_out` are the codes of
+    accounts that they belong to.
     """
 
     source: str
@@ -72,8 +71,10 @@ class Positions:
     size: Float64
     entry_price: Float64
     row: NDArray[np.int64]
+    columns: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     dropped: int = 0
+    left_out: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.size)
@@ -89,6 +90,18 @@ class Resolved:
     book: Book
     problems: tuple[Problem, ...]
     dropped: int
+    left_out: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balances:
+    """Collateral as told, and what was left out of it; as in `Positions`."""
+
+    collateral: Collateral
+    accounts: Accounts
+    problems: tuple[Problem, ...]
+    dropped: int
+    left_out: frozenset[int]
 
 
 def read_positions(source: Source, *, skip_bad: bool = False) -> Positions:
@@ -98,20 +111,32 @@ def read_positions(source: Source, *, skip_bad: bool = False) -> Positions:
     >>> read_positions(rows)
     Positions(1 rows of 1 accounts)
     """
-    name = str(source) if isinstance(source, str | Path) else "positions"
-    faults = Faults.of(name, skip=skip_bad)
-    accounts, symbols = Accounts(), Accounts()
-    parts = [_decode(frame, start, accounts, symbols, faults) for start, frame in _frames(source)]
+    try:
+        return _read_positions(source, skip_bad=skip_bad, slowly=False)
+    except CsvUnreadable:
+        return _read_positions(source, skip_bad=skip_bad, slowly=True)
+
+
+def _read_positions(source: Source, *, skip_bad: bool, slowly: bool) -> Positions:
+    faults = Faults.of(source, otherwise="positions", skip=skip_bad)
+    accounts, symbols, left_out = Accounts(), Accounts(), set[int]()
+    parts = [
+        _decode(frame, start, accounts, symbols, faults, batch, left_out)
+        for start, frame, batch in source_frames(source, faults, slowly=slowly)
+    ]
     faults.settle()
     account, symbol, size, entry, row = (np.concatenate(c) for c in zip(*parts, strict=True))
     if len(size) == 0 and not faults.problems:
         raise BadInput(
             Problem(
-                code=Reject.SOURCE_EMPTY, source=name, expected="a position or more", found="none"
+                code=Reject.SOURCE_EMPTY,
+                source=faults.source,
+                expected="a position or more",
+                found="none",
             )
         )
     return Positions(
-        source=name,
+        source=faults.source,
         header_lines=faults.header_lines,
         accounts=accounts,
         symbols=tuple(symbols.names),
@@ -120,8 +145,10 @@ def read_positions(source: Source, *, skip_bad: bool = False) -> Positions:
         size=size,
         entry_price=entry,
         row=row,
+        columns=faults.columns,
         problems=tuple(faults.problems),
         dropped=faults.count,
+        left_out=frozenset(left_out),
     )
 
 
@@ -130,24 +157,31 @@ def resolve(
 ) -> Resolved:
     """Find each position's instrument in a market's universe and turn sizes into whole lots.
 
-    Raises BadInput for unknown, unlisted and expired instruments and for sizes that are no whole
-    number of lots; with `skip_bad` such rows are left out.
+    Raises BadInput for unknown, unlisted and expired instruments, for sizes that are no whole
+    number of lots, and for entry prices that make a position cost more than can be held exactly;
+    with `skip_bad` such rows are left out.
     """
-    faults = Faults(positions.source, skip=skip_bad, header_lines=positions.header_lines)
+    faults = Faults(
+        positions.source,
+        skip=skip_bad,
+        header_lines=positions.header_lines,
+        columns=positions.columns,
+        origin=positions.row,
+    )
     rows = [universe.row(symbol) for symbol in positions.symbols]
     listed = np.array([-1 if row is None else row for row in rows], dtype=np.int32)
     instrument = listed[positions.symbol]
     for at in np.flatnonzero(instrument < 0):
         symbol = positions.symbols[positions.symbol[at]]
         code, expected = _why_missing(symbol, as_of_ms)
-        faults.add(code, int(positions.row[at]), "instrument", expected=expected, found=symbol)
-    keep = instrument >= 0
+        faults.add(code, int(at), "instrument", expected=expected, found=symbol)
+    there = np.flatnonzero(instrument >= 0)
     lots = np.zeros(len(positions))
-    lots[keep] = _whole_lots(
-        positions.size[keep], instrument[keep], positions.row[keep], universe, faults
-    )
+    lots[there] = _whole_lots(positions.size[there], instrument[there], there, universe, faults)
+    _check_costs(positions, instrument, lots, there, universe, faults)
     faults.settle()
-    keep &= ~np.isin(positions.row, list(faults.rows)) & (lots != 0.0)
+    good = faults.good(len(positions))
+    keep = good & (lots != 0.0)
     held = book(
         accounts=positions.accounts.names,
         account=positions.account[keep],
@@ -160,32 +194,49 @@ def resolve(
         book=held,
         problems=positions.problems + tuple(faults.problems),
         dropped=positions.dropped + faults.count,
+        left_out=positions.left_out | frozenset(positions.account[~good].tolist()),
     )
 
 
 def read_collateral(
     source: Source, *, skip_bad: bool = False, accounts: Accounts | None = None
-) -> tuple[Collateral, Accounts, tuple[Problem, ...]]:
+) -> Balances:
     """Read balances `account, asset, amount`; accounts that hold no position are added."""
     accounts = accounts or Accounts()
-    name = str(source) if isinstance(source, str | Path) else "collateral"
-    faults = Faults.of(name, skip=skip_bad)
-    frame = _frame(source)
-    require(frame, ("account", "asset", "amount"), source=name)
+    faults = Faults.of(source, otherwise="collateral", skip=skip_bad)
+    ((_, frame, faults),) = source_frames(source, faults, slowly=True)
+    faults.skip = skip_bad
+    require(frame, ("account", "asset", "amount"), faults)
     amount = numbers(frame, "amount", faults, required=True)
-    for column in ("account", "asset"):
-        for row, text in enumerate(texts(frame, column)):
-            if not text:
-                faults.add(Reject.FIELD_MISSING, row, column, expected="a name", found="nothing")
+    owner, asset = names(frame, "account", faults), names(frame, "asset", faults)
+    for column, texts in (("account", owner), ("asset", asset)):
+        for row in np.flatnonzero((texts == "").to_numpy()):
+            faults.add(Reject.FIELD_MISSING, int(row), column, expected="a name", found="nothing")
     faults.settle()
-    keep = faults.good(frame.height)
-    account = accounts.of(frame["account"].cast(pl.String).filter(pl.Series(keep)))
-    asset = np.array([text.upper() for text in texts(frame, "asset")], dtype=object)[keep]
-    return (
-        Collateral(account=account, asset=list(asset), amount=amount[keep]),
-        accounts,
-        tuple(faults.problems),
+    account, keep = _owners(owner, accounts), faults.good(frame.height)
+    bad = account[~keep]
+    return Balances(
+        collateral=Collateral(
+            account=account[keep],
+            asset=asset.filter(pl.Series(keep)).str.to_uppercase().to_list(),
+            amount=amount[keep],
+            source=faults.source,
+            header_lines=faults.header_lines,
+            row=(np.arange(frame.height) if faults.origin is None else faults.origin)[keep],
+        ),
+        accounts=accounts,
+        problems=tuple(faults.problems),
+        dropped=faults.count,
+        left_out=frozenset(bad[bad >= 0].tolist()),
     )
+
+
+def _owners(names: pl.Series, accounts: Accounts) -> NDArray[np.int32]:
+    """Codes of accounts, −1 for none."""
+    told = (names != "").to_numpy()
+    codes = np.full(len(names), -1, dtype=np.int32)
+    codes[told] = accounts.of(names.filter(pl.Series(told)))
+    return codes
 
 
 _Part = tuple[
@@ -194,12 +245,17 @@ _Part = tuple[
 
 
 def _decode(
-    frame: pl.DataFrame, start: int, accounts: Accounts, symbols: Accounts, faults: Faults
+    frame: pl.DataFrame,
+    start: int,
+    accounts: Accounts,
+    symbols: Accounts,
+    faults: Faults,
+    here: Faults,
+    left_out: set[int],
 ) -> _Part:
-    """One batch, `start` rows into its source."""
-    here = Faults(faults.source, skip=True, header_lines=faults.header_lines)
-    frame = _from_ccxt(frame, here)
-    require(frame, ("account", "instrument", "size"), source=faults.source)
+    """One batch, `start` rows into its source; `here` has its faults so far."""
+    frame = from_ccxt(frame, here)
+    require(frame, ("account", "instrument", "size"), here)
     size = numbers(frame, "size", here, required=True)
     entry = numbers(frame, "entry_price", here, required=False)
     for row in np.flatnonzero(entry <= 0.0):
@@ -207,23 +263,23 @@ def _decode(
             Reject.PRICE_NOT_POSITIVE, int(row), "entry_price", expected="a price above 0",
             found=entry[row],
         )  # fmt: skip
-    names, symbol = (
-        frame[column].cast(pl.String).str.strip_chars().fill_null("")
-        for column in ("account", "instrument")
-    )
-    for row in np.flatnonzero((names == "").to_numpy()):
+    owner, symbol = (names(frame, column, here) for column in ("account", "instrument"))
+    for row in np.flatnonzero((owner == "").to_numpy()):
         here.add(Reject.ACCOUNT_EMPTY, int(row), "account", expected="a name", found="nothing")
     for row in np.flatnonzero((symbol == "").to_numpy()):
         here.add(Reject.SYMBOL_UNKNOWN, int(row), "instrument", expected="a name", found="nothing")
     faults.absorb(here, start)
+    faults.columns = here.columns
     keep = here.good(frame.height)
-    mask = pl.Series(keep)
+    account = _owners(owner, accounts)
+    left_out.update(account[~keep & (account >= 0)].tolist())
+    rows = np.arange(frame.height) if here.origin is None else here.origin
     return (
-        accounts.of(names.filter(mask)),
-        symbols.of(symbol.filter(mask)),
+        account[keep],
+        symbols.of(symbol.filter(pl.Series(keep))),
         size[keep],
         entry[keep],
-        start + np.flatnonzero(keep).astype(np.int64),
+        start + rows[keep].astype(np.int64),
     )
 
 
@@ -241,7 +297,7 @@ def _why_missing(symbol: str, as_of_ms: TimeMs) -> tuple[Reject, str]:
 def _whole_lots(
     size: Float64,
     instrument: NDArray[np.int32],
-    source_row: NDArray[np.int64],
+    row: NDArray[np.int64],
     universe: Universe,
     faults: Faults,
 ) -> Float64:
@@ -253,7 +309,7 @@ def _whole_lots(
         what = f"lots of {lot[at]:g} ({universe.symbols[instrument[at]]})"
         faults.add(
             Reject.SIZE_NOT_WHOLE_LOTS if off[at] else Reject.SIZE_TOO_LARGE,
-            int(source_row[at]),
+            int(row[at]),
             "size",
             expected=f"a whole number of {what}" if off[at] else f"at most {LOTS_MAX} {what}",
             found=f"{size[at]:g}",
@@ -261,78 +317,23 @@ def _whole_lots(
     return lots
 
 
-def _from_ccxt(frame: pl.DataFrame, faults: Faults) -> pl.DataFrame:
-    """ccxt's unified positions to our columns: contracts × contractSize, signed by side."""
-    if "symbol" not in frame.columns or "contracts" not in frame.columns:
-        return frame
-    contracts = numbers(frame, "contracts", faults, required=True)
-    per_contract = numbers(frame, "contractSize", faults, required=False)
-    sides = texts(frame, "side") if "side" in frame.columns else [""] * frame.height
-    sign = np.array([-1.0 if side == "short" else 1.0 for side in sides])
-    size = sign * np.abs(contracts) * np.where(np.isnan(per_contract), 1.0, per_contract)
-    account = (
-        frame["account"]
-        if "account" in frame.columns
-        else pl.repeat(DEFAULT_ACCOUNT, frame.height, eager=True)
-    )
-    return pl.DataFrame(
-        {
-            "account": account,
-            "instrument": frame["symbol"],
-            "size": size,
-            "entry_price": numbers(frame, "entryPrice", faults, required=False),
-        }
-    )
-
-
-def _frames(source: Source) -> Iterator[tuple[int, pl.DataFrame]]:
-    """(rows before it, batch) of a source."""
-    if not (isinstance(source, str | Path) and _is_csv(Path(source))):
-        yield 0, _frame(source)
-        return
-    start = 0
-    for batch in _csv_batches(Path(source)):
-        yield start, batch
-        start += batch.height
-    if start == 0:
-        yield 0, read_table(source)
-
-
-def _is_csv(path: Path) -> bool:
-    return ".csv" in path.suffixes
-
-
-def _csv_batches(path: Path) -> Iterable[pl.DataFrame]:
-    if not path.exists() or path.stat().st_size == 0:
-        read_table(path)
-    try:
-        yield from pl.scan_csv(path, infer_schema=False).collect_batches(
-            chunk_size=BATCH_ROWS, maintain_order=True
+def _check_costs(
+    positions: Positions,
+    instrument: NDArray[np.int32],
+    lots: Float64,
+    there: NDArray[np.int64],
+    universe: Universe,
+    faults: Faults,
+) -> None:
+    """A position's cost at its entry price can be held exactly."""
+    price = positions.entry_price[there]
+    with np.errstate(over="ignore"):
+        cost = np.abs(entry_cost(universe, instrument[there], lots[there], price))
+    for at in np.flatnonzero(~(cost < EXACT_MAX) & ~np.isnan(price)):
+        faults.add(
+            Reject.EXACT_RANGE_EXCEEDED,
+            int(there[at]),
+            "entry_price",
+            expected="a price at which the position's cost can be held exactly",
+            found=price[at],
         )
-    except (OSError, pl.exceptions.PolarsError) as fault:
-        raise BadInput(
-            Problem(
-                code=Reject.SOURCE_UNREADABLE,
-                source=str(path),
-                expected="a readable table",
-                found=str(fault).splitlines()[0][:160],
-            )
-        ) from fault
-
-
-def _frame(source: Source) -> pl.DataFrame:
-    if isinstance(source, str | Path):
-        return read_table(source)
-    if isinstance(source, pl.DataFrame):
-        return source
-    if isinstance(source, Sequence):
-        rows = [_without_info(row) for row in source]
-        return frame_of_json(rows, source="positions")
-    return pl.from_pandas(source)
-
-
-def _without_info(row: object) -> object:
-    """ccxt keeps the venue's own answer beside its unified fields."""
-    if not isinstance(row, Mapping):
-        return row
-    return {key: value for key, value in row.items() if key != "info"}

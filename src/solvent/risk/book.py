@@ -114,7 +114,12 @@ def book(
 
 
 def entry_quanta(universe: Universe, instrument: Int32, lots: Float64, price: Float64) -> Float64:
-    """What positions cost at a price, in quanta of their settlement asset.
+    """What positions cost at a price, in whole quanta of their settlement asset."""
+    return quantise(entry_cost(universe, instrument, lots, price), quanta_per_unit=1.0)
+
+
+def entry_cost(universe: Universe, instrument: Int32, lots: Float64, price: Float64) -> Float64:
+    """The same before rounding.
 
     Per unit of size a linear future costs its price, an inverse one −1/price coin, an option its
     quoted premium.
@@ -123,4 +128,4 @@ def entry_quanta(universe: Universe, instrument: Int32, lots: Float64, price: Fl
     unit = np.where(inverse_future, -1.0 / price, price)
     quanta = np.array([quanta_per_unit(asset) for asset in universe.settlements])
     per_lot = unit * universe.lot_size[instrument] * universe.quanto_rate[instrument]
-    return quantise(lots * per_lot, quanta_per_unit=quanta[universe.settlement[instrument]])
+    return np.asarray(lots * per_lot * quanta[universe.settlement[instrument]])
