@@ -236,6 +236,18 @@ def cross_orders(given: Row) -> dict[str, Any]:
     return {"imr": one.value("contract", "net_initial")}
 
 
+def kept_orders(given: Row) -> dict[str, Any]:
+    """Paradex's orders that stay when an account falls below its initial margin."""
+    market = {"instrument": "perpetual", "underlying": "BTC"}
+    orders = [
+        {**market, "order": n, "size": size, "price": price, "buy": int(side == "buy")}
+        for n, (side, size, price) in enumerate(given["orders"])
+    ]
+    one = sheet("paradex-xm", position=[{**market, "size": given["pos"]}], order=orders)
+    stay = [order for n, order in enumerate(given["orders"]) if one.value("order", "kept", n)]
+    return {"left": stay}
+
+
 # ── OKX, Bybit, Delta ────────────────────────────────────────────────────────────────────────
 
 
@@ -383,6 +395,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "paradex_pm": paradex_pm,
     "paradex_liq": paradex_liquidation,
     "min_delta": min_delta,
+    "delev": kept_orders,
     "xm_option": cross_option,
     "xm_orders": cross_orders,
     "okx_risk_unit": okx_risk_unit,
