@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,10 +20,12 @@ from solvent.conform.run import conform
 from solvent.errors import BadInput, RulebookError
 from solvent.feeds.spn import SpanFile, read_spn
 from solvent.feeds.synthetic_market import generate_market
+from solvent.levels_answer import LevelsMargin
 from solvent.margining.levels.form import resolve
+from solvent.margining.levels.matching import match_groups
 from solvent.margining.levels.rows import Sheet, Unset
-from solvent.margining.levels.spreads import Leg, Spread, match
-from solvent.margining.levels.text import LevelsText, SpreadText
+from solvent.margining.levels.spreads import Leg, Spread, fitted, match
+from solvent.margining.levels.text import LegText, LevelsText, SpreadText
 from tests.conftest import ROOT, need_shared
 
 THIRDS = (0, 0, 1, 1, -1, -1, 2, 2, -2, -2, 3, 3, -3, -3)
@@ -141,6 +145,49 @@ def test_spreads_never_take_more_than_is_there(
         assert left * was >= 0
     turned = match([Fraction(-x) for x in amounts], spreads)
     assert (turned.count, turned.used) == (made.count, made.used)
+
+
+def test_all_groups_at_once_as_one_by_one() -> None:
+    """The book way of random tables, tiers and ratios among them, against the exact way."""
+    rng = random.Random(7)
+    months = ["1", "2", "3", "4"]
+    for _ in range(60):
+        texts = []
+        for _ in range(rng.randint(1, 6)):
+            near, far = rng.sample(months, 2)
+            one: str | list[str] = [near, far] if rng.random() < 0.3 else near
+            legs = [
+                LegText(side="A", ratio=rng.choice([1.0, 2.0]), keys={"expiry": one}),
+                LegText(side="B", ratio=rng.choice([1.0, 0.5]), keys={"expiry": far},
+                        rate=rng.choice([None, 3.0])),
+            ]  # fmt: skip
+            texts.append(SpreadText(rate=float(rng.randint(1, 9)), legs=legs))
+        rows = [(g, m) for g in range(5) for m in rng.sample(months, rng.randint(1, 4))]
+        amounts = [float(rng.randint(-9, 9)) for _ in rows]
+        made = match_groups(
+            texts,
+            groups=np.array([g for g, _ in rows]),
+            count=6,
+            amounts=np.array(
+                [math.nan if g == 4 else x for (g, _), x in zip(rows, amounts, strict=True)]
+            ),
+            codes={"expiry": np.array([months.index(m) for _, m in rows])},
+            names={"expiry": months},
+        )
+        assert np.isnan([made["charge"][4], made["count"][4]]).all()
+        assert made["charge"][5] == 0
+        for group in range(4):
+            inside = [n for n, (g, _) in enumerate(rows) if g == group]
+            exact = match(
+                [Fraction(amounts[n]) for n in inside],
+                fitted(texts, [{"expiry": rows[n][1]} for n in inside]),
+            )
+            assert made["charge"][group] == pytest.approx(float(exact.charge))
+            assert made["count"][group] == pytest.approx(float(exact.count))
+            for field in ("used", "rated", "left"):
+                assert made[field][inside] == pytest.approx(
+                    [float(x) for x in getattr(exact, field)]
+                )
 
 
 def test_spreads_that_cannot_be() -> None:
@@ -449,25 +496,43 @@ def test_conforms(stem: str) -> None:
 
 
 def test_priced_arrays_of_ones_own_ranges(tmp_path: Path) -> None:
-    """A copy with ranges for coins: one future loses its range, priced here; both ways agree."""
+    """A copy with ranges and spreads for coins: a future loses its range; both ways agree."""
+    market = generate_market(seed=5, expiries=3, strikes=4)
+    universe = market.universe
+    months = [str(one) for one in np.unique(universe.expiry_ms) if one > 0]
+    calendar = (
+        f'{{ rate = 111, legs = [{{ side = "A", keys = {{ expiry = "{months[0]}" }} }}, '
+        f'{{ side = "B", keys = {{ expiry = {months[1:]!r} }} }}] }}'
+    )
+    product = (
+        '{ rate = 0.5, legs = [{ side = "A", keys = { underlying = "BTC" } }, '
+        '{ side = "B", keys = { underlying = "ETH" }, ratio = 10 }] }'
+    )
     text = (ROOT / "src" / "solvent" / "rulebooks" / "span.toml").read_text("utf-8")
     text = text.replace('keys      = ["NIFTY"]', 'keys      = ["BTC", "ETH"]')
     text = text.replace("minimum_share = 0.03", "minimum_share = 0.001")
-    for name in ("calendar", "products"):
-        lists = (
-            f'[[spreads.{name}.lists]]\neffective = 2026-06-01\nsource = "a test"\nspreads = []\n'
-        )
-        text = text.replace(f"[spreads.{name}]", f"{lists}\n[spreads.{name}]")
+    for name, spreads in (("calendar", calendar), ("products", product)):
+        head = f'[[spreads.{name}.lists]]\neffective = 2026-06-01\nsource = "a test"\n'
+        lists = f"{head}spreads = [{spreads}]\n\n[spreads.{name}]"
+        text = text.replace(f"[spreads.{name}]", lists)
     path = tmp_path / "own.toml"
     path.write_text(text, "utf-8")
-    market = generate_market(seed=5, expiries=2, strikes=4)
-    future = next(s for s in market.universe.symbols if s == "BTC_USDC-PERPETUAL")
-    call = next(s for s in market.universe.symbols if s.startswith("BTC-") and s.endswith("-C"))
-    rows = [{"account": "one", "instrument": future, "size": -1},
-            {"account": "two", "instrument": future, "size": 1},
-            {"account": "two", "instrument": call, "size": -1}]  # fmt: skip
+    rng = random.Random(3)
+    futures = [s for s, option in zip(universe.symbols, universe.is_option, strict=True)
+               if not option and "USDC" in s]  # fmt: skip
+    calls = [s for s in universe.symbols if s.startswith("BTC-") and s.endswith("-C")]
+    rows = [{"account": "one", "instrument": "BTC_USDC-PERPETUAL", "size": -1}]
+    rows += [
+        {"account": f"a{n}", "instrument": symbol, "size": rng.choice([-3, -2, 1, 2, 4])}
+        for n in range(12)
+        for symbol in {*rng.sample(futures, 4), rng.choice(calls)}
+    ]
     answer = sv.margin(rows, market, rulebook=str(path))
-    index = float(market.index[market.universe.underlyings.index("BTC")])
-    initial = answer.to_polars()["initial_margin"].to_list()
-    assert initial[0] == pytest.approx(0.071 * index, rel=0.02)
-    assert initial[1] > 0
+    assert isinstance(answer, LevelsMargin)
+    index = float(market.index[universe.underlyings.index("BTC")])
+    table = answer.to_polars()
+    assert table["initial_margin"][0] == pytest.approx(0.071 * index, rel=0.02)
+    for name in ("calendar_charge", "product_credit", "short_option_minimum"):
+        assert (table[name] > 0).sum() > 2
+        for account, fast in zip(table["account"], table[name], strict=True):
+            assert fast == pytest.approx(at(answer.sheet(account), name), rel=1e-7, abs=1e-6)

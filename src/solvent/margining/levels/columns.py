@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
@@ -20,10 +19,10 @@ from numpy.typing import NDArray
 from solvent.errors import check
 from solvent.expressions import Node
 from solvent.margining.levels.arithmetic import ELEMENTWISE, REDUCTIONS, aligned
-from solvent.margining.levels.form import SOURCES, SPREAD_FIELDS, Form, scenario_key
+from solvent.margining.levels.form import SOURCES, Form, scenario_key
+from solvent.margining.levels.matching import match_groups
 from solvent.margining.levels.payoff import least_payoffs
 from solvent.margining.levels.queue import ahead, beyond
-from solvent.margining.levels.spreads import fitted, match
 from solvent.margining.levels.table import Tiers, by_key
 from solvent.margining.levels.text import SpreadText
 from solvent.risk import product
@@ -176,40 +175,23 @@ class Columns:
         return self.scenarios[one][field][self.rows(level).codes[by]]
 
     def _spread(self, node: Node) -> Float64:
-        """A field of an ordered table of spreads; groups are matched one by one, exactly."""
+        """A field of an ordered table of spreads; all groups are matched together."""
         name, field = node.text.split(".")
         table = self.form.text.spreads[name]
         if (name, field) not in self._spreads:
-            self._spreads |= self._match(name, table.rows, table.within, node.arguments[0])
+            rows, groups = self.rows(table.rows), self.join(table.rows, table.within)
+            listed = self.spreads.get(name)
+            amounts = np.broadcast_to(self.evaluate(node.arguments[0], table.rows), (rows.count,))
+            made = match_groups(
+                listed or [],
+                groups=groups,
+                count=self.rows(table.within).count,
+                amounts=amounts if listed is not None else np.full(rows.count, np.nan),
+                codes=rows.codes,
+                names=self.names,
+            )
+            self._spreads |= {(name, one): column for one, column in made.items()}
         return self._spreads[name, field]
-
-    def _match(
-        self, name: str, below: str, within: str, amount: Node
-    ) -> dict[tuple[str, str], Float64]:
-        rows, groups = self.rows(below), self.join(below, within)
-        amounts = np.broadcast_to(self.evaluate(amount, below), (rows.count,))
-        keys = [
-            {key: self.names[key][code[row]] for key, code in rows.codes.items()}
-            for row in range(rows.count)
-        ]
-        listed = self.spreads.get(name)
-        found = {
-            field: np.full(rows.count if place == "rows" else self.rows(within).count, np.nan)
-            for place, fields in SPREAD_FIELDS.items()
-            for field in fields
-        }
-        for field in SPREAD_FIELDS["within"]:
-            found[field][~np.isin(np.arange(len(found[field])), groups)] = 0.0
-        for group in np.unique(groups) if listed is not None else ():
-            inside = np.flatnonzero(groups == group)
-            if listed is None or np.isnan(amounts[inside]).any():
-                continue
-            parts = [Fraction(float(one)) for one in amounts[inside]]
-            made = match(parts, fitted(listed, [keys[n] for n in inside]))
-            for field in SPREAD_FIELDS["rows"]:
-                found[field][inside] = [float(one) for one in getattr(made, field)]
-            found["count"][group], found["charge"][group] = float(made.count), float(made.charge)
-        return {(name, field): column for field, column in found.items()}
 
     # ── sums over the rows below ─────────────────────────────────────────────────────────────
 

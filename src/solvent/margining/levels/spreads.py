@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
 from solvent.errors import check
 from solvent.margining.levels.text import LegText, SpreadText
+
+STANDING: Final = ("underlying", "settlement", "expiry", "kind", "strike", "right", "instrument")
+"""Keys by which a leg of several rows takes from them in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +119,13 @@ def fitted(texts: Sequence[SpreadText], keys: Sequence[Mapping[str, Any]]) -> li
 def _fitted(text: SpreadText, keys: Sequence[Mapping[str, Any]]) -> Spread | None:
     legs = []
     for leg in text.legs:
-        rows = [n for n, row in enumerate(keys) if _names(leg, row)]
+        rows = [n for n, row in enumerate(keys) if named(leg, row)]
         if not rows:
             return None
         rate = text.rate if leg.rate is None else leg.rate
         legs.append(
             Leg(
-                rows=tuple(sorted(rows, key=lambda n: [str(keys[n][key]) for key in leg.keys])),
+                rows=tuple(sorted(rows, key=lambda n: standing(keys[n]))),
                 sign=1 if leg.side == "A" else -1,
                 ratio=Fraction(repr(leg.ratio)),
                 rate=Fraction(repr(rate)),
@@ -131,7 +134,13 @@ def _fitted(text: SpreadText, keys: Sequence[Mapping[str, Any]]) -> Spread | Non
     return Spread(legs=tuple(legs), rate=Fraction(repr(text.rate)))
 
 
-def _names(leg: LegText, row: Mapping[str, Any]) -> bool:
+def standing(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where a row stands among those that one leg takes from: by its keys, the smallest first."""
+    return tuple(str(row.get(key, "")) for key in STANDING)
+
+
+def named(leg: LegText, row: Mapping[str, Any]) -> bool:
+    """Whether a leg may take from a row that has these keys."""
     return all(
         str(row.get(key)) in ([wanted] if isinstance(wanted, str) else wanted)
         for key, wanted in leg.keys.items()
