@@ -71,7 +71,7 @@ def spn(tmp: Path, definitions: str, portfolios: str) -> Path:
 
 
 def asked(file: SpanFile, sizes: Mapping[str, float], **more: Any) -> Sheet:
-    return sheet("span", **file.told(sizes), **more)
+    return file.sheet(sizes, **more)
 
 
 def at(asked_: Sheet, column: str, commodity: str = "") -> float:
@@ -350,7 +350,7 @@ def test_a_document_type_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_contract_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="A-209901"):
-        two_commodities(tmp_path).told({"A-209901": 1})
+        two_commodities(tmp_path).sheet({"A-209901": 1})
 
 
 # ── a peer ───────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from solvent.conform.case import Case, Row
-from solvent.conform.levels import number, rulebook, sheet
+from solvent.conform.levels import number, rulebook
 from solvent.expressions import parse
 from solvent.feeds.spn import SpanCommodity, SpanContract, SpanFile
 from solvent.margining.levels.rows import Sheet
@@ -44,7 +44,7 @@ def arrays(path: Path) -> Iterator[Case]:
     )
     for row in told["vectors"]:
         case = Case(row["portfolio"])
-        asked = sheet("span", **file.told(_holdings(row["portfolio"])))
+        asked = file.sheet(_holdings(row["portfolio"]))
         found = {
             "scan_risk": number(asked.value("commodity", "scanning_risk")),
             "active_scenario": number(asked.value("commodity", "active_scenario")),
@@ -88,8 +88,10 @@ def scenarios(path: Path) -> Iterator[Case]:
         case = Case(house)
         if "rows" in told:
             for row, cell in zip(told["rows"], _cells({}), strict=True):
-                for what, mine in zip(("price", "vol", "weight"), cell, strict=True):
-                    case.expect(f"scenario {row['n']}: {what}", float(mine), row[what], _EXACT)
+                price, vol, weight = map(float, cell)
+                case.expect(f"scenario {row['n']}: price", price, row["price"], _EXACT)
+                case.expect(f"scenario {row['n']}: vol", vol, row["vol"], _EXACT)
+                case.expect(f"scenario {row['n']}: weight", weight, row["weight"], _EXACT)
         else:
             extreme = told["extreme"]
             names = {"extreme_multiple": extreme["multiple"], "extreme_weight": extreme["weight"]}
@@ -166,7 +168,7 @@ def _walked(names: list[str], told: Mapping[str, Any], source: str) -> Sheet:
     sizes = {
         f"{name} {month}": size for name in names for month, size in told[name]["positions"].items()
     }
-    return sheet("span", **file.told(sizes))
+    return file.sheet(sizes)
 
 
 def _future(name: str, month: str, price_range: float) -> SpanContract:

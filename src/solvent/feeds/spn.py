@@ -1,8 +1,8 @@
 """SPAN risk parameters: a clearing house's daily `.spn` file (XML, format 4.00).
 
 A file gives each contract its 16 losses of one long unit, its composite delta and its price, and
-each combined commodity its spreads and the minimum of a short option. `told` puts what a portfolio
-needs into the rows that the rulebook `span` reads: nothing is priced again.
+each combined commodity its spreads and the minimum of a short option. `SpanFile.sheet` margins a
+portfolio by them under the rulebook `span`: nothing is priced again.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from solvent.errors import BadInput, Problem, Reject
+from solvent.errors import BadInput, Problem, Reject, RulebookError
+from solvent.feeds.library import load_rulebook
 from solvent.feeds.xml import elements, text
-from solvent.margining.levels.text import LegText, SpreadSide, SpreadText
+from solvent.margining.levels.rows import Sheet
+from solvent.margining.levels.rulebook import in_force
+from solvent.margining.levels.text import LegText, LevelsText, SpreadSide, SpreadText
 
 SCENARIOS = 16
 MOVES = tuple(x / 3 for x in (0, 0, 1, 1, -1, -1, 2, 2, -2, -2, 3, 3, -3, -3))
@@ -95,8 +99,33 @@ class SpanFile:
     business_date: str = ""
     extreme: float = EXTREME
 
-    def told(self, sizes: Mapping[str, float]) -> dict[str, Any]:
-        """Arguments of the rulebook's sheet for signed units by symbol. Raises BadInput."""
+    def sheet(
+        self,
+        sizes: Mapping[str, float],
+        *,
+        rulebook: str | Path = "span",
+        parameters: Mapping[str, float] | None = None,
+    ) -> Sheet:
+        """The margin of signed units by symbol, column by column, on the file's day.
+
+        `rulebook` is a name or a path. Raises BadInput for a contract that is not of the file.
+        """
+        written = load_rulebook(rulebook)
+        if not isinstance(written, LevelsText):
+            raise RulebookError(f"{rulebook}: no rulebook of formulas at levels")
+        day = self.business_date
+        in_use = in_force(written, date.fromisoformat(day) if day else date.max)
+        told = self._told(sizes)
+        return Sheet(
+            in_use.form,
+            {level: told[level] for level in ("instrument", "position")},
+            parameters=parameters,
+            tables={**in_use.tables, **told["tables"]},
+            scenarios=told["scenarios"],
+            spreads={**in_use.spreads, **told["spreads"]},
+        )
+
+    def _told(self, sizes: Mapping[str, float]) -> dict[str, Any]:
         for symbol in sizes:
             if symbol not in self.contracts:
                 raise BadInput(
@@ -141,7 +170,7 @@ def read_spn(path: str | Path) -> SpanFile:
     reading = _Reading(str(path))
     for element in elements(path, _TAGS):
         if element.tag == "date":
-            reading.business_date = reading.business_date or (element.text or "").strip()
+            reading.business_date = reading.business_date or _day(element)
         elif element.tag == "pointDef":
             reading.points(element)
         elif element.tag in _KINDS:
@@ -151,6 +180,12 @@ def read_spn(path: str | Path) -> SpanFile:
     if not reading.contracts:
         raise reading.bad(Reject.SOURCE_EMPTY, "contracts with risk arrays", "none")
     return reading.settled()
+
+
+def _day(element: Element) -> str:
+    """YYYYMMDD, or nothing for what is no day."""
+    said = (element.text or "").strip()[:8]
+    return said if len(said) == 8 and said.isdigit() else ""
 
 
 @dataclass(slots=True)
