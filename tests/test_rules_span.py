@@ -525,7 +525,7 @@ def test_priced_arrays_of_ones_own_ranges(tmp_path: Path) -> None:
     rows += [
         {"account": f"a{n}", "instrument": symbol, "size": rng.choice([-3, -2, 1, 2, 4])}
         for n in range(12)
-        for symbol in {*rng.sample(futures, 4), rng.choice(calls)}
+        for symbol in [*rng.sample(futures, 4), rng.choice(calls)]
     ]
     answer = sv.margin(rows, market, rulebook=str(path))
     assert isinstance(answer, LevelsMargin)
@@ -533,6 +533,6 @@ def test_priced_arrays_of_ones_own_ranges(tmp_path: Path) -> None:
     table = answer.to_polars()
     assert table["initial_margin"][0] == pytest.approx(0.071 * index, rel=0.02)
     for name in ("calendar_charge", "product_credit", "short_option_minimum"):
-        assert (table[name] > 0).sum() > 2
+        assert (table[name] > 0).sum() > 1, name
         for account, fast in zip(table["account"], table[name], strict=True):
             assert fast == pytest.approx(at(answer.sheet(account), name), rel=1e-7, abs=1e-6)

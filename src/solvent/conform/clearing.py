@@ -95,10 +95,11 @@ def scenarios(path: Path) -> Iterator[Case]:
         else:
             extreme = told["extreme"]
             names = {"extreme_multiple": extreme["multiple"], "extreme_weight": extreme["weight"]}
-            for sign, (price, vol, weight) in zip((1, -1), _cells(names)[-2:], strict=True):
-                case.expect("price", float(price), sign * extreme["multiple"], _EXACT)
-                case.expect("vol", float(vol), 0.0, _EXACT)
-                case.expect("weight", float(weight), extreme["weight"], _EXACT)
+            for sign, cell in zip((1, -1), _cells(names)[-2:], strict=True):
+                price, vol, weight = map(float, cell)
+                case.expect("price", price, sign * extreme["multiple"], _EXACT)
+                case.expect("vol", vol, 0.0, _EXACT)
+                case.expect("weight", weight, extreme["weight"], _EXACT)
         yield case
 
 
