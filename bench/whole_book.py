@@ -1,4 +1,8 @@
-"""A rulebook over a whole book, as a ratio to the bare positions × scenarios product."""
+"""Rulebooks of each family over a whole book, as ratios to the bare positions × scenarios product.
+
+The book holds inverse and linear futures and options. A rulebook that lists less than that does all
+its work on the rest as well, and ends with UNKNOWN for those accounts.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,27 @@ import numpy as np
 from bench.accounts import identity
 from bench.harness import Candidate
 from solvent import api
-from solvent.feeds.library import shipped_rulebook
+from solvent.feeds.library import shipped_levels, shipped_rulebook
 from solvent.feeds.synthetic_book import generate_book
 from solvent.feeds.synthetic_market import generate_market
+from solvent.instruments.contract import moment_of
 from solvent.margining.evaluate import arrange, requirements
+from solvent.margining.levels.book import LevelsPlan, evaluate
+from solvent.margining.levels.market import shocking
+from solvent.margining.levels.rulebook import LevelsRulebook, in_force
 from solvent.margining.plan import Plan
-from solvent.risk import Book, Layout
+from solvent.market import Snapshot
+from solvent.risk import Book, Layout, RiskArrays, publish
 from solvent.risk.product import scan
 
 ACCOUNTS = 200_000
+FORMULAS = {
+    "tiered leverage": ("binance-usdm", "bybit-uta"),
+    "option formulas": ("paradex-xm", "derive-srm"),
+    "scenario": ("paradex-pm", "okx-pm", "derive-pmrm2"),
+    "regulatory": ("grvt",),
+}
+"""Family → rulebooks of formulas at levels that are timed."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,7 @@ class Work:
     book: Book
     plans: dict[str, Plan]
     layouts: dict[str, Layout]
+    formulas: dict[str, LevelsPlan]
 
     @classmethod
     def make(cls) -> Work:
@@ -34,7 +51,21 @@ class Work:
         book = generate_book(snapshot, accounts=ACCOUNTS, seed=1).book
         names = ("deribit-pm", "deribit-sm")
         plans = {name: api.prepare(snapshot, shipped_rulebook(name)) for name in names}
-        return cls(book, plans, {name: arrange(plan, book) for name, plan in plans.items()})
+        formulas = {
+            f"{name} ({family})": LevelsPlan(rulebook, arrays)
+            for family, names in FORMULAS.items()
+            for name in names
+            for rulebook, arrays in [published(snapshot, name)]
+        }
+        arranged = {name: arrange(plan, book) for name, plan in plans.items()}
+        return cls(book, plans, arranged, formulas)
+
+
+def published(snapshot: Snapshot, name: str) -> tuple[LevelsRulebook, RiskArrays]:
+    """A rulebook of formulas in force on the market's day, and the market under its scenarios."""
+    rulebook = in_force(shipped_levels(name), moment_of(snapshot.as_of_ms).date())
+    shocks = shocking(rulebook)
+    return rulebook, publish(snapshot, sets=shocks.sets, rules=shocks.rules, tables=shocks.tables)
 
 
 def bare_product(work: Work) -> object:
@@ -63,4 +94,6 @@ def candidates(work: Work) -> dict[str, Candidate]:
                 plan, work.book, arranged=arranged
             )
         )
+    for name, levels_plan in work.formulas.items():
+        found[name] = Candidate(run=lambda plan=levels_plan: evaluate(plan, work.book))  # type: ignore[misc]
     return found

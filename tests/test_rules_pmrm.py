@@ -22,9 +22,9 @@ from solvent.errors import RulebookError
 from solvent.expressions import parse
 from solvent.feeds.library import shipped_levels
 from solvent.margining.levels.account import account_sheet
-from solvent.margining.levels.book import Balances, LevelsPlan, Told, evaluate
+from solvent.margining.levels.book import Balances, LevelsPlan, evaluate
 from solvent.margining.levels.market import shocking
-from solvent.margining.levels.rows import Sheet, Unset
+from solvent.margining.levels.rows import Sheet, Told, Unset
 from solvent.margining.levels.rulebook import in_force
 from solvent.margining.rulebook import check_levels
 from solvent.market import Snapshot

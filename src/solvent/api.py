@@ -12,18 +12,26 @@ from typing import Any, overload
 import numpy as np
 
 from solvent.answer import Margin
-from solvent.errors import Problem, RulebookError
+from solvent.errors import BadInput, Problem, Reject, RulebookError
 from solvent.feeds import positions as feed
 from solvent.feeds.library import load_rulebook
 from solvent.feeds.market import MarketRead
 from solvent.feeds.market import read_market as read_market_files
+from solvent.feeds.orders import read_modes, read_orders
 from solvent.feeds.positions import Positions
 from solvent.instruments.contract import moment_of
 from solvent.levels_answer import LevelsMargin
 from solvent.margining.equity import Collateral, fund
 from solvent.margining.evaluate import requirements
 from solvent.margining.levels import rulebook as levels
-from solvent.margining.levels.book import Balances, LevelsPlan, evaluate, settled
+from solvent.margining.levels.book import (
+    Balances,
+    LevelsPlan,
+    Orders,
+    evaluate,
+    held_apart,
+    settled,
+)
 from solvent.margining.levels.market import shocking
 from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.margining.levels.text import LevelsText
@@ -105,6 +113,8 @@ def margin(
     rulebook: RulebookLike = ...,
     *,
     collateral: Any = ...,
+    orders: Any = ...,
+    modes: Any = ...,
     inputs: Mapping[str, Any] | None = ...,
     skip_bad: bool = ...,
     threads: int | None = ...,
@@ -116,6 +126,8 @@ def margin(
     rulebook: RulebookLike = ...,
     *,
     collateral: Any = ...,
+    orders: Any = ...,
+    modes: Any = ...,
     inputs: Mapping[str, Any] | None = ...,
     skip_bad: bool = ...,
     threads: int | None = ...,
@@ -126,6 +138,8 @@ def margin(
     rulebook: RulebookLike = "deribit-pm",
     *,
     collateral: Any = None,
+    orders: Any = None,
+    modes: Any = None,
     inputs: Mapping[str, Any] | None = None,
     skip_bad: bool = False,
     threads: int | None = None,
@@ -138,6 +152,10 @@ def margin(
         rulebook: a shipped rulebook's name, a path to a .toml, or a rulebook.
         collateral: rows `account, asset, amount` from a file or a frame; without it the
             requirement is computed and every account is `unfunded`.
+        orders: open orders, rows `account, instrument, side, size, price`; rulebooks of formulas
+            margin them by the venue's rule.
+        modes: how positions are held, rows `account, instrument, mode[, leverage]
+            [, isolated_margin]`; what is not told is cross.
         inputs: rulebook inputs: a number a netting set, or under a rulebook of formulas
             `level.column` → a number, or one by name of what tells the level's rows apart.
         skip_bad: leave bad rows out and list them in `problems`.
@@ -146,17 +164,12 @@ def margin(
     Raises BadInput for input that cannot be used, RulebookError for a rulebook that cannot.
     """
     plan = _prepared(market, rulebook)
-    told = _told(positions, collateral, plan, skip_bad=skip_bad)
+    told = _told(positions, collateral, orders, plan, skip_bad=skip_bad)
     threads = threads or available_threads()
     if isinstance(plan, LevelsPlan):
-        held = None if told.balances is None else _priced(told.balances, _prices(plan))
-        book, cash = settled(told.book, held, plan.arrays)
-        held = held and cash
-        answer = evaluate(plan, book, balances=held, inputs=inputs, threads=threads)
-        return LevelsMargin(
-            plan, book, answer, held, inputs=inputs or {}, problems=told.problems,
-            dropped=told.dropped, left_out=told.left_out,
-        )  # fmt: skip
+        return _by_formulas(plan, told, modes, inputs or {}, threads, skip_bad=skip_bad)
+    if told.orders is not None or modes is not None:
+        raise BadInput(_not_taken(plan.rulebook.name))
     funded, problems, dropped, left_out = None, told.problems, told.dropped, told.left_out
     if told.balances is not None:
         funded = fund(
@@ -169,18 +182,55 @@ def margin(
     return Margin(plan, told.book, needed, funded, problems, dropped, left_out)
 
 
+def _by_formulas(
+    plan: LevelsPlan,
+    told: _Told,
+    modes: Any,
+    inputs: Mapping[str, Any],
+    threads: int,
+    *,
+    skip_bad: bool,
+) -> LevelsMargin:
+    held = None if told.balances is None else _priced(told.balances, _prices(plan))
+    book, cash = settled(told.book, held, plan.arrays)
+    held = held and cash
+    orders, pools = told.orders or Orders.none(), None
+    if modes is not None:
+        read = read_modes(modes, plan.arrays.universe, skip_bad=skip_bad)
+        apart = held_apart(read, book, orders, plan)
+        orders, pools, inputs = apart.orders, apart.pools, {**apart.inputs, **inputs}
+    answer = evaluate(
+        plan, book, balances=held, orders=orders, pools=pools, inputs=inputs, threads=threads
+    )
+    return LevelsMargin(
+        plan, book, answer, held, orders=orders, pools=pools, inputs=inputs,
+        problems=told.problems, dropped=told.dropped, left_out=told.left_out,
+    )  # fmt: skip
+
+
+def _not_taken(name: str) -> Problem:
+    return Problem(
+        code=Reject.RULEBOOK_UNKNOWN, source=f"rulebook {name}", field="orders or modes",
+        expected="a rulebook of formulas (this one takes order margin as an input)",
+        found="rows of them",
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
     """What was read of a book, and what was left out of it."""
 
     book: Book
     balances: Collateral | None
+    orders: Orders | None
     problems: tuple[Problem, ...]
     dropped: int
     left_out: frozenset[int]
 
 
-def _told(positions: PositionsLike, collateral: Any, plan: AnyPlan, *, skip_bad: bool) -> _Told:
+def _told(
+    positions: PositionsLike, collateral: Any, orders: Any, plan: AnyPlan, *, skip_bad: bool
+) -> _Told:
     problems: tuple[Problem, ...] = ()
     dropped, left_out = 0, frozenset[int]()
     if isinstance(positions, Book):
@@ -197,10 +247,15 @@ def _told(positions: PositionsLike, collateral: Any, plan: AnyPlan, *, skip_bad:
         read = _balances(collateral, accounts, skip_bad=skip_bad)
         balances, problems = read.collateral, problems + read.problems
         dropped, left_out = dropped + read.dropped, left_out | read.left_out
-        book = with_accounts(book, read.accounts.names)
+        book, accounts = with_accounts(book, read.accounts.names), read.accounts
+    open_orders = None
+    if orders is not None:
+        open_orders = read_orders(orders, plan.arrays.universe, accounts, skip_bad=skip_bad)
+        book = with_accounts(book, accounts.names)
     return _Told(
-        book=book, balances=balances, problems=problems, dropped=dropped, left_out=left_out
-    )
+        book=book, balances=balances, orders=open_orders, problems=problems, dropped=dropped,
+        left_out=left_out,
+    )  # fmt: skip
 
 
 def _prices(plan: AnyPlan) -> dict[str, float]:

@@ -13,11 +13,13 @@ import polars as pl
 
 from solvent.answer import LEFT_OUT
 from solvent.errors import BadInput, Problem, Reject
+from solvent.instruments.contract import moment_of
 from solvent.margining.levels.account import account_sheet
-from solvent.margining.levels.book import Balances, LevelsAnswer, LevelsPlan, Orders, Told
-from solvent.margining.levels.rows import Sheet, Unset, Value
+from solvent.margining.levels.book import Balances, LevelsAnswer, LevelsPlan, Orders
+from solvent.margining.levels.rows import Sheet, Told, Unset, Value
 from solvent.margining.requirement import Standing
 from solvent.risk import Book
+from solvent.units import TimeMs
 
 REASONS_MAX: Final = 500
 """Unknown accounts whose reason is looked up; the rest can be asked for by `explain`."""
@@ -150,15 +152,16 @@ class LevelsMargin:
         """Every column of every level of an account."""
         sheet = self.sheet(account)
         form = self.plan.form
-        reasons: list[str] = []
         views = []
         for level in sorted(form.columns, key=lambda one: -len(form.keys[one])):
             if level in ("instrument", "underlying"):
                 continue
-            rows = [_row(sheet, level, place, reasons) for place in range(len(sheet.rows(level)))]
+            rows = [_row(sheet, level, place) for place in range(len(sheet.rows(level)))]
             if rows:
                 views.append(LevelView(level, tuple(rows)))
-        return LevelsView(account, tuple(views), reasons[0] if reasons else "")
+        place = list(self.book.accounts).index(account)
+        reason = self._reason(place) if self.unknown[place] else ""
+        return LevelsView(account, tuple(views), reason)
 
     def __repr__(self) -> str:
         states = ", ".join(f"{count:,} {name}" for name, count in self.counts().items())
@@ -207,16 +210,17 @@ class LevelsMargin:
         return "a number leaves the range of float64"
 
 
-def _row(sheet: Sheet, level: str, place: int, reasons: list[str]) -> dict[str, Any]:
+def _row(sheet: Sheet, level: str, place: int) -> dict[str, Any]:
     told = sheet.rows(level)[place]
-    row: dict[str, Any] = {key: told[key] for key in _KEYS if told.get(key) not in (None, "")}
+    row: dict[str, Any] = {key: told[key] for key in _KEYS if told.get(key) not in (None, "", 0)}
+    if row.get("expiry"):
+        row["expiry"] = f"{moment_of(TimeMs(int(row['expiry']))):%Y-%m-%d}"
     row |= {key: float(told[key]) for key in ("size", "amount") if told.get(key) is not None}
     for name in sheet.form.columns[level]:
         try:
             row[name] = _plain(sheet.value(level, name, place))
-        except Unset as unset:
+        except Unset:
             row[name] = None
-            reasons.append(str(unset))
     return row
 
 

@@ -155,6 +155,7 @@ class Desk:
             equity=float(found.equity[0]),
             initial=float(found.initial[0]),
             maintenance=float(found.maintenance[0]),
+            binding=_largest(found.components) if known else "",
             reason="" if known else str(answer.to_polars()["reason"][0]),
         )
 
@@ -186,6 +187,13 @@ class Desk:
         if row is None:
             raise BadInput(_not_in_market(name))
         return row
+
+
+def _largest(components: Mapping[str, Any]) -> str:
+    """The component that counts for most."""
+    amounts = {name: abs(float(amount[0])) for name, amount in components.items()}
+    name = max(amounts, key=lambda one: amounts[one], default="")
+    return name.replace("_", " ") if amounts.get(name, 0.0) > 0.0 else ""
 
 
 def _rows(market: Snapshot, wanted: set[str], balances: Mapping[str, float]) -> list[int]:

@@ -20,6 +20,8 @@ def margin(
     market: options.Market,
     positions: options.Positions,
     collateral: options.Collateral = None,
+    orders: options.Orders = None,
+    modes: options.Modes = None,
     rulebook: options.Rulebook = "deribit-pm",
     json: options.Json = False,
     skip_bad: options.SkipBad = False,
@@ -43,7 +45,10 @@ def margin(
     """
     from solvent.cli import console
 
-    answer = _margined(market, positions, collateral, rulebook, skip_bad, threads, quiet=json)
+    answer = _margined(
+        market, positions, rulebook, quiet=json, collateral=collateral, orders=orders, modes=modes,
+        skip_bad=skip_bad, threads=threads,
+    )  # fmt: skip
     if out is not None:
         write_accounts(answer, out)
     if report is not None:
@@ -54,7 +59,7 @@ def margin(
         print_answer(answer, top)
         for path in (out, report):
             if path is not None:
-                console.out.print(f"written: {path}")
+                console.out.print(f"written: {escape(str(path))}")
     if not json:
         console.print_problems(answer.problems, answer.dropped)
 
@@ -64,6 +69,8 @@ def explain(
     positions: options.Positions,
     account: Annotated[str, typer.Option("--account", help="The account to explain.")],
     collateral: options.Collateral = None,
+    orders: options.Orders = None,
+    modes: options.Modes = None,
     rulebook: options.Rulebook = "deribit-pm",
     json: options.Json = False,
     skip_bad: options.SkipBad = False,
@@ -72,7 +79,10 @@ def explain(
     from solvent.cli import console, levels
     from solvent.levels_answer import LevelsMargin
 
-    answer = _margined(market, positions, collateral, rulebook, skip_bad, None, quiet=json)
+    answer = _margined(
+        market, positions, rulebook, quiet=json, collateral=collateral, orders=orders, modes=modes,
+        skip_bad=skip_bad,
+    )  # fmt: skip
     if isinstance(answer, LevelsMargin):
         levels.print_or_dump(answer, answer.explain(account), as_json=json)
     else:
@@ -105,13 +115,13 @@ def _write_report(answer: AnyMargin, path: Path) -> None:
 def _margined(
     market: list[Path],
     positions: Path,
-    collateral: Path | None,
     rulebook: str,
-    skip_bad: bool,
-    threads: int | None,
     *,
     quiet: bool,
+    skip_bad: bool,
+    **more: Any,
 ) -> AnyMargin:
+    """Read and margin, with a progress bar; `more` is of `api.margin`."""
     from dataclasses import replace
 
     from solvent import api
@@ -125,7 +135,7 @@ def _margined(
         bar.update(task, advance=1, description="reading positions")
         told = api.read_positions(positions, skip_bad=skip_bad)
         bar.update(task, advance=1, description="margining")
-        answer = api.margin(told, plan, collateral=collateral, skip_bad=skip_bad, threads=threads)
+        answer = api.margin(told, plan, skip_bad=skip_bad, **more)
     return replace(
         answer,
         problems=read.problems + answer.problems,
@@ -174,6 +184,8 @@ def write_accounts(answer: AnyMargin, path: Path) -> None:
 
 def print_answer(answer: AnyMargin, top: int) -> None:
     """Totals, then the accounts with the largest margins."""
+    from rich.markup import escape
+
     from solvent.cli.console import money, out, table
     from solvent.instruments.contract import moment_of
 
@@ -184,7 +196,7 @@ def print_answer(answer: AnyMargin, top: int) -> None:
         f"[bold]{plan.rulebook.name}[/bold] at {moment}, {plan.arrays.scenarios} scenarios"
     )
     for note in plan.rulebook.applied:
-        out.print(f"[dim]note: {note}[/dim]")
+        out.print(f"[dim]note: {escape(note)}[/dim]")
     totals = table("", "status", "accounts", "equity", "initial margin", "maintenance",
                    left=["status"])  # fmt: skip
     frame = answer.to_polars()
@@ -205,6 +217,8 @@ def print_answer(answer: AnyMargin, top: int) -> None:
 
 
 def _accounts_table(answer: AnyMargin, top: int) -> Any:
+    from rich.markup import escape
+
     from solvent.cli.console import money, table
 
     frame = answer.to_polars().sort("initial_margin", descending=True, nulls_last=True)
@@ -215,12 +229,12 @@ def _accounts_table(answer: AnyMargin, top: int) -> Any:
     )  # fmt: skip
     for row in frame.head(top).iter_rows(named=True):
         shown.add_row(
-            row["account"],
+            escape(row["account"]),
             _coloured(row["status"]),
             money(row["equity"]),
             money(row["initial_margin"]),
             money(row["maintenance_margin"]),
-            row["reason"] or row["worst_scenario"],
+            escape(row["reason"] or row["worst_scenario"]),
         )
     return shown
 
@@ -229,19 +243,27 @@ _COLOURS = {"healthy": "green", "call": "yellow", "liquidate": "red", "unknown":
 
 
 def _coloured(status: str) -> str:
-    colour = _COLOURS.get(status)
+    colour = _COLOURS.get(status.lower())
     return f"[{colour}]{status}[/{colour}]" if colour else status
 
 
 def print_view(plan: Plan, view: AccountView) -> None:
     """An account explained, for people."""
+    from rich.markup import escape
+
     from solvent.cli.console import out
     from solvent.cli.heat import heat_maps
 
+    where = f"[bold]{escape(view.account)}[/bold] under {plan.rulebook.name}"
+    if view.initial is None or view.maintenance is None:
+        out.print(f"{where}: {_coloured(view.status.upper())}: {escape(view.reason)}")
+        return
     out.print(
-        f"[bold]{view.account}[/bold] under {plan.rulebook.name}: initial margin "
-        f"[bold]{view.initial:,.2f}[/bold], maintenance [bold]{view.maintenance:,.2f}[/bold] USD"
+        f"{where}, {_coloured(view.status)}: initial margin [bold]{view.initial:,.2f}[/bold], "
+        f"maintenance [bold]{view.maintenance:,.2f}[/bold] USD"
     )
+    if view.haircut:
+        out.print(f"of it {view.haircut:,.2f} USD are the haircut on the account's collateral")
     for one in view.sets:
         out.print()
         out.print(
@@ -322,7 +344,10 @@ def view_as_json(plan: Plan, view: AccountView) -> dict[str, Any]:
     return {
         "account": view.account,
         "rulebook": plan.rulebook.name,
+        "status": view.status,
+        "reason": view.reason or None,
         "initial_margin": view.initial,
         "maintenance_margin": view.maintenance,
+        "collateral_haircut": view.haircut,
         "sets": sets,
     }

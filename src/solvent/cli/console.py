@@ -43,12 +43,12 @@ def money(dollars: float | None, *, signed: bool = False) -> str:
     return f"{dollars:+,.2f}" if signed else f"{dollars:,.2f}"
 
 
-def table(title: str, *columns: str, left: Iterable[str] = ()) -> Table:
-    """A table; columns are right-aligned unless named in `left`."""
+def table(title: str, *columns: str, left: Iterable[str] = (), folds: str = "") -> Table:
+    """A table; columns are right-aligned unless named in `left`; `folds` may take several lines."""
     made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         justify = "left" if column in set(left) else "right"
-        made.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        made.add_column(column, justify=justify, no_wrap=column != folds)  # type: ignore[arg-type]
     return made
 
 

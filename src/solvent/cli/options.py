@@ -29,6 +29,18 @@ Collateral = Annotated[
     Path | None,
     typer.Option("--collateral", help="account,asset,amount as CSV, Parquet or JSON."),
 ]
+Orders = Annotated[
+    Path | None,
+    typer.Option("--orders", help="Open orders: account,instrument,side,size,price."),
+]
+Modes = Annotated[
+    Path | None,
+    typer.Option(
+        "--modes",
+        help="How positions are held: account,instrument,mode[,leverage][,isolated_margin]; mode "
+        "is cross or isolated.",
+    ),
+]
 Rulebook = Annotated[
     str, typer.Option("--rulebook", help="A shipped rulebook's name, or a path to a .toml.")
 ]

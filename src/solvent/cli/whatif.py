@@ -49,8 +49,8 @@ def compare(
         return
     for (name,), part in frame.group_by("account", maintain_order=True):
         shown = console.table(
-            str(name), "rulebook", "initial", "maintenance", "equity", "leverage", "notional / IM",
-            "liquidated down", "liquidated up", "binding", left=["rulebook", "binding"],
+            str(name), "rulebook", "initial", "maintenance", "equity", "leverage", "notional/IM",
+            "down", "up", "binding", left=["rulebook", "binding"], folds="binding",
         )  # fmt: skip
         for row in part.iter_rows(named=True):
             shown.add_row(
@@ -61,7 +61,9 @@ def compare(
                 row["reason"] or row["binding"],
             )  # fmt: skip
         console.out.print(shown)
-    console.out.print("[dim]liquidated: all underlyings moving together[/dim]")
+    console.out.print(
+        "[dim]down, up: the move of all underlyings together that liquidates the account[/dim]"
+    )
 
 
 def whatif(

@@ -148,7 +148,7 @@ def publish(
         columns=columns,
         units=units,
         scale=scale,
-        fields=_fields(snapshot, units),
+        fields=_fields(snapshot, worth[:, -1], units),
     )
 
 
@@ -264,9 +264,8 @@ def _columns(snapshot: Snapshot, model: Float64, usable: Bool) -> dict[str, Floa
     """The additive columns per lot, in units."""
     universe = snapshot.universe
     lot = universe.lot_size * universe.quanto_rate
-    derived = (snapshot.flags & Flag.MARK_DERIVED) != 0
     optional = universe.is_option
-    mark = np.where(derived & optional, model, snapshot.mark)
+    mark = _marks(snapshot, model)
     inverse_future = universe.inverse & ~optional
     safe_mark = np.where(snapshot.mark > 0, snapshot.mark, 1.0)
     coin_size = np.where(inverse_future, 1.0, snapshot.index_by_instrument)
@@ -277,6 +276,12 @@ def _columns(snapshot: Snapshot, model: Float64, usable: Bool) -> dict[str, Floa
         **_greek_columns(snapshot, lot, usable),
     }
     return {name: np.where(usable, column, 0.0) for name, column in columns.items()}
+
+
+def _marks(snapshot: Snapshot, model: Float64) -> Float64:
+    """Marks; an option that the source gave none has the model's."""
+    derived = ((snapshot.flags & Flag.MARK_DERIVED) != 0) & snapshot.universe.is_option
+    return np.where(derived, model, snapshot.mark)
 
 
 def _greek_columns(snapshot: Snapshot, lot: Float64, usable: Bool) -> dict[str, Float64]:
@@ -307,14 +312,14 @@ def _greek_columns(snapshot: Snapshot, lot: Float64, usable: Bool) -> dict[str, 
     return {name: np.add.reduceat(column, first) * lot for name, column in by_term.items()}
 
 
-def _fields(snapshot: Snapshot, units: Mapping[str, Float64]) -> dict[str, Float64]:
+def _fields(snapshot: Snapshot, model: Float64, units: Mapping[str, Float64]) -> dict[str, Float64]:
     """Facts by instrument for a rulebook's expressions; all per lot or pure."""
     universe = snapshot.universe
     years = snapshot.years
     fields: dict[str, Float64] = {
         "index": snapshot.index_by_instrument,
         "forward": snapshot.forward,
-        "mark": snapshot.mark,
+        "mark": _marks(snapshot, model),
         "strike": universe.strike,
         "iv": snapshot.vol,
         "years": years,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from solvent.margining.levels.book import CROSS, Balances, LevelsPlan, Orders, Told
-from solvent.margining.levels.rows import Row, Sheet
+from solvent.margining.levels.book import CROSS, Balances, LevelsPlan, Orders
+from solvent.margining.levels.rows import Row, Sheet, Told
 from solvent.risk import Book
 from solvent.units import quanta_per_unit
 
@@ -23,22 +23,24 @@ def account_sheet(
     inputs: Mapping[str, Told] | None = None,
 ) -> Sheet:
     """Every column of one account, computed exactly when it is asked for."""
-    universe = plan.arrays.universe
+    universe, name = plan.arrays.universe, book.accounts[account]
     market = {row["instrument"]: row for row in plan.exact_market}
     positions = [
         _position(plan, book, p, market[universe.symbols[book.instrument[p]]],
-                  0 if pools is None else int(pools[p]))
+                  0 if pools is None else int(pools[p]), name)
         for p in range(int(book.first[account]), int(book.first[account + 1]))
     ]  # fmt: skip
     sources = {
         "instrument": plan.exact_market,
         "underlying": [
-            {"underlying": name, "index": float(index) if index > 0 else None}
-            for name, index in zip(universe.underlyings, plan.arrays.index, strict=True)
+            {"underlying": one, "index": float(index) if index > 0 else None}
+            for one, index in zip(universe.underlyings, plan.arrays.index, strict=True)
         ],
         "position": positions,
-        "order": _orders(plan, orders or Orders.none(), account),
-        "asset": _assets(balances or Balances.none(), account),
+        "order": _orders(plan, orders or Orders.none(), account, name),
+        "account": [{"account": name}],
+        "pool": [{"account": name, "pool": CROSS}],
+        "asset": _assets(balances or Balances.none(), account, name),
     }
     return Sheet(
         plan.form, sources, tables=plan.rulebook.tables, scenarios=plan.exact_scenarios,
@@ -46,14 +48,14 @@ def account_sheet(
     )  # fmt: skip
 
 
-def _position(plan: LevelsPlan, book: Book, p: int, market: Row, pool: int) -> Row:
+def _position(plan: LevelsPlan, book: Book, p: int, market: Row, pool: int, name: str) -> Row:
     universe = plan.arrays.universe
     i = int(book.instrument[p])
     lot = float(universe.lot_size[i])
     size = float(book.lots[p]) * lot
     told: Row = {
-        "account": "",
-        "pool": CROSS if pool == 0 else universe.symbols[pool - 1],
+        "account": name,
+        "pool": plan.pool_name(pool),
         "instrument": market["instrument"],
         "side": "long" if size > 0 else "short",
         "size": size,
@@ -68,10 +70,11 @@ def _position(plan: LevelsPlan, book: Book, p: int, market: Row, pool: int) -> R
     return told
 
 
-def _orders(plan: LevelsPlan, orders: Orders, account: int) -> list[Row]:
+def _orders(plan: LevelsPlan, orders: Orders, account: int, name: str) -> list[Row]:
     return [
         {
-            "account": "", "pool": CROSS, "order": str(n),
+            "account": name, "order": str(n),
+            "pool": plan.pool_name(0 if orders.pool is None else int(orders.pool[n])),
             "instrument": plan.arrays.universe.symbols[int(orders.instrument[n])],
             "side": "long" if orders.buy[n] else "short",
             "size": float(orders.size[n]), "price": float(orders.price[n]),
@@ -81,10 +84,10 @@ def _orders(plan: LevelsPlan, orders: Orders, account: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def _assets(balances: Balances, account: int) -> list[Row]:
+def _assets(balances: Balances, account: int, name: str) -> list[Row]:
     return [
         {
-            "account": "", "pool": CROSS, "asset": balances.asset[int(n)],
+            "account": name, "pool": CROSS, "asset": balances.asset[int(n)],
             "amount": float(balances.amount[n]),
             "price": None if np.isnan(balances.price[n]) else float(balances.price[n]),
         }

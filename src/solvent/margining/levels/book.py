@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from solvent.margining.levels.market import (
     scenario_fields,
     scenario_rows,
 )
+from solvent.margining.levels.rows import Told
 from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.risk import Book, RiskArrays
 from solvent.units import Float64, quanta_per_unit
@@ -51,23 +52,23 @@ class Balances:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """Open orders: unsigned `size` in the venue's unit, `buy` 1 or 0."""
+    """Open orders: unsigned `size` in the venue's unit, `buy` 1 or 0.
+
+    `pool` is as of positions; without it all orders are in the cross pool.
+    """
 
     account: Int64
     instrument: Int64
     size: Float64
     price: Float64
     buy: Float64
+    pool: Int64 | None = None
 
     @classmethod
     def none(cls) -> Orders:
         """No orders."""
         nothing, rows = np.zeros(0), np.zeros(0, np.int64)
         return cls(account=rows, instrument=rows, size=nothing, price=nothing, buy=nothing)
-
-
-Told = float | Mapping[str, float]
-"""A number for every row, or by name of the key that tells a level's rows apart."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ class LevelsPlan:
     def form(self) -> Form:
         """The resolved rulebook."""
         return self.rulebook.form
+
+    def pool_name(self, pool: int) -> str:
+        """A pool's name: that of the instrument that is isolated in it."""
+        return CROSS if pool == 0 else self.arrays.universe.symbols[pool - 1]
 
     @cached_property
     def codes(self) -> dict[str, Int64]:
@@ -181,6 +186,54 @@ def evaluate(
         call=joined.pop("call") > 0,
         liquidate=joined.pop("liquidate") > 0,
         components=joined,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modes:
+    """How positions are held: (account, symbol) → isolated or not, leverage, isolated margin."""
+
+    isolated: frozenset[tuple[str, str]]
+    leverage: Mapping[tuple[str, str], float]
+    isolated_margin: Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apart:
+    """Pools of positions and orders, and the inputs that modes bring."""
+
+    pools: Int64
+    orders: Orders
+    inputs: Mapping[str, Mapping[tuple[str, str], float]]
+
+
+def held_apart(modes: Modes, book: Book, orders: Orders, plan: LevelsPlan) -> Apart:
+    """Put isolated positions, and orders in their contracts, into pools of their own.
+
+    Leverage and isolated margin go to the rulebook's inputs of these names, at whatever level it
+    has them. Raises RulebookError where it has none.
+    """
+    symbols = plan.arrays.universe.symbols
+    codes = {symbol: row for row, symbol in enumerate(symbols)}
+    accounts = {name: code for code, name in enumerate(book.accounts)}
+    pairs = [(accounts[a], codes[symbol]) for a, symbol in modes.isolated if a in accounts]
+    isolated = np.array([a * len(symbols) + i for a, i in pairs], dtype=np.int64)
+
+    def pool(account: NDArray[Any], instrument: NDArray[Any]) -> Int64:
+        mine = account.astype(np.int64) * len(symbols) + instrument
+        return np.where(np.isin(mine, isolated), 1 + instrument.astype(np.int64), 0)
+
+    text = plan.rulebook.text
+    brought: dict[str, Mapping[tuple[str, str], float]] = {}
+    for name, values in (("leverage", modes.leverage), ("isolated_margin", modes.isolated_margin)):
+        paths = [f"{level}.{name}" for level, columns in text.inputs.items() if name in columns]
+        if values and not paths:
+            raise RulebookError(f"{text.name} takes no {name}")
+        brought |= dict.fromkeys(paths, values) if values else {}
+    return Apart(
+        pools=pool(book.account, book.instrument),
+        orders=replace(orders, pool=pool(orders.account, orders.instrument)),
+        inputs=brought,
     )
 
 
@@ -300,8 +353,8 @@ class _Work:
                 by_name[name] = np.concatenate([by_name[name], more])
         return fields
 
-    def _told(self, level: str, codes: Mapping[str, Int64]) -> dict[str, Float64]:
-        """Inputs of a level that the caller brought, a number a row."""
+    def _told(self, level: str, codes: Mapping[str, Int64], start: int = 0) -> dict[str, Float64]:
+        """Inputs of a level that the caller brought, a number a row; accounts from `start` on."""
         told = {}
         for column, given in self.plan.rulebook.text.inputs.get(level, {}).items():
             value = self.inputs.get(f"{level}.{column}")
@@ -309,13 +362,27 @@ class _Work:
                 continue
             count = len(next(iter(codes.values())))
             if isinstance(value, Mapping):
-                key = next(key for key in FINEST if key in codes)
                 default = np.nan if given.default is None else given.default
-                by_code = np.array([value.get(name, default) for name in self.names[key]])
-                told[column] = by_code[codes[key]]
+                told[column] = self._by_name(value, codes, default, start)
             else:
                 told[column] = np.full(count, float(value))
         return told
+
+    def _by_name(
+        self, value: Mapping[Any, float], codes: Mapping[str, Int64], default: float, start: int
+    ) -> Float64:
+        key = next(one for one in FINEST if one in codes)
+        accounts = self.book.accounts
+        names = accounts[start : start + BLOCK] if key == "account" else self.names[key]
+        if not any(isinstance(one, tuple) for one in value):
+            return np.array([value.get(name, default) for name in names])[codes[key]]
+        pairs = zip(codes["account"].tolist(), codes[key].tolist(), strict=True)
+        return np.array(
+            [
+                value.get((accounts[start + a], names[n]), value.get(names[n], default))
+                for a, n in pairs
+            ]
+        )
 
     def block(self, start: int) -> dict[str, Float64]:
         """Answer columns of the accounts from `start` on."""
@@ -334,14 +401,15 @@ class _Work:
         )  # fmt: skip
         accounts = np.arange(stop - start)
         columns.tell("account", Rows(len(accounts), own := {"account": accounts},
-                                     self._told("account", own)))  # fmt: skip
+                                     self._told("account", own, start)))  # fmt: skip
         pool = _pools(accounts, sources.values(), len(names["pool"]))
         own = {"account": pool // len(names["pool"]), "pool": pool % len(names["pool"])}
-        columns.tell("pool", Rows(len(pool), own, self._told("pool", own)))
+        columns.tell("pool", Rows(len(pool), own, self._told("pool", own, start)))
         for level in text.levels:
             if level in text.inputs:
                 rows = columns.rows(level)
-                columns.tell(level, Rows(rows.count, rows.codes, self._told(level, rows.codes)))
+                told = self._told(level, rows.codes, start)
+                columns.tell(level, Rows(rows.count, rows.codes, told))
         return self._answer(columns, len(accounts))
 
     def _answer(self, columns: Columns, accounts: int) -> dict[str, Float64]:
@@ -414,7 +482,7 @@ class _Work:
             **{key: code[asset] if len(code) else asset for key, code in keyed.items()},
         }
         told = {"amount": self.amount[part], "price": self.price[part]}
-        return Rows(len(asset), codes, {**told, **self._told("asset", codes)})
+        return Rows(len(asset), codes, {**told, **self._told("asset", codes, start)})
 
     def _orders(self, start: int, stop: int) -> Rows:
         orders = self.orders
@@ -422,7 +490,7 @@ class _Work:
         instrument = orders.instrument[mine]
         codes = {
             "account": orders.account[mine] - start,
-            "pool": np.zeros(len(mine), np.int64),
+            "pool": np.zeros(len(mine), np.int64) if orders.pool is None else orders.pool[mine],
             "side": orders.buy[mine].astype(np.int64),
             "order": np.zeros(len(mine), np.int64),
             **{key: code[instrument] for key, code in self.plan.codes.items()},

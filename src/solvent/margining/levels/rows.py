@@ -32,6 +32,11 @@ Parameters = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """table → key → entry → number, or one number a tier."""
 
 
+Told = float | Mapping[Any, float]
+"""A number for every row, or by name of the key that tells a level's rows apart, or by (account,
+name)."""
+
+
 class Unset(SolventError):
     """Something that a formula needs was not told: an account that needs it is UNKNOWN."""
 
@@ -68,7 +73,7 @@ class Sheet:
         tables: Parameters | None = None,
         scenarios: Mapping[str, Mapping[str, Mapping[Any, Sequence[Any]]]] | None = None,
         spreads: Mapping[str, Sequence[SpreadText]] | None = None,
-        inputs: Mapping[str, float | Mapping[str, float]] | None = None,
+        inputs: Mapping[str, Told] | None = None,
     ) -> None:
         self.form = form
         self.inputs = inputs or {}
@@ -111,7 +116,8 @@ class Sheet:
         brought = self.inputs.get(f"{level}.{column}")
         if isinstance(brought, Mapping):
             key = next(one for one in FINEST if one in self.form.keys[level])
-            brought = brought.get(str(self._rows[level][row].get(key)))
+            name, told = str(self._rows[level][row].get(key)), self._rows[level][row]
+            brought = brought.get((str(told.get("account")), name), brought.get(name))
         if brought is not None:
             return rational(brought, column)
         given = self.form.text.inputs.get(level, {}).get(column)

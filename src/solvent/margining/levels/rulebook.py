@@ -18,6 +18,7 @@ from solvent.margining.levels.text import (
     TierTable,
 )
 
+_KEYS_SHOWN = 3
 Tables = Mapping[str, Mapping[str, Mapping[str, float | list[float]]]]
 """table → key → entry → number, or one number a tier."""
 
@@ -83,12 +84,17 @@ def _in_force(
         for key in row.keys:
             by_key.setdefault(key, []).append(row)
     chosen: dict[str, Mapping[str, Any]] = {}
+    early: dict[date, list[str]] = {}
     for key, rows in by_key.items():
         rows = sorted(rows, key=lambda row: row.effective)
         past = [row for row in rows if row.effective <= on]
         if not past:
-            applied.append(f"{name} of {key}: first seen {rows[0].effective}, applied to {on}")
+            early.setdefault(rows[0].effective, []).append(key)
         chosen[key] = (past[-1] if past else rows[0]).values
+    for first, keys in sorted(early.items()):
+        shown = ", ".join(keys[:_KEYS_SHOWN])
+        more = f" and {len(keys) - _KEYS_SHOWN} more" if len(keys) > _KEYS_SHOWN else ""
+        applied.append(f"{name} of {shown}{more}: first seen {first}, applied to {on}")
     return chosen
 
 
