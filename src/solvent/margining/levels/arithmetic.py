@@ -76,6 +76,11 @@ def expected_shortfall(value: Float64, level: Float64) -> Float64:
     return np.asarray((worst * weight).sum(axis=1) / share[:, 0])
 
 
+def _by_scenario(value: Float64) -> Float64:
+    """[scenario, row]: numpy reduces a few long rows many times faster than many short ones."""
+    return np.ascontiguousarray(value.T)
+
+
 def _at_worst(value: Float64, other: Float64) -> Float64:
     wide = np.broadcast_to(other if other.ndim == 2 else other[..., None], value.shape)
     found = np.take_along_axis(wide, value.argmin(axis=1)[:, None], axis=1)[:, 0]
@@ -120,8 +125,8 @@ ELEMENTWISE: Final[Mapping[str, Callable[..., Float64]]] = {
     "normal_quantile": ndtri,
 }
 REDUCTIONS: Final[Mapping[str, Callable[..., Float64]]] = {
-    "worst": lambda value: value.min(axis=1),
-    "best": lambda value: value.max(axis=1),
+    "worst": lambda value: _by_scenario(value).min(axis=0),
+    "best": lambda value: _by_scenario(value).max(axis=0),
     "average": lambda value: value.mean(axis=1),
     "expected_shortfall": expected_shortfall,
     "worst_place": lambda value: _known(value.argmin(axis=1) + 1.0, value.min(axis=1)),

@@ -233,7 +233,8 @@ class Columns:
         if len(groups) and (groups[1:] < groups[:-1]).any():
             order = np.argsort(groups, kind="stable")
             groups, index, lots = groups[order], index[order], lots[order]
-        first = np.searchsorted(groups, np.arange(count + 1)).astype(np.int64)
+        first = np.zeros(count + 1, dtype=np.int64)
+        np.cumsum(np.bincount(groups, minlength=count), out=first[1:])
         if per_lot.scenarios:
             sums = product.row_sums(
                 matrix=per_lot.matrix, columns=per_lot.scenarios, first=first, index=index,
@@ -246,7 +247,7 @@ class Columns:
             )  # fmt: skip
         sums = np.ldexp(sums, -per_lot.bits)
         if per_lot.missing.any():
-            sums[np.unique(groups[per_lot.missing[index]])] = np.nan
+            sums[groups[per_lot.missing[index]]] = np.nan
         return sums
 
     def coefficient(self, node: Node) -> Coefficient:
@@ -280,9 +281,7 @@ class Columns:
             return codes[above] if above in MARKET else np.arange(self.rows(level).count)
         if (level, above) not in self._joins:
             self.rows(above)
-            mine = self._combined(level, above)
-            place = np.searchsorted(self._ids[above], mine)
-            self._joins[level, above] = place
+            self._joins[level, above] = _place(self._ids[above], self._combined(level, above))
         return self._joins[level, above]
 
     def _grouped(self, level: str) -> Rows:
@@ -349,6 +348,17 @@ def _of_market(node: Node, form: Form) -> bool:
         if part.operation in ("aggregate", "spread"):
             return False
     return True
+
+
+def _place(ids: Int64, mine: Int64) -> Int64:
+    """Where each number stands among sorted distinct ones that hold them all."""
+    if len(mine) == 0 or (mine[1:] < mine[:-1]).any() or len(ids) > len(mine):
+        return np.searchsorted(ids, mine)
+    step = np.zeros(len(mine), dtype=np.int64)
+    step[1:] = mine[1:] != mine[:-1]
+    place = np.cumsum(step)
+    # What is sorted and distinct as well stands in the same order, unless some number is not mine.
+    return place if place[-1] == len(ids) - 1 else np.searchsorted(ids, mine)
 
 
 def _distinct(ids: Int64) -> tuple[Int64, Int64]:
