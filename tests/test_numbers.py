@@ -9,10 +9,11 @@ import pytest
 
 import solvent as sv
 from solvent import api
+from solvent.answer import Margin
 from solvent.errors import BadInput, RulebookError
 from solvent.feeds.library import shipped_rulebook
 from solvent.feeds.synthetic_market import generate_market
-from solvent.margining.rulebook import read_rulebook
+from solvent.margining.rulebook import check_rulebook, read_rulebook
 from solvent.market import Snapshot
 
 RULEBOOK = """
@@ -158,3 +159,35 @@ def test_one_input_for_all_sets_or_one_each(market: Snapshot) -> None:
     )
     assert one - plain == pytest.approx([0.5, 0.5], abs=1e-8)
     assert each - plain == pytest.approx([0.0, 0.5], abs=1e-8)
+
+
+def test_explain_and_sets_of_an_unknown_account(market: Snapshot) -> None:
+    rulebook = read_rulebook(
+        RULEBOOK.format(**{**PLAIN, "initial": "net / where(abs(net_delta) < 0.01, 0, 1)"}),
+        source="mine",
+    )
+    answer = sv.margin(ROWS, market, rulebook=rulebook)
+    assert isinstance(answer, Margin)
+    view = answer.explain("a")
+    assert (view.status, view.initial, view.maintenance, view.sets) == ("unknown", None, None, ())
+    assert view.reason == "mine: requirement.initial has no finite number here"
+    assert answer.explain("b").status == "unfunded"
+    sets = answer.sets()
+    assert sets["status"].to_list() == ["unknown", "unfunded"]
+    assert sets["initial"].null_count() == sets["net"].null_count() == 1
+
+
+def test_haircuts_are_a_part_of_initial_margin(market: Snapshot) -> None:
+    text = sv.load_rulebook("deribit-pm").model_dump(by_alias=True)
+    for one in text["collateral"]:
+        one["haircut"] = 0.1
+    plan = api.prepare(market, check_rulebook(text, source="mine"))
+    balances = [{"account": "a", "asset": "USDC", "amount": 1_000}]
+    answer = sv.margin(ROWS, plan, collateral=balances)
+    row = answer.to_polars().to_dicts()[0]
+    view = answer.explain("a")
+    assert row["collateral_haircut"] == view.haircut == 100.0
+    assert view.initial == row["initial_margin"]
+    assert view.initial == pytest.approx(sum(one.initial for one in view.sets) + 100.0)
+    charges = ("risk_matrix", "roll_shock", "delta_shock", "rounding", "collateral_haircut")
+    assert row["initial_margin"] == pytest.approx(sum(row[one] for one in charges), abs=1e-4)

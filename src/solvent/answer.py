@@ -20,6 +20,7 @@ from solvent.risk import Book
 from solvent.units import MICRO
 
 _SHOWN = 8
+HAIRCUT = "collateral_haircut"
 LEFT_OUT = "rows of this account were left out as bad"
 
 
@@ -54,9 +55,7 @@ class Margin:
     @cached_property
     def initial_micro(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """[account] initial margin, with haircuts where the rulebook puts them there."""
-        if self.funded is None or self._haircut_on == "equity":
-            return self.requirements.initial
-        return self.requirements.initial + self.funded.haircut
+        return self.requirements.initial + self._haircut_on_initial
 
     @cached_property
     def standings(self) -> np.ndarray[Any, np.dtype[np.object_]]:
@@ -114,20 +113,29 @@ class Margin:
         return pl.DataFrame(columns)
 
     def sets(self) -> pl.DataFrame:
-        """One row a netting set, amounts in its own numeraire and in dollars."""
+        """One row a netting set, amounts in its own numeraire and in dollars.
+
+        `status` is the account's; of one that is unknown the amounts are null.
+        """
         sets, top = self.requirements.sets, self.plan.top
         names = np.array(self.book.accounts, dtype=object)
         nodes = np.array(top.names, dtype=object)
         columns: dict[str, Any] = {
             "account": names[sets.account].tolist(),
+            "status": self.standings[sets.account].astype(str).tolist(),
             "set": nodes[sets.node].tolist(),
             "price": top.price[sets.node],
+        }
+        known = ~self.unknown[sets.account]
+        amounts = {
             "initial": sets.initial,
             "maintenance": sets.maintenance,
             **sets.components,
             "initial_margin": sets.initial_micro / MICRO,
             "maintenance_margin": sets.maintenance_micro / MICRO,
         }
+        for name, amount in amounts.items():
+            columns[name] = pl.Series(np.where(known, amount, np.nan)).fill_nan(None)
         for scan, binding in sets.binding.items():
             columns[f"{scan}_scenario"] = self._labels(np.arange(len(sets)), binding)
         return pl.DataFrame(columns)
@@ -144,7 +152,19 @@ class Margin:
                     found=repr(account),
                 )
             )
-        return explain(self.plan, self.book, self.requirements, names.index(account))
+        row = names.index(account)
+        if self.unknown[row]:
+            return AccountView(
+                account=account,
+                status=str(Standing.UNKNOWN),
+                initial=None,
+                maintenance=None,
+                reason=self.reasons[row],
+            )
+        return explain(
+            self.plan, self.book, self.requirements, row, status=str(self.standings[row]),
+            haircut=int(self._haircut_on_initial[row]),
+        )  # fmt: skip
 
     def to_dicts(self) -> Iterator[dict[str, Any]]:
         """Accounts as `solvent margin --json` prints them."""
@@ -183,6 +203,13 @@ class Margin:
     def _haircut_on(self) -> str:
         return self.plan.rulebook.text.haircut_on
 
+    @cached_property
+    def _haircut_on_initial(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """[account] haircut that counts as initial margin."""
+        if self.funded is None or self._haircut_on == "equity":
+            return np.zeros(len(self), dtype=np.int64)
+        return self.funded.haircut
+
     def _charges(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
         """[account] components in dollars, added over the account's sets."""
         sets = self.requirements.sets
@@ -191,12 +218,15 @@ class Margin:
         inputs = self.plan.rulebook.text.inputs
         sums = [one.name for one in self.plan.sums if one.name in self._used]
         shown += [*sums, *inputs, "rounding"]
-        return {
+        charges = {
             name: np.bincount(
                 sets.account, weights=sets.components[name] * dollars, minlength=len(self)
             ).astype(np.float64)
             for name in dict.fromkeys(shown)
         }
+        if self.funded is not None and self._haircut_on == "initial":
+            charges[HAIRCUT] = self._haircut_on_initial / MICRO
+        return charges
 
     @cached_property
     def _used(self) -> frozenset[str]:

@@ -46,6 +46,7 @@ class Reject(IntEnum):
     SOURCE_EMPTY = 402
     ROW_MALFORMED = 403
     ROW_DUPLICATED = 404
+    TARGET_UNWRITABLE = 405
 
 
 class SolventError(Exception):

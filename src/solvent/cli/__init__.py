@@ -63,6 +63,8 @@ def main() -> None:
         # The reader of our output has gone, as `head` does.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as fault:
+        _fail(f"{fault.filename or 'output'}: {fault.strerror or fault}")
 
 
 def _fail(message: str) -> None:

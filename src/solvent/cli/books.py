@@ -43,6 +43,8 @@ def margin(
 
     Example: solvent margin --market chain.csv.gz --positions book.csv --rulebook deribit-pm
     """
+    from rich.markup import escape
+
     from solvent.cli import console
 
     answer = _margined(
@@ -162,6 +164,7 @@ def as_json(answer: AnyMargin) -> dict[str, Any]:
 def write_accounts(answer: AnyMargin, path: Path) -> None:
     """Every account to a file, by its ending."""
     from solvent.errors import BadInput, Problem, Reject
+    from solvent.feeds.write import write_file
 
     frame = answer.to_polars()
     writers: dict[str, Callable[[Path], object]] = {
@@ -178,8 +181,7 @@ def write_accounts(answer: AnyMargin, path: Path) -> None:
                 found=path.suffix or "no ending",
             )
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writers[path.suffix](path)
+    write_file(path, writers[path.suffix])
 
 
 def print_answer(answer: AnyMargin, top: int) -> None:

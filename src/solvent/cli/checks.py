@@ -44,6 +44,8 @@ def conform(
 
     Exit code 1 when a case fails. *unknown* cases are of a kind that Solvent cannot check.
     """
+    from rich.markup import escape
+
     from solvent.cli import console
     from solvent.conform.run import Conformance, run_files
 
@@ -52,7 +54,7 @@ def conform(
         task = bar.add_task("running cases", total=None)
         for result in run_files(paths):
             results.append(result)
-            bar.update(task, advance=1, description=result.kind)
+            bar.update(task, advance=1, description=escape(result.kind))
     done = Conformance(tuple(results))
     if json:
         console.print_json(done.to_dict())
@@ -63,6 +65,8 @@ def conform(
 
 
 def _print_conformance(done) -> None:  # type: ignore[no-untyped-def]
+    from rich.markup import escape
+
     from solvent.cli.console import out, table
 
     shown = table("", "file", "kind", "passed", "failed", "unknown", "worst error / tolerance",
@@ -70,10 +74,10 @@ def _print_conformance(done) -> None:  # type: ignore[no-untyped-def]
     for file in done.files:
         failed = f"[red]{file.failed}[/red]" if file.failed else "0"
         worst = f"{file.worst:.2g}" if file.passed or file.failed else "-"
-        shown.add_row(Path(file.path).name, file.kind, str(file.passed), failed,
+        shown.add_row(escape(Path(file.path).name), escape(file.kind), str(file.passed), failed,
                       str(file.unknown), worst)  # fmt: skip
     out.print(shown)
     for file in done.files:
         for miss in file.misses:
-            out.print(f"[red]missed[/red] {file.kind}: {miss}", highlight=False)
+            out.print(f"[red]missed[/red] {escape(f'{file.kind}: {miss}')}", highlight=False)
     out.print(f"[bold]{done.passed} passed, {done.failed} failed, {done.unknown} unknown[/bold]")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from solvent.feeds.synthetic_book import Venue
     from solvent.market import Snapshot
 
-Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same venue.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same venue.")]
 
 
 class What(StrEnum):
@@ -36,6 +36,8 @@ def demo(
 ) -> None:
     """Margin a generated venue: its totals, one account explained, and a report with plots."""
     import time
+
+    from rich.markup import escape
 
     from solvent import api
     from solvent.cli import books, console
@@ -68,7 +70,7 @@ def demo(
     console.out.print()
     console.out.print(
         f"[bold]{accounts:,} accounts margined in {seconds:.2f} s[/bold]; report written to "
-        f"[bold]{report}[/bold]"
+        f"[bold]{escape(str(report))}[/bold]"
     )
 
 
@@ -112,4 +114,5 @@ def generate(
         write_book(venue.book, snapshot, out)
         if collateral is not None:
             write_balances(venue.collateral, venue.book, collateral)
-    console_out.print(f"written: {out}" + (f" and {collateral}" if collateral else ""))
+    written = f"{out} and {collateral}" if collateral else f"{out}"
+    console_out.print(f"written: {written}", markup=False)

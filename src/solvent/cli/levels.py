@@ -13,6 +13,8 @@ _WIDEST = 14
 
 def print_or_dump(answer: LevelsMargin, view: LevelsView, *, as_json: bool) -> None:
     """An account explained: one document, or a table a level."""
+    from rich.markup import escape
+
     from solvent.cli.console import out, print_json
 
     if as_json:
@@ -25,9 +27,9 @@ def print_or_dump(answer: LevelsMargin, view: LevelsView, *, as_json: bool) -> N
             }
         )
         return
-    out.print(f"[bold]{view.account}[/bold] under {answer.plan.rulebook.name}")
+    out.print(f"[bold]{escape(view.account)}[/bold] under {answer.plan.rulebook.name}")
     if view.reason:
-        out.print(f"[magenta]not known: {view.reason}[/magenta]")
+        out.print(f"[magenta]not known: {escape(view.reason)}[/magenta]")
     for one in view.levels:
         _print_level(one)
 
@@ -51,6 +53,8 @@ def _print_level(view: LevelView) -> None:
 
 
 def _text(value: Any) -> str:
+    from rich.markup import escape
+
     if value is None:
         return "not known"
     if isinstance(value, list):
@@ -58,5 +62,5 @@ def _text(value: Any) -> str:
     return (
         f"{value:,.6g}"
         if isinstance(value, float) and abs(value) < 1
-        else (f"{value:,.2f}" if isinstance(value, float) else str(value))
+        else (f"{value:,.2f}" if isinstance(value, float) else escape(str(value)))
     )

@@ -26,6 +26,10 @@ from solvent.conform.case import Case, Reader
 from solvent.errors import BadInput, Problem, Reject
 
 _MISSES_SHOWN = 5
+_ODD = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+"""What a reader raises for a file that is not of its kind."""
 _READERS: Mapping[str, Reader] = {
     "cex/cases": exchanges.cases,
     "exchange_liquidation/cases": liquidations.cases,
@@ -141,13 +145,13 @@ def _run(path: Path) -> FileResult:
     kind, reader = _reader(path)
     try:
         cases = list(reader(path)) if reader else [Case(path.stem, known=False)] * _count(path)
-    except (ValueError, KeyError, OSError) as fault:
+    except _ODD as fault:
         raise BadInput(
             Problem(
                 code=Reject.SOURCE_UNREADABLE,
                 source=str(path),
                 expected=f"a vector file of kind {kind}",
-                found=f"{type(fault).__name__}: {fault}",
+                found=" ".join(f"{type(fault).__name__}: {fault}".split())[:160],
             )
         ) from fault
     known = [case for case in cases if case.known]

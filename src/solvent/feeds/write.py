@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +110,20 @@ def _write(frame: pl.DataFrame, path: Path) -> None:
                 found=path.suffix or "no ending",
             )
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        frame.write_csv(path)
-    else:
-        frame.write_parquet(path)
+    write_file(path, frame.write_csv if path.suffix == ".csv" else frame.write_parquet)
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Make a file's folder and write it. Raises BadInput where that cannot be done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
+    except (OSError, pl.exceptions.PolarsError) as fault:
+        raise BadInput(
+            Problem(
+                code=Reject.TARGET_UNWRITABLE,
+                source=str(path),
+                expected="a file that can be written",
+                found=str(fault).splitlines()[0],
+            )
+        ) from fault

@@ -48,7 +48,8 @@ def write_report(answer: Margin, path: Path, *, account: str | None = None) -> N
 
 
 def _largest(answer: Margin) -> str:
-    return answer.book.accounts[int(np.argmax(answer.initial_micro))]
+    known = np.where(answer.unknown, -1, answer.initial_micro)
+    return answer.book.accounts[int(np.argmax(known))]
 
 
 def _layout(figure: Any, title: str, *, height: int = 360, **axes: Any) -> Any:
@@ -184,18 +185,20 @@ def _shares(one: SetView, go: Any) -> Any:
 
 def _page(answer: Margin, view: AccountView | None, venue: list[Any], account: list[Any]) -> str:
     """`venue` and `account` are figures; the first one carries the plotting library."""
-    plan = answer.plan
+    plan, known = answer.plan, ~answer.unknown
     moment = f"{moment_of(plan.arrays.as_of_ms):%Y-%m-%d %H:%M:%S} UTC"
     facts = {
         "accounts": f"{len(answer):,}",
         "positions": f"{answer.book.positions:,}",
         "instruments": f"{len(plan.arrays.universe):,}",
         "scenarios": f"{plan.arrays.scenarios:,}",
-        "initial margin, USD": _short(float(answer.initial_micro.sum()) / MICRO),
-        "maintenance, USD": _short(float(answer.requirements.maintenance.sum()) / MICRO),
+        "initial margin, USD": _short(float(answer.initial_micro[known].sum()) / MICRO),
+        "maintenance, USD": _short(float(answer.requirements.maintenance[known].sum()) / MICRO),
     }
     figures_html = "".join(f"<div><b>{v}</b><span>{k}</span></div>" for k, v in facts.items())
     explained = f"<h2>Account {escape(view.account)}</h2>" if view else ""
+    if view and view.reason:
+        explained += f"<p>{escape(view.status)}: {escape(view.reason)}</p>"
     notes = "".join(f"<li>{escape(note)}</li>" for note in plan.rulebook.applied)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

@@ -69,22 +69,33 @@ class SetView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountView:
-    """An account explained."""
+    """An account explained: its margins are its sets' and, of initial margin, the haircut.
+
+    Of an account that is unknown nothing but the reason is told: its margins are None.
+    """
 
     account: str
-    initial: float
-    maintenance: float
-    sets: tuple[SetView, ...]
+    status: str
+    initial: float | None
+    maintenance: float | None
+    sets: tuple[SetView, ...] = ()
+    haircut: float = 0.0
+    """Dollars of its collateral that the rulebook puts on initial margin."""
+    reason: str = ""
 
 
-def explain(plan: Plan, book: Book, answer: Requirements, account: int) -> AccountView:
-    """Explain one account of a margined book."""
+def explain(
+    plan: Plan, book: Book, answer: Requirements, account: int, *, status: str, haircut: int
+) -> AccountView:
+    """Explain one account of a margined book that is known; `haircut` in millionths of a dollar."""
     mine = np.flatnonzero(answer.sets.account == account)
     return AccountView(
         account=book.accounts[account],
-        initial=float(answer.initial[account]) / MICRO,
+        status=status,
+        initial=(int(answer.initial[account]) + haircut) / MICRO,
         maintenance=float(answer.maintenance[account]) / MICRO,
         sets=tuple(_set_view(plan, answer, int(one)) for one in mine),
+        haircut=haircut / MICRO,
     )
 
 
@@ -96,8 +107,9 @@ def _set_view(plan: Plan, answer: Requirements, one: int) -> SetView:
     lots = np.where(plan.marginable[rows], arranged.lots[span], 0.0)
     node = int(level.node[one])
     price = float(plan.top.price[node])
-    scans = tuple(_scan_view(plan, scan, rows, lots, price) for scan in plan.scans)
-    shares = _shares(plan, answer, one, rows, lots, node)
+    losses = {scan.name: _ScanParts(plan, scan, rows, lots) for scan in plan.scans}
+    scans = tuple(parts.view(price) for parts in losses.values())
+    shares = _shares(plan, answer, one, rows, lots, node, losses)
     return SetView(
         node=plan.top.names[node],
         underlying=int(plan.arrays.universe.underlying[rows[0]]),
@@ -114,27 +126,47 @@ def _set_view(plan: Plan, answer: Requirements, one: int) -> SetView:
     )
 
 
-def _scan_view(
-    plan: Plan, scan: ScanPlan, rows: NDArray[np.int32], lots: Float64, price: float
-) -> ScanView:
-    level = plan.nodes[scan.node]
-    total = np.zeros(len(scan.scenarios))
-    by_node: dict[str, Float64] = {}
-    for code in np.unique(level.code[rows]):
-        here = level.code[rows] == code
-        pnl = lots[here] @ scan.matrix[rows[here], : len(scan.scenarios)]
-        raw = (pnl / level.quanta[code])[None, :]
-        mapped = scan.unit_map(raw, np.array([code], dtype=np.int32))[0]
-        total += mapped * scan.to_set[code]
-        by_node[level.names[code]] = raw[0] * scan.to_set[code] * price
-    worst = int(np.argmin(total))
-    return ScanView(
-        name=scan.name,
-        scenarios=scan.scenarios,
-        total=total * price,
-        by_node=by_node,
-        binding=int(scan.scenarios[worst]),
-    )
+class _ScanParts:
+    """PnL of a set's positions in every scenario of a scan, by node, before and after its map."""
+
+    def __init__(self, plan: Plan, scan: ScanPlan, rows: NDArray[np.int32], lots: Float64) -> None:
+        self.scan, self.level = scan, plan.nodes[scan.node]
+        self.rows, self.lots, self.codes = rows, lots, self.level.code[rows]
+        self.total = np.zeros(len(scan.scenarios))
+        self.raw: dict[int, Float64] = {}
+        self.mapped: dict[int, Float64] = {}
+        for code in np.unique(self.codes).tolist():
+            here = self.codes == code
+            pnl = lots[here] @ scan.matrix[rows[here], : len(scan.scenarios)]
+            self.raw[code] = pnl / self.level.quanta[code]
+            after = scan.unit_map(self.raw[code][None, :], np.array([code], dtype=np.int32))[0]
+            self.mapped[code] = after * scan.to_set[code]
+            self.total += self.mapped[code]
+        self.worst = int(np.argmin(self.total))
+
+    def view(self, price: float) -> ScanView:
+        """In dollars."""
+        return ScanView(
+            name=self.scan.name,
+            scenarios=self.scan.scenarios,
+            total=self.total * price,
+            by_node={
+                self.level.names[code]: raw * self.scan.to_set[code] * price
+                for code, raw in self.raw.items()
+            },
+            binding=int(self.scan.scenarios[self.worst]),
+        )
+
+    def shares(self) -> Float64:
+        """Each position's part of the loss in the binding scenario."""
+        share = np.zeros(len(self.rows))
+        for code, raw in self.raw.items():
+            here = self.codes == code
+            own = self.lots[here] * self.scan.matrix[self.rows[here], self.worst]
+            if raw[self.worst] != 0.0:
+                own = own / self.level.quanta[code]
+                share[here] = -self.mapped[code][self.worst] * own / raw[self.worst]
+        return share
 
 
 def _positions(
@@ -176,10 +208,11 @@ def _shares(
     rows: NDArray[np.int32],
     lots: Float64,
     node: int,
+    losses: Mapping[str, _ScanParts],
 ) -> tuple[Float64, Float64]:
     """Each position's share of initial and maintenance margin, in the set's numeraire."""
     sets = answer.sets
-    parts = {scan.name: _scan_shares(plan, scan, rows, lots) for scan in plan.scans}
+    parts = {name: one_scan.shares() for name, one_scan in losses.items()}
     sums = {total.name: _sum_parts(total, rows, lots) for total in plan.sums}
     for charge in plan.charges:
         parts[charge.name] = _charge_shares(plan, charge, sums, rows)
@@ -229,29 +262,6 @@ def _gradient(
         values[name] = Dual(amounts[name], slope)
     result = formula.outer(values, DUALS)
     return result.slope if isinstance(result, Dual) else np.zeros(len(names))
-
-
-def _scan_shares(plan: Plan, scan: ScanPlan, rows: NDArray[np.int32], lots: Float64) -> Float64:
-    """Each position's part of the loss in the binding scenario."""
-    level = plan.nodes[scan.node]
-    codes = level.code[rows]
-    total = np.zeros(len(scan.scenarios))
-    mapped: dict[int, tuple[Float64, Float64]] = {}
-    for code in np.unique(codes):
-        here = codes == code
-        raw = lots[here] @ scan.matrix[rows[here], : len(scan.scenarios)] / level.quanta[code]
-        after = scan.unit_map(raw[None, :], np.array([code], dtype=np.int32))[0]
-        after = after * scan.to_set[code]
-        mapped[int(code)] = raw, after
-        total += after
-    worst = int(np.argmin(total))
-    share = np.zeros(len(rows))
-    for code, (raw, after) in mapped.items():
-        here = codes == code
-        own = lots[here] * scan.matrix[rows[here], worst] / level.quanta[code]
-        if raw[worst] != 0.0:
-            share[here] = -after[worst] * own / raw[worst]
-    return share
 
 
 def _sum_parts(total: SumPlan, rows: NDArray[np.int32], lots: Float64) -> Float64:
