@@ -120,6 +120,8 @@ def test_what_if_leaves_equity_and_changes_margin(market: Snapshot) -> None:
     assert (closed.initial, closed.maintenance) == (0.0, 0.0)
     paid = desk.after(held.changed(deposit={"USDC": -1_000}))
     assert paid.equity == pytest.approx(before.equity - 1_000)
+    each = desk.after_each([held, held.changed(add={PERPETUAL: 0.5})])
+    assert each == [before, more]
     double = desk.after(held.changed(scale=2.0))
     assert double.maintenance == pytest.approx(2 * before.maintenance, rel=0.02)
     with pytest.raises(BadInput, match="expected a position that is held"):
