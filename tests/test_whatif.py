@@ -164,19 +164,16 @@ def test_orders_need_margin_and_isolated_positions_stand_alone(market: Snapshot)
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ([{"account": "a", "instrument": "X", "side": "buy", "size": 1, "price": 1}], "instrument"),
-        ([{"account": "a", "instrument": PERPETUAL, "side": "up", "size": 1, "price": 1}], "buy"),
-        (
-            [{"account": "a", "instrument": PERPETUAL, "side": "buy", "size": -1, "price": 1}],
-            "size",
-        ),
+        ({"instrument": "X"}, "instrument of the market"),
+        ({"side": "up"}, "buy or sell"),
+        ({"size": -1}, "field 'size'"),
+        ({"price": None}, "field 'price'"),
     ],
 )
-def test_bad_orders_are_named(
-    market: Snapshot, orders: list[dict[str, object]], words: str
-) -> None:
+def test_bad_orders_are_named(market: Snapshot, wrong: dict[str, object], words: str) -> None:
+    order = {"account": "a", "instrument": PERPETUAL, "side": "buy", "size": 1, "price": 1}
     with pytest.raises(BadInput, match=words):
-        sv.margin(rows(market), market, "binance-usdm", orders=orders)
+        sv.margin(rows(market), market, "binance-usdm", orders=[order | wrong])
 
 
 def test_rulebooks_of_scans_take_no_orders(market: Snapshot) -> None:
