@@ -396,7 +396,7 @@ def random_file(tmp: Path, rng: random.Random) -> Path:
 
 def test_marginism_on_random_portfolios(tmp_path: Path) -> None:
     """1,000 portfolios to the peer's float64: every part of every commodity."""
-    marginism = pytest.importorskip("marginism", reason="marginism (bench group) is not installed")
+    marginism = pytest.importorskip("marginism", reason="marginism (group peers) is not installed")
     rng = random.Random(26)
     path = random_file(tmp_path, rng)
     file, peer = read_spn(path), marginism.SpanCalculator.from_file(str(path))

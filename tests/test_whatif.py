@@ -76,6 +76,8 @@ def test_liquidation_price_of_one_linear_future_by_hand() -> None:
     index = float(market.index[market.universe.underlyings.index("BTC")])
     by_hand = (0.5 * start - 9_000.0) / 0.498
     assert found.price == pytest.approx(by_hand * index / start, rel=1e-9)
+    gone = sv.Desk(held, market, "binance-usdm").bankruptcy("BTC", below=True)
+    assert gone.price == pytest.approx((start - 18_000.0) * index / start, rel=1e-9)
 
 
 def test_long_options_are_never_liquidated(market: Snapshot) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -125,8 +125,17 @@ class Desk:
     def liquidation(self, underlying: str, *, below: bool) -> Boundary:
         """The nearest price of an underlying (or factor of `JOINT`) where maintenance is not met.
 
-        The condition is the account\'s own: every tier, position and balance is in it.
+        The condition is the account's own: every tier, position and balance is in it.
         """
+        return self._edge(underlying, lambda at: at.equity - at.maintenance, below=below)
+
+    def bankruptcy(self, underlying: str, *, below: bool) -> Boundary:
+        """The nearest price of an underlying (or factor of `JOINT`) where equity is gone."""
+        return self._edge(underlying, lambda at: at.equity, below=below)
+
+    def _edge(
+        self, underlying: str, condition: Callable[[State], float], *, below: bool
+    ) -> Boundary:
         names = self.market.universe.underlyings
         joint = underlying == JOINT
         now = 1.0 if joint else float(self.market.index[names.index(underlying)])
@@ -136,7 +145,7 @@ class Desk:
             state = self.at(dict.fromkeys(moved_names, price / now))
             if not state.known:
                 raise BadInput(_unknown(state.reason))
-            return state.equity - state.maintenance
+            return condition(state)
 
         return boundary(health, now, below=below)
 
@@ -351,7 +360,8 @@ def liquidation_prices(
     """Where each account would be liquidated: a row an account and underlying, and one for all.
 
     `below` and `above` are prices of the underlying (factors for `all`), null where none is;
-    `already` says that maintenance is not met now.
+    `already` says that maintenance is not met now. At `bankrupt_below` and `bankrupt_above` equity
+    is gone.
     """
     rows = []
     for account, holding in holdings(positions, collateral, accounts=accounts).items():
@@ -374,6 +384,8 @@ def liquidation_prices(
                     "below_distance": below.distance,
                     "above": above.price,
                     "above_distance": above.distance,
+                    "bankrupt_below": desk.bankruptcy(underlying, below=True).price,
+                    "bankrupt_above": desk.bankruptcy(underlying, below=False).price,
                 }
             )
     return pl.DataFrame(rows, infer_schema_length=None)

@@ -133,17 +133,18 @@ def liquidation(
         console.print_json({"rows": frame.to_dicts()})
         return
     shown = console.table(
-        "liquidation prices", "account", "underlying", "below", "move", "above", "move",
-        left=["account", "underlying"],
+        "liquidation prices", "account", "underlying", "below", "move", "bankrupt", "above", "move",
+        "bankrupt", left=["account", "underlying"],
     )  # fmt: skip
     for row in frame.iter_rows(named=True):
         if row["already"]:
-            shown.add_row(row["account"], row["underlying"], "[red]now[/red]", "", "", "")
+            shown.add_row(row["account"], row["underlying"], "[red]now[/red]", *[""] * 5)
             continue
         shown.add_row(
             row["account"], row["underlying"], console.money(row["below"]),
-            _percent(row["below_distance"]), console.money(row["above"]),
-            _percent(row["above_distance"]),
+            _percent(row["below_distance"]), console.money(row["bankrupt_below"]),
+            console.money(row["above"]), _percent(row["above_distance"]),
+            console.money(row["bankrupt_above"]),
         )  # fmt: skip
     console.out.print(shown)
 
