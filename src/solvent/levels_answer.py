@@ -19,7 +19,7 @@ from solvent.margining.levels.book import Balances, LevelsAnswer, LevelsPlan, Or
 from solvent.margining.levels.rows import Sheet, Told, Unset, Value
 from solvent.margining.requirement import Standing
 from solvent.risk import Book
-from solvent.units import TimeMs
+from solvent.units import MICRO, TimeMs, value_down
 
 REASONS_MAX: Final = 500
 """Unknown accounts whose reason is looked up; the rest can be asked for by `explain`."""
@@ -51,9 +51,11 @@ class LevelsView:
 
 @dataclass(frozen=True)
 class LevelsMargin:
-    """The margin of every account of a book. Amounts are dollars, computed in float64.
+    """The margin of every account of a book.
 
-    `to_polars()` has a row an account, `explain(name)` tells every column of an account exactly.
+    `answer` is float64; money leaves here in whole millionths of a dollar, rounded against the
+    account (requirements up, equity down), and tables show those. `to_polars()` has a row an
+    account, `explain(name)` tells every column of an account exactly.
     """
 
     plan: LevelsPlan
@@ -97,17 +99,32 @@ class LevelsMargin:
         total[list(self.left_out)] = np.nan
         return np.asarray(~np.isfinite(total))
 
+    @cached_property
+    def equity_micro(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """[account] equity in millionths of a dollar, rounded down; 0 where it is not known."""
+        return value_down(np.where(self.unknown, 0.0, self.answer.equity) * MICRO)
+
+    @cached_property
+    def initial_micro(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """[account] initial margin in millionths of a dollar, rounded up; 0 where not known."""
+        return _up(np.where(self.unknown, 0.0, self.answer.initial))
+
+    @cached_property
+    def maintenance_micro(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """[account] maintenance margin in millionths of a dollar, rounded up; 0 where not known."""
+        return _up(np.where(self.unknown, 0.0, self.answer.maintenance))
+
     def to_polars(self) -> pl.DataFrame:
         """One row an account; what is not known is null."""
-        answer = self.answer
+        answer, equity = self.answer, self.equity_micro
         columns: dict[str, Any] = {
             "account": list(self.book.accounts),
             "status": [str(standing) for standing in self.standings],
-            "equity": self._known(answer.equity),
-            "initial_margin": self._known(answer.initial),
-            "maintenance_margin": self._known(answer.maintenance),
-            "available": self._known(answer.equity - answer.initial),
-            "health": self._known(answer.equity - answer.maintenance),
+            "equity": self._known(equity / MICRO),
+            "initial_margin": self._known(self.initial_micro / MICRO),
+            "maintenance_margin": self._known(self.maintenance_micro / MICRO),
+            "available": self._known((equity - self.initial_micro) / MICRO),
+            "health": self._known((equity - self.maintenance_micro) / MICRO),
             "worst_scenario": [""] * len(self),
             **{name: self._known(amount) for name, amount in answer.components.items()},
             "reason": self._reasons,
@@ -208,6 +225,11 @@ class LevelsMargin:
         except Unset as unset:
             return f"{self.plan.rulebook.name}: {unset}"
         return "a number leaves the range of float64"
+
+
+def _up(dollars: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Millionths, up: negative requirements, which some venues have, stay negative."""
+    return -value_down(-dollars * MICRO)
 
 
 def _row(sheet: Sheet, level: str, place: int) -> dict[str, Any]:
