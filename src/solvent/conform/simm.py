@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from solvent.conform.case import Case, unknown
 from solvent.conform.levels import number, sheet
-from solvent.feeds.crif import CrifRow, calibration_versions, read_calibration, read_crif
+from solvent.feeds.crif import CrifRow, Side, calibration_versions, read_calibration, read_crif
 from solvent.feeds.table import read_table
 from solvent.margining.levels.rows import Sheet
 from solvent.margining.sensitivity import Calibration
@@ -54,21 +53,17 @@ def _margins(
     crif: Sequence[CrifRow], side: str, regulation: str, calibration: Calibration
 ) -> dict[str, Margins]:
     """By portfolio, what one side asks under a regulation; who posts sees every sign turned."""
-    sign = -1.0 if side == "Post" else 1.0
+    asked: Side = "post" if side == "Post" else "call"
+    under = None if regulation == _UNSPECIFIED else regulation
     found = {}
     for portfolio in sorted({row.portfolio for row in crif}):
         mine = [
-            replace(row.sensitivity, amount=sign * row.sensitivity.amount)
+            one
             for row in crif
-            if row.portfolio == portfolio and _under(row, side, regulation)
+            if row.portfolio == portfolio and (one := row.seen(asked, under)) is not None
         ]
         found[portfolio] = simm(mine, calibration)
     return found
-
-
-def _under(row: CrifRow, side: str, regulation: str) -> bool:
-    named = row.post if side == "Post" else row.collect
-    return not named or regulation in named or regulation == _UNSPECIFIED
 
 
 def _calibration(folder: Path, version: str, days: int) -> Calibration | None:

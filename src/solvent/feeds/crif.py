@@ -8,9 +8,11 @@ Source Risk Engine. ISDA licenses its content: bring your own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final, Literal
 from xml.etree.ElementTree import Element
 
 import polars as pl
@@ -18,21 +20,48 @@ import polars as pl
 from solvent.errors import BadInput, Problem, Reject
 from solvent.feeds.table import read_table
 from solvent.feeds.xml import elements
-from solvent.margining.sensitivity import Calibration, ClassCalibration, Sensitivity
+from solvent.limits import EXACT_MAX
+from solvent.margining.sensitivity import (
+    RISK_TYPES,
+    Calibration,
+    ClassCalibration,
+    Sensitivity,
+)
 
-_NEEDED = ("RiskType", "Amount")
+Side = Literal["call", "post"]
+"""Who asks: the party that calls for margin, or the one that posts it."""
+_NEEDED: Final = ("RiskType", "Amount")
+_FOUND_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrifRow:
-    """A sensitivity with whose it is: portfolio, trade, and the rules that either side is under."""
+    """A sensitivity with whose it is: portfolio, trade, and the rules that either side is under.
 
+    `row` is that of the file, counted from 1.
+    """
+
+    row: int
     portfolio: str
     trade: str
     sensitivity: Sensitivity
     collect: frozenset[str]
     post: frozenset[str]
     end_date: str
+
+    def seen(self, side: Side, regulation: str | None = None) -> Sensitivity | None:
+        """The sensitivity as a side has it, None where it is not under a regulation.
+
+        Who posts has every risk with its sign turned; what is no risk, such as an add-on, is the
+        same for both. A row that names no regulation is under each.
+        """
+        named = self.post if side == "post" else self.collect
+        if regulation is not None and named and regulation not in named:
+            return None
+        one = self.sensitivity
+        if side == "call" or one.risk_type not in RISK_TYPES:
+            return one
+        return replace(one, amount=-one.amount)
 
 
 def read_crif(path: str | Path, *, currency: str = "USD") -> list[CrifRow]:
@@ -41,7 +70,8 @@ def read_crif(path: str | Path, *, currency: str = "USD") -> list[CrifRow]:
     frame = frame.rename({name: name.lstrip("#") for name in frame.columns})
     for name in _NEEDED:
         if name not in frame.columns:
-            raise _bad(path, Reject.FIELD_MISSING, None, name, "a column", "none")
+            found = f"columns {', '.join(frame.columns)}"[:_FOUND_CHARS]
+            raise _bad(path, Reject.FIELD_MISSING, None, name, f"a column {name!r}", found)
     frame = frame.with_columns(pl.all().cast(pl.String).fill_null(""))
     rows = enumerate(frame.to_dicts(), 1)
     return [_row(row, n, path, currency) for n, row in rows if any(row.values())]
@@ -61,7 +91,13 @@ def _row(row: Mapping[str, str], n: int, path: str | Path, currency: str) -> Cri
     except ValueError as fault:
         found = repr(said(column))
         raise _bad(path, Reject.FIELD_NOT_A_NUMBER, n, column, "a number", found) from fault
+    if not math.isfinite(amount):
+        raise _bad(path, Reject.FIELD_NOT_FINITE, n, column, "a finite number", said(column))
+    if abs(amount) > EXACT_MAX:
+        expected = f"an amount of at most {EXACT_MAX}"
+        raise _bad(path, Reject.EXACT_RANGE_EXCEEDED, n, column, expected, said(column))
     return CrifRow(
+        row=n,
         portfolio=said("PortfolioID"),
         trade=said("TradeID"),
         sensitivity=Sensitivity(
@@ -119,7 +155,7 @@ def read_calibration(path: str | Path, *, days: int = 10) -> Calibration:
             if (part := found.find(name)) is not None
         }
         psi = {
-            (one.get("label1", ""), one.get("label2", "")): float(one.text or "")
+            (one.get("label1", ""), one.get("label2", "")): _number(one)
             for one in found.findall("RiskClassCorrelations/Correlation")
         }
     except ValueError as fault:
@@ -149,7 +185,7 @@ def _versions(calibration: Element) -> tuple[str, ...]:
 def _risk_class(part: Element, days: str) -> ClassCalibration:
     weights = f"RiskWeights/{{}}[@mporDays='{days}']"
     scalars = {
-        name: float(found.text or "")
+        name: _number(found)
         for places, form in ((_WEIGHTS, weights), (_CORRELATIONS, "Correlations/{}"))
         for tag, name in places.items()
         if (found := part.find(form.format(tag))) is not None
@@ -158,29 +194,44 @@ def _risk_class(part: Element, days: str) -> ClassCalibration:
     return ClassCalibration(
         delta={
             (one.get("label1" if fx else "bucket", ""), one.get("label2" if fx else "label1", "")):
-                float(one.text or "")
+                _number(one)
             for one in part.findall(f"{weights.format('Delta')}/Weight")
         },
         vega=_by_bucket(part.findall(f"{weights.format('Vega')}/Weight")),
         scalars=scalars,
         inside={
             (one.get("bucket", ""), one.get("label1", ""), one.get("label2", "")):
-                float(one.text or "")
+                _number(one)
             for one in part.findall("Correlations/IntraBucket/Correlation")
         },
         across={
-            (one.get("label1", ""), one.get("label2", "")): float(one.text or "")
+            (one.get("label1", ""), one.get("label2", "")): _number(one)
             for one in part.findall("Correlations/InterBucket/Correlation")
         },
-        delta_threshold=_by_bucket(part.findall("ConcentrationThresholds/Delta/Threshold")),
-        vega_threshold=_by_bucket(part.findall("ConcentrationThresholds/Vega/Threshold")),
+        delta_threshold=_thresholds(part, "Delta"),
+        vega_threshold=_thresholds(part, "Vega"),
         weight_groups=_groups(part.findall("RiskWeights/CurrencyLists/Currency")),
         threshold_groups=_groups(part.findall("ConcentrationThresholds/CurrencyLists/Currency")),
     )  # fmt: skip
 
 
 def _by_bucket(found: Sequence[Element]) -> dict[str, float]:
-    return {one.get("bucket", ""): float(one.text or "") for one in found}
+    return {one.get("bucket", ""): _number(one) for one in found}
+
+
+def _thresholds(part: Element, kind: str) -> dict[str, float]:
+    found = _by_bucket(part.findall(f"ConcentrationThresholds/{kind}/Threshold"))
+    for bucket, threshold in found.items():
+        if threshold <= 0.0:
+            raise ValueError(f"a {part.tag} {kind} threshold of {threshold:g} in bucket {bucket!r}")
+    return found
+
+
+def _number(element: Element) -> float:
+    number = float(element.text or "")
+    if not math.isfinite(number):
+        raise ValueError(f"{element.text!r} in <{element.tag}>")
+    return number
 
 
 def _groups(found: Sequence[Element]) -> dict[str, str]:

@@ -185,7 +185,10 @@ def read_spn(path: str | Path) -> SpanFile:
 def _day(element: Element) -> str:
     """YYYYMMDD, or nothing for what is no day."""
     said = (element.text or "").strip()[:8]
-    return said if len(said) == 8 and said.isdigit() else ""
+    try:
+        return f"{date.fromisoformat(said):%Y%m%d}" if said.isdigit() else ""
+    except ValueError:
+        return ""
 
 
 @dataclass(slots=True)
@@ -237,19 +240,28 @@ class _Reading:
                 array = contract.find("ra")
                 if array is None:
                     continue
+                price, value_factor = self.worth(contract, factor)
                 one = SpanContract(
                     commodity=code,
                     kind=kind,
                     expiry=text(contract, "pe") or text(parent, "pe"),
                     right=self.right(contract) if kind == "option" else "",
                     strike=self.number(contract, "k") if kind == "option" else 0.0,
-                    price=self.number(contract, "p"),
-                    value_factor=self.number(contract, "cvf", factor),
+                    price=price,
+                    value_factor=value_factor,
                     losses=self.losses(array),
                     delta=self.number(array, "d"),
                     delta_scale=self.number(contract, "sc", self.number(parent, "sc", 1.0)),
                 )
                 self.contracts.append((text(element, "pfId"), one))
+
+    def worth(self, contract: Element, factor: float) -> tuple[float, float]:
+        """Price, and money per unit of it."""
+        price, factor = self.number(contract, "p"), self.number(contract, "cvf", factor)
+        if not math.isfinite(price * factor):
+            expected, found = "a price times a factor within float64", f"{price:g} and {factor:g}"
+            raise self.bad(Reject.EXACT_RANGE_EXCEEDED, expected, found, "p")
+        return price, factor
 
     def right(self, option: Element) -> str:
         said = text(option, "o")
@@ -262,9 +274,12 @@ class _Reading:
         if len(said) != SCENARIOS:
             raise self.bad(Reject.ROW_MALFORMED, f"{SCENARIOS} values", str(len(said)), "ra")
         try:
-            return tuple(map(float, said))
+            values = tuple(map(float, said))
         except ValueError as fault:
             raise self.bad(Reject.FIELD_NOT_A_NUMBER, "numbers", str(fault), "a") from fault
+        if not all(map(math.isfinite, values)):
+            raise self.bad(Reject.FIELD_NOT_FINITE, "finite numbers", ", ".join(said), "a")
+        return values
 
     def settled(self) -> SpanFile:
         """Portfolios joined to their commodities, and spreads to the months that exist."""
@@ -314,13 +329,14 @@ class _Reading:
                 expected = "a spread of deltas by method F, P or W"
                 raise self.bad(Reject.ROW_MALFORMED, expected, method, "dSpread")
             within = definition.tag == "ccDef" and method != "W"
-            legs = [self.leg(leg, tiers, within) for leg in one if leg.tag in ("pLeg", "tLeg")]
             rate = self.number(one, "rate/val", 0.0)
             try:
+                legs = [self.leg(leg, tiers, within) for leg in one if leg.tag in ("pLeg", "tLeg")]
                 made = SpreadText(rate=rate, legs=legs)
             except ValueError as fault:
-                expected = "legs on side A and side B"
-                raise self.bad(Reject.ROW_MALFORMED, expected, str(fault), "dSpread") from fault
+                expected = "legs on side A and side B, of ratios above 0"
+                found = " ".join(str(fault).split())
+                raise self.bad(Reject.ROW_MALFORMED, expected, found, "dSpread") from fault
             yield (text(definition, "cc") if within else "", made)
 
     def leg(

@@ -89,6 +89,9 @@ def tenor_days(label: str) -> float:
     (14.0, 1095.0)
     """
     try:
-        return float(label[:-1]) * _DAYS[label[-1:].lower()]
+        days = float(label[:-1]) * _DAYS[label[-1:].lower()]
     except (KeyError, ValueError) as fault:
         raise CalibrationMissing(f"{label!r} is no tenor") from fault
+    if not 0.0 < days < float("inf"):
+        raise CalibrationMissing(f"{label!r} is no tenor")
+    return days

@@ -29,6 +29,7 @@ from solvent.margining.sensitivity import (
 )
 
 _Key = TypeVar("_Key")
+_Number = TypeVar("_Number", float, str)
 ALL: Final = "All"
 RESIDUAL: Final = "Residual"
 _MILLION: Final = 1e6
@@ -53,6 +54,11 @@ class _Factor:
 _Bucket = dict[_Factor, float]
 _TENORED: Final = frozenset({"InterestRate", "CreditQualifying", "CreditNonQualifying"})
 """Classes whose factors have a tenor, and whose vegas come multiplied by their volatility."""
+_PAIRS: Final = {
+    ("1", "1"): "1", ("1", "2"): "2", ("1", "3"): "3", ("2", "2"): "4", ("2", "3"): "5",
+    ("3", "3"): "6",
+}  # fmt: skip
+"""Groups of two currencies → group of their pair, by which FX vega is concentrated."""
 
 
 def simm(
@@ -64,7 +70,7 @@ def simm(
     for one in sensitivities:
         if one.risk_type in RISK_TYPES:
             grouped[one.product_class, RISK_TYPES[one.risk_type][0]].append(one)
-        elif one.risk_type in _PARAMETERS:
+        elif one.risk_type in PARAMETERS:
             extras.append(one)
         else:
             raise CalibrationMissing(f"risk type {one.risk_type!r} is not of SIMM")
@@ -95,7 +101,7 @@ def _join(margins: dict[tuple[str, str, str, str], float], calibration: Calibrat
             }
             margins[product, ALL, kind, ALL] = math.sqrt(
                 sum(
-                    x * y * (1.0 if a == b else calibration.psi[a, b])
+                    x * y * (1.0 if a == b else _psi(calibration, a, b))
                     for a, x in by_class.items()
                     for b, y in by_class.items()
                 )
@@ -106,12 +112,17 @@ def _join(margins: dict[tuple[str, str, str, str], float], calibration: Calibrat
             margins[key] = margins.get(key, 0.0) + margin
 
 
-_PARAMETERS: Final = frozenset(
+def _psi(calibration: Calibration, a: str, b: str) -> float:
+    return _known(calibration.psi, ((a, b),), f"correlation of {a} and {b}")
+
+
+PARAMETERS: Final = frozenset(
     {
         "Param_ProductClassMultiplier", "Param_AddOnNotionalFactor", "Param_AddOnFixedAmount",
         "Notional", "PV",
     }
 )  # fmt: skip
+"""Risk types of a CRIF that are no risk: what additional margin is computed from, and values."""
 
 
 def _additional(margins: Margins, extras: Sequence[Sensitivity]) -> float:
@@ -326,8 +337,8 @@ class _RiskClass:
             return bucket
         if not vega:
             return _group(groups, qualifier)
-        a, b = sorted(int(_group(groups, half)) for half in (qualifier[:3], qualifier[3:]))
-        return str({(1, 1): 1, (1, 2): 2, (1, 3): 3, (2, 2): 4, (2, 3): 5, (3, 3): 6}[a, b])
+        a, b = sorted(_group(groups, half) for half in (qualifier[:3], qualifier[3:]))
+        return _known(_PAIRS, ((a, b),), f"FX: group of the pair {qualifier}")
 
     def _weight(self, bucket: str, one: _Factor) -> float:
         numbers = self.numbers
@@ -414,7 +425,7 @@ def _group(groups: Mapping[str, str], currency: str) -> str:
     return found
 
 
-def _known(numbers: Mapping[_Key, float], keys: Sequence[_Key], what: str) -> float:
+def _known(numbers: Mapping[_Key, _Number], keys: Sequence[_Key], what: str) -> _Number:
     for key in keys:
         if key in numbers:
             return numbers[key]
