@@ -19,7 +19,8 @@ ROWS = {
     "risk": 5,
     "margining": 6, "rulebooks": 6, "venues": 6,
     "feeds": 14,
-    "answer": 15, "levels_answer": 15, "api": 15, "whatif": 16, "cli": 17, "__init__": 18,
+    "answer": 15, "levels_answer": 15, "api": 15, "clearing": 15,
+    "whatif": 16, "cli": 17, "__init__": 18,
 }  # fmt: skip
 SIDES = {
     "verify": {"errors", "limits", "units"},

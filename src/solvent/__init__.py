@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from solvent.answer import Margin
     from solvent.api import margin, prepare, read_market, read_positions
+    from solvent.clearing import SimmMargin, SpanMargin, simm, span
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
     from solvent.levels_answer import LevelsMargin
@@ -32,7 +33,9 @@ _HOME = {
     "LevelsMargin": "levels_answer",
     "Margin": "answer",
     "RulebookError": "errors",
+    "SimmMargin": "clearing",
     "SolventError": "errors",
+    "SpanMargin": "clearing",
     "compare": "whatif",
     "holdings": "whatif",
     "liquidation_prices": "whatif",
@@ -42,6 +45,8 @@ _HOME = {
     "read_market": "api",
     "read_positions": "api",
     "rulebook_names": "feeds.library",
+    "simm": "clearing",
+    "span": "clearing",
 }
 __all__ = [
     "BadInput",
@@ -50,7 +55,9 @@ __all__ = [
     "LevelsMargin",
     "Margin",
     "RulebookError",
+    "SimmMargin",
     "SolventError",
+    "SpanMargin",
     "__version__",
     "compare",
     "holdings",
@@ -61,6 +68,8 @@ __all__ = [
     "read_market",
     "read_positions",
     "rulebook_names",
+    "simm",
+    "span",
 ]
 
 

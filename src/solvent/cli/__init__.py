@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from solvent.cli import books, checks, demo, rulebooks, whatif
+from solvent.cli import books, checks, clearing, demo, rulebooks, whatif
 from solvent.errors import BadInput, RulebookError, SolventError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command("explain")(books.explain)
 app.command("compare")(whatif.compare)
 app.command("whatif")(whatif.whatif)
 app.command("liquidation")(whatif.liquidation)
+app.command("span")(clearing.span)
+app.command("simm")(clearing.simm)
 app.command("market")(checks.market)
 app.command("conform")(checks.conform)
 app.command("rulebooks")(rulebooks.rulebooks)
