@@ -306,8 +306,12 @@ def test_haircut_counts_for_initial_margin_and_never_shrinks_a_debt() -> None:
         ],
     )  # fmt: skip
     assert debt.to_polars()["equity"][0] == pytest.approx(plain.to_polars()["equity"][0] - 100)
+    bitcoin = generate_market(seed=4, coins=("BTC",), expiries=1, strikes=2)
     with pytest.raises(BadInput, match="expected an asset that the market has an index for"):
-        sv.margin(rows, market, collateral=[{"account": "a", "asset": "STETH", "amount": 1}])
+        sv.margin(
+            [{**rows[0], "instrument": "BTC-PERPETUAL"}], bitcoin,
+            collateral=[{"account": "a", "asset": "STETH", "amount": 1}],
+        )  # fmt: skip
     with pytest.raises(BadInput, match=r"COLLATERAL_NOT_ACCEPTED"):
         sv.margin(rows, market, collateral=[{"account": "a", "asset": "DOGE", "amount": 1}])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from solvent.answer import Margin
 from solvent.errors import BadInput, RulebookError
 from solvent.feeds.library import shipped_rulebook
 from solvent.feeds.synthetic_market import generate_market
-from solvent.margining.rulebook import check_rulebook, read_rulebook
+from solvent.margining.rulebook import check_rulebook, in_force, read_rulebook
+from solvent.margining.schema import RulebookText
 from solvent.market import Snapshot
 
 RULEBOOK = """
@@ -191,3 +194,48 @@ def test_haircuts_are_a_part_of_initial_margin(market: Snapshot) -> None:
     assert view.initial == pytest.approx(sum(one.initial for one in view.sets) + 100.0)
     charges = ("risk_matrix", "roll_shock", "delta_shock", "rounding", "collateral_haircut")
     assert row["initial_margin"] == pytest.approx(sum(row[one] for one in charges), abs=1e-4)
+
+
+def test_collateral_has_a_history_and_may_be_priced_by_another_asset(market: Snapshot) -> None:
+    """Deribit took 15 % off stETH before 13 January 2026, 7.5 % since."""
+    text = sv.load_rulebook("deribit-pm")
+    assert isinstance(text, RulebookText)
+    for day, haircut in ((date(2026, 1, 12), 0.15), (date(2026, 1, 13), 0.075)):
+        plan = api.prepare(market, in_force(text, day))
+        balances = [{"account": "a", "asset": "stETH", "amount": 10}]
+        answer = sv.margin(ROWS, plan, collateral=balances)
+        ether = float(market.index[market.universe.underlyings.index("ETH")])
+        assert answer.to_polars()["collateral_haircut"][0] == pytest.approx(10 * ether * haircut)
+    late = text.model_copy(update={"collateral": text.collateral[-1:]})
+    early = in_force(late, date(2026, 1, 1))
+    assert "collateral STETH: first seen 2026-01-13, applied to 2026-01-01" in early.applied
+
+
+def test_deribit_margin_decays_in_the_last_half_hour(tmp_path: Path) -> None:
+    """At 07:45 half of the delivery price is known: half the delta, half the move."""
+    text = "instrument,timestamp,index_price,mark_price\n"
+    text += "".join(
+        f"BTC-{kind},2026-03-27T07:45:00Z,60000,60000\n" for kind in ("PERPETUAL", "27MAR26")
+    )
+    (tmp_path / "m.csv").write_text(text, "utf-8")
+    plan = api.prepare(sv.read_market(tmp_path / "m.csv"), shipped_rulebook("deribit-pm"))
+    rows = [{"account": one, "instrument": f"BTC-{one}", "size": -60_000}
+            for one in ("PERPETUAL", "27MAR26")]  # fmt: skip
+    charges = sv.margin(rows, plan).to_polars()
+    whole, half = charges["risk_matrix"].to_list()
+    assert whole == pytest.approx(60_000 * (1 - 1 / 1.16), rel=1e-4)
+    assert half == pytest.approx(60_000 * (1 - 1 / 1.08), rel=1e-4)
+    perpetual, dated = charges["roll_shock"].to_list()
+    assert dated == pytest.approx(perpetual / 2, rel=1e-4)
+
+
+def test_a_reason_names_the_flags(tmp_path: Path) -> None:
+    text = "instrument,timestamp,index_price,mark_price\n"
+    names = ("PERPETUAL", "26MAR26", "27MAR26-60000-C")
+    text += "".join(f"BTC-{one},2026-03-27T07:45:00Z,60000,0.1\n" for one in names)
+    (tmp_path / "m.csv").write_text(text, "utf-8")
+    market = sv.read_market(tmp_path / "m.csv")
+    row = {"account": "a", "instrument": "BTC-27MAR26-60000-C", "size": 1}
+    (reason,) = sv.margin([row], market).to_polars()["reason"].to_list()
+    start = "the market has no usable numbers for BTC-27MAR26-60000-C: "
+    assert reason == f"{start}FORWARD_MISSING, VOL_MISSING"

@@ -11,6 +11,8 @@ import typer
 from solvent.cli import options
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from solvent.api import AnyMargin
     from solvent.margining.explain import AccountView, SetView
     from solvent.margining.plan import Plan
@@ -188,7 +190,7 @@ def print_answer(answer: AnyMargin, top: int) -> None:
     """Totals, then the accounts with the largest margins."""
     from rich.markup import escape
 
-    from solvent.cli.console import money, out, table
+    from solvent.cli.console import out, table
     from solvent.instruments.contract import moment_of
 
     plan = answer.plan
@@ -203,19 +205,23 @@ def print_answer(answer: AnyMargin, top: int) -> None:
                    left=["status"])  # fmt: skip
     frame = answer.to_polars()
     for (status,), part in sorted(frame.group_by("status")):
-        funded = answer.funded is not None
         totals.add_row(
             _coloured(str(status)),
             f"{part.height:,}",
-            money(float(part["equity"].sum())) if funded else "-",
-            money(float(part["initial_margin"].sum())),
-            money(float(part["maintenance_margin"].sum())),
+            *(_total(part[name]) for name in ("equity", "initial_margin", "maintenance_margin")),
         )
     out.print(totals)
     if top:
         out.print(_accounts_table(answer, top))
     if answer.funded is None:
         out.print("[dim]No collateral was given: requirements only. --collateral FILE[/dim]")
+
+
+def _total(amounts: pl.Series) -> str:
+    """A sum of amounts, "-" where none is known."""
+    from solvent.cli.console import money
+
+    return money(float(amounts.sum()) if amounts.count() else None)
 
 
 def _accounts_table(answer: AnyMargin, top: int) -> Any:

@@ -42,6 +42,7 @@ from solvent.pricing.implied import implied_vol
 from solvent.units import Float64, TimeMs
 
 _ROW = "row of the file"
+_SIZE_MIN, _SIZE_MAX = Decimal("1e-12"), Decimal("1e12")
 _SAME_MOMENT_MS = 120_000
 """A futures table's row belongs to a chain when it was seen within two minutes of it."""
 _SYNTHETIC = ("SYN.", "index_price")
@@ -287,11 +288,10 @@ def _sizes(row: int, lot: str, contract: str, tick: str, faults: Faults) -> Spec
         sizes = [Decimal(text or lot) for text in (lot, contract, tick)]
     except InvalidOperation:
         sizes = [Decimal(0)]
-    if not all(size.is_finite() and size > 0 for size in sizes):
+    if not all(size.is_finite() and _SIZE_MIN <= size <= _SIZE_MAX for size in sizes):
+        expected = f"sizes from {_SIZE_MIN} to {_SIZE_MAX}"
         found = f"{lot}, {contract}, {tick}"
-        faults.add(
-            Reject.PRICE_NOT_POSITIVE, row, "lot_size", expected="positive sizes", found=found
-        )
+        faults.add(Reject.PRICE_NOT_POSITIVE, row, "lot_size", expected=expected, found=found)
         return None
     return Specification(lot_size=sizes[0], contract_size=sizes[1], tick_size=sizes[2])
 

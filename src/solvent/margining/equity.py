@@ -120,13 +120,13 @@ def _terms(
     asset: str, rulebook: Rulebook, prices: Mapping[str, float]
 ) -> tuple[float, float] | str:
     """Dollars per unit and haircut of an asset; in words what is expected where it has none."""
-    terms = {text.asset: text for text in rulebook.text.collateral}
-    if asset not in terms:
-        return f"an asset that {rulebook.name} accepts ({', '.join(sorted(terms))})"
-    dollars = 1.0 if terms[asset].price == "par" else prices.get(asset)
+    terms = rulebook.collateral.get(asset)
+    if terms is None:
+        return f"an asset that {rulebook.name} accepts ({', '.join(sorted(rulebook.collateral))})"
+    dollars = 1.0 if terms.price == "par" else prices.get(asset, prices.get(terms.of or asset))
     if dollars is None:
         return "an asset that the market has an index for"
-    return dollars, terms[asset].haircut
+    return dollars, terms.haircut
 
 
 def _check_sums(collateral: Collateral, micro: Float64, accounts: Sequence[str]) -> None:

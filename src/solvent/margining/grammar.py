@@ -19,7 +19,8 @@ and whether it settles in its coin."""
 AT_INSTRUMENT = frozenset(
     {
         "index", "forward", "mark", "strike", "iv", "years", "days", "is_option", "is_call",
-        "is_future", "coin", "lot", "value", "worth", "delta", "gamma", "vega", "theta", "notional",
+        "is_future", "is_dated", "coin", "lot", "value", "worth", "delta", "gamma", "vega", "theta",
+        "notional",
     }
 )  # fmt: skip
 """What a sum's formulas may use; amounts are per lot."""

@@ -191,8 +191,9 @@ class _Refusals:
             for code, reason in _missing(table, names, used, rulebook.name):
                 for row in np.flatnonzero(codes == code):
                     self.reasons[row] = reason
-        for row in np.flatnonzero(~arrays.usable):
-            self.add(int(row), f"the market has no usable numbers for {universe.symbols[row]}")
+        for blocked, why in arrays.blocked.items():
+            symbol = universe.symbols[blocked]
+            self.add(blocked, f"the market has no usable numbers for {symbol}: {why}")
 
     def add(self, row: int, reason: str) -> None:
         """Refuse an instrument; the first reason stays."""
@@ -313,7 +314,8 @@ def _scan(
     node, into = nodes[text.node], nodes[text.into]
     representative = _first_instrument(node)
     into_code = into.code[representative]
-    to_set = node.price / into.price[into_code]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a coin without an index is refused
+        to_set = node.price / into.price[into_code]
     unit_map = _unit_map(name, rulebook, arrays, node, scenarios, refusal)
     factor = to_set * into.quanta[into_code] / node.quanta
     return ScanPlan(

@@ -18,6 +18,7 @@ from solvent.margining.grammar import check_names, check_references, formulas, l
 from solvent.margining.levels.form import resolve
 from solvent.margining.levels.text import LevelsText
 from solvent.margining.schema import (
+    CollateralText,
     RowText,
     RulebookText,
     TableText,
@@ -38,6 +39,7 @@ class Rulebook:
         sets, rules: scenarios and volatility rules, parsed.
         formulas: key path (`charges.roll.amount`) → parsed expression.
         levels: node names, finest first.
+        collateral: asset → its terms in force.
     """
 
     text: RulebookText
@@ -49,6 +51,7 @@ class Rulebook:
     rules: Mapping[str, VolRule]
     formulas: Mapping[str, Expression]
     levels: tuple[str, ...]
+    collateral: Mapping[str, CollateralText]
 
     @property
     def name(self) -> str:
@@ -156,6 +159,7 @@ def in_force(text: RulebookText, on: date) -> Rulebook:
     """
     applied: list[str] = []
     tables = tuple(_table(name, table, on, applied) for name, table in text.tables.items())
+    collateral = _collateral(text, on, applied)
     parsed = formulas(text, text.name)
     digest = sha256(text.model_dump_json(by_alias=True).encode()).hexdigest()
     return Rulebook(
@@ -173,7 +177,22 @@ def in_force(text: RulebookText, on: date) -> Rulebook:
         },
         formulas=parsed,
         levels=levels(text.nodes, text.name),
+        collateral=collateral,
     )
+
+
+def _collateral(text: RulebookText, on: date, applied: list[str]) -> dict[str, CollateralText]:
+    by_asset: dict[str, list[CollateralText]] = {}
+    for row in text.collateral:
+        by_asset.setdefault(row.asset, []).append(row)
+    chosen: dict[str, CollateralText] = {}
+    for asset, rows in by_asset.items():
+        rows = sorted(rows, key=lambda row: row.effective or date.min)
+        past = [row for row in rows if (row.effective or date.min) <= on]
+        chosen[asset] = past[-1] if past else rows[0]
+        if not past:
+            applied.append(f"collateral {asset}: first seen {rows[0].effective}, applied to {on}")
+    return chosen
 
 
 def _table(name: str, table: TableText, on: date, applied: list[str]) -> Table:

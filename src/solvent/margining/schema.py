@@ -187,11 +187,17 @@ class RequirementText(Text):
 
 
 class CollateralText(Text):
-    """An asset that counts as collateral; a debt is never haircut."""
+    """An asset that counts as collateral; a debt is never haircut.
+
+    Several rows of an asset are its history: each counts from its `effective` day, one without a
+    day since ever. Where the market has no index of the asset, that of the asset `of` prices it.
+    """
 
     asset: str
     haircut: float = Field(ge=0.0, le=1.0)
     price: Literal["index", "par"] = "index"
+    of: str | None = None
+    effective: date | None = None
     source: str = ""
 
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from solvent.expressions import Expression
 from solvent.instruments import Kind, Universe, frozen
 from solvent.limits import EXACT_MAX
-from solvent.market import Flag, Snapshot
+from solvent.market import BLOCKING, Flag, Snapshot
 from solvent.pricing.black import value_cells
 from solvent.pricing.elementary import exp
 from solvent.pricing.greeks import DAYS_PER_YEAR, VOL_POINT, greeks
@@ -71,6 +71,7 @@ class RiskArrays:
         scale: name → [instrument] quanta per unit of a column; `pnl` has one too.
         fields: name → [instrument] facts that a rulebook's expressions may use.
         usable: [instrument] can be margined, as far as the market goes.
+        blocked: instrument that is not usable → what is wrong with its numbers.
         index: [underlying] dollars per coin.
     """
 
@@ -80,6 +81,7 @@ class RiskArrays:
     groups: Groups
     index: Float64
     usable: Bool
+    blocked: Mapping[int, str]
     pnl: Float64
     pnl_units: Float64
     model_units: Float64
@@ -141,6 +143,7 @@ def publish(
         groups=groups,
         index=snapshot.index,
         usable=frozen(usable),
+        blocked=_blocked(snapshot, shocks, usable),
         pnl=quantised(pnl_units, quanta_per_unit=scale["pnl"][:, None]),
         pnl_units=frozen(pnl_units),
         model_units=frozen(np.where(usable, worth[:, -1] * per_lot, 0.0)),
@@ -150,6 +153,19 @@ def publish(
         scale=scale,
         fields=_fields(snapshot, worth[:, -1], units),
     )
+
+
+def _blocked(snapshot: Snapshot, shocks: Shocks, usable: Bool) -> dict[int, str]:
+    """Instruments that are not usable, and the flags that say why."""
+    reasons: dict[int, str] = {}
+    known = shocks.known[snapshot.universe.underlying]
+    for row in np.flatnonzero(~usable).tolist():
+        flags = Flag(int(snapshot.flags[row])) & BLOCKING
+        if flags:
+            reasons[row] = ", ".join(flag.name for flag in flags if flag.name)
+        else:
+            reasons[row] = "beyond the exact range" if known[row] else "its shocks are not known"
+    return reasons
 
 
 def _exact(amounts: Float64, scale: Float64) -> Bool:
@@ -330,6 +346,7 @@ def _fields(snapshot: Snapshot, model: Float64, units: Mapping[str, Float64]) ->
         "is_future": ((universe.kind == Kind.FUTURE) | (universe.kind == Kind.PERPETUAL)).astype(
             np.float64
         ),
+        "is_dated": (universe.expiry_ms > 0).astype(np.float64),
         "coin": universe.inverse.astype(np.float64),
         "lot": universe.lot_size,
         **units,
