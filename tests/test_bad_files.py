@@ -199,7 +199,8 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
                r"row 2 \(line 3\): expected 3 cells, as the header has, found 4 cells"),
     "not UTF-8": ("p.csv", b"a,BTC-PERPETUAL,1\ncaf\xe9,BTC-PERPETUAL,1\n",
                   r"row 2 \(line 3\): expected text in UTF-8, found caf"),
-    "open quote": ("p.csv", b'"a,BTC-PERPETUAL,100\n', r"row 1 \(line 2\): expected quotes in pai"),
+    "open quote": ("p.csv", b'"a,BTC-PERPETUAL,100\n',
+                   r"quotes in pairs, found row 1 \(line 2\): a quote"),
     "JSON line": ("p.jsonl", b'{"account": "a"}\n\n{bad\n',
                   r"row 3 \(line 3\): expected a JSON object, found Expecting property name"),
     "JSON scalar": ("p.json", b"5", r"found a list of objects is expected, not 5"),
@@ -235,6 +236,9 @@ def test_broken_lines_are_left_out(tmp_path: Path, plan: Plan) -> None:
     answer = sv.margin(path, plan, skip_bad=True)
     assert answer.dropped == 2
     assert [row["status"] for row in table(answer).values()] == ["unfunded", "unknown", "unknown"]
+    path = written(tmp_path / "q.csv", POSITIONS + 'a,BTC-PERPETUAL,1\n"b,BTC-PERPETUAL,1\n')
+    with pytest.raises(BadInput, match="quotes in pairs"):
+        sv.margin(path, plan, skip_bad=True)
     lines = written(tmp_path / "p.jsonl", json.dumps(ROWS[0]) + "\n{bad\n")
     assert sv.margin(lines, plan, skip_bad=True).dropped == 1
 

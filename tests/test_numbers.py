@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 import solvent as sv
@@ -239,3 +240,40 @@ def test_a_reason_names_the_flags(tmp_path: Path) -> None:
     (reason,) = sv.margin([row], market).to_polars()["reason"].to_list()
     start = "the market has no usable numbers for BTC-27MAR26-60000-C: "
     assert reason == f"{start}FORWARD_MISSING, VOL_MISSING"
+
+
+def test_inputs_by_account_and_set(tmp_path: Path, market: Snapshot) -> None:
+    plan = api.prepare(market, shipped_rulebook("deribit-pm"))
+    plain = sv.margin(ROWS, plan).sets()["initial"].to_numpy()
+    rows = [{"account": "b", "set": "ETH", "input": "mmp_margin", "amount": 0.5}]
+    pl.DataFrame(rows).write_csv(tmp_path / "i.csv")
+    for inputs in ({"mmp_margin": {("b", "ETH"): 0.5}}, rows, tmp_path / "i.csv"):
+        more = sv.margin(ROWS, plan, inputs=inputs).sets()["initial"].to_numpy()
+        assert more - plain == pytest.approx([0.0, 0.5], abs=1e-8)
+    for wrong in (("b", "BTC"), ("x", "ETH"), ("b", ""), "b"):
+        with pytest.raises(BadInput, match=r"field 'mmp_margin': expected an account and one of"):
+            sv.margin(ROWS, plan, inputs={"mmp_margin": {wrong: 0.5}})
+    with pytest.raises(BadInput, match=r"inputs, row 2, field 'input': expected it told once"):
+        sv.margin(ROWS, plan, inputs=rows * 2)
+    with pytest.raises(BadInput, match=r"inputs, row 1, field 'amount': expected a number"):
+        sv.margin(ROWS, plan, inputs=[{**rows[0], "amount": "much"}])
+
+
+def test_a_prepared_market_has_one_rulebook(market: Snapshot) -> None:
+    for name in ("deribit-pm", "derive-srm"):
+        plan = api.prepare(market, name)
+        assert len(sv.margin(ROWS, plan, name)) == len(sv.margin(ROWS, plan)) == 2
+        with pytest.raises(BadInput, match=f"rulebook: expected none, or {name}, for which the"):
+            sv.margin(ROWS, plan, "deribit-sm")
+
+
+@pytest.mark.parametrize("what", [None, {"x": 1}, 5])
+def test_what_is_no_market(what: Any) -> None:
+    with pytest.raises(BadInput, match="market: expected a snapshot, a path, or what `prepare`"):
+        sv.margin(ROWS, what)
+
+
+def test_what_is_no_rulebook(market: Snapshot) -> None:
+    assert len(sv.margin(ROWS, market, None)) == 2
+    with pytest.raises(BadInput, match=r"rulebook: expected a rulebook's name"):
+        sv.margin(ROWS, market, 5)  # type: ignore[call-overload]

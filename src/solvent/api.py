@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Final, overload
 
 import numpy as np
 
 from solvent.answer import Margin
 from solvent.errors import BadInput, Problem, Reject, RulebookError
 from solvent.feeds import positions as feed
+from solvent.feeds.inputs import read_inputs
 from solvent.feeds.library import load_rulebook
 from solvent.feeds.market import MarketRead
 from solvent.feeds.market import read_market as read_market_files
@@ -42,6 +43,7 @@ from solvent.market import Snapshot
 from solvent.risk import Book, publish
 from solvent.units import DOLLARS
 
+DEFAULT_RULEBOOK: Final = "deribit-pm"
 MarketLike = Snapshot | str | Path
 PositionsLike = Positions | Book | Any
 AnyPlan = Plan | LevelsPlan
@@ -77,7 +79,10 @@ def rulebook_in_force(rulebook: RulebookLike, on: date) -> Rulebook | LevelsRule
     if isinstance(rulebook, str) and "@" in rulebook:
         rulebook, _, day = rulebook.rpartition("@")
         on = _day(day)
-    text = load_rulebook(rulebook) if isinstance(rulebook, str | Path) else rulebook
+    text: Any = load_rulebook(rulebook) if isinstance(rulebook, str | Path) else rulebook
+    if not isinstance(text, RulebookText | LevelsText):
+        expected = "a rulebook's name, a path to a .toml, or a rulebook"
+        raise BadInput(_wrong_kind("rulebook", expected, type(text).__name__))
     return levels.in_force(text, on) if isinstance(text, LevelsText) else in_force(text, on)
 
 
@@ -110,12 +115,12 @@ def prepare(market: Snapshot, rulebook: RulebookLike = "deribit-pm") -> AnyPlan:
 def margin(
     positions: PositionsLike,
     market: Plan,
-    rulebook: RulebookLike = ...,
+    rulebook: RulebookLike | None = ...,
     *,
     collateral: Any = ...,
     orders: Any = ...,
     modes: Any = ...,
-    inputs: Mapping[str, Any] | None = ...,
+    inputs: Any = ...,
     skip_bad: bool = ...,
     threads: int | None = ...,
 ) -> Margin: ...
@@ -123,24 +128,24 @@ def margin(
 def margin(
     positions: PositionsLike,
     market: MarketLike | AnyPlan,
-    rulebook: RulebookLike = ...,
+    rulebook: RulebookLike | None = ...,
     *,
     collateral: Any = ...,
     orders: Any = ...,
     modes: Any = ...,
-    inputs: Mapping[str, Any] | None = ...,
+    inputs: Any = ...,
     skip_bad: bool = ...,
     threads: int | None = ...,
 ) -> AnyMargin: ...
 def margin(
     positions: PositionsLike,
     market: MarketLike | AnyPlan,
-    rulebook: RulebookLike = "deribit-pm",
+    rulebook: RulebookLike | None = None,
     *,
     collateral: Any = None,
     orders: Any = None,
     modes: Any = None,
-    inputs: Mapping[str, Any] | None = None,
+    inputs: Any = None,
     skip_bad: bool = False,
     threads: int | None = None,
 ) -> AnyMargin:
@@ -148,8 +153,9 @@ def margin(
 
     Args:
         positions: whatever `read_positions` takes, or a `Book`.
-        market: a snapshot, a path, or what `prepare` made of them.
-        rulebook: a shipped rulebook's name, a path to a .toml, or a rulebook.
+        market: a snapshot, a path or several, or what `prepare` made of them.
+        rulebook: a shipped rulebook's name, a path to a .toml, or a rulebook; deribit-pm where none
+            is told, or that of the plan that `prepare` made.
         collateral: rows `account, asset, amount` from a file or a frame; without it the
             requirement is computed and every account is `unfunded`.
         orders: open orders, rows `account, instrument, side, size, price`; rulebooks of formulas
@@ -157,13 +163,16 @@ def margin(
         modes: how positions are held, rows `account, instrument, mode[, leverage]
             [, isolated_margin]`; what is not told is cross.
         inputs: rulebook inputs: a number a netting set, or under a rulebook of formulas
-            `level.column` → a number, or one by name of what tells the level's rows apart.
+            `level.column` → a number, or one by name of what tells the level's rows apart; or rows
+            `account, set, input, amount` from a file or a frame.
         skip_bad: leave bad rows out and list them in `problems`.
         threads: 1 to the number of processors; the answer does not depend on it.
 
     Raises BadInput for input that cannot be used, RulebookError for a rulebook that cannot.
     """
     plan = _prepared(market, rulebook)
+    if inputs is not None and not isinstance(inputs, Mapping):
+        inputs = read_inputs(inputs)
     told = _told(positions, collateral, orders, plan, skip_bad=skip_bad)
     threads = threads or available_threads()
     if isinstance(plan, LevelsPlan):
@@ -303,10 +312,31 @@ def market_report(*paths: str | Path, skip_bad: bool = False) -> MarketRead:
     return read_market_files(paths, skip_bad=skip_bad)
 
 
-def _prepared(market: MarketLike | AnyPlan, rulebook: RulebookLike) -> AnyPlan:
+def _prepared(market: Any, rulebook: RulebookLike | None) -> AnyPlan:
     if isinstance(market, Plan | LevelsPlan):
+        if rulebook is not None:
+            _check_same(market, rulebook)
         return market
-    return prepare(market if isinstance(market, Snapshot) else read_market(market), rulebook)
+    if isinstance(market, list | tuple):
+        market = read_market(*market)
+    elif isinstance(market, str | Path):
+        market = read_market(market)
+    if not isinstance(market, Snapshot):
+        found = type(market).__name__
+        raise BadInput(_wrong_kind("market", "a snapshot, a path, or what `prepare` made", found))
+    return prepare(market, DEFAULT_RULEBOOK if rulebook is None else rulebook)
+
+
+def _check_same(plan: AnyPlan, rulebook: RulebookLike) -> None:
+    """A prepared market carries its rulebook; another one beside it would be ignored."""
+    other = rulebook_in_force(rulebook, moment_of(plan.arrays.as_of_ms).date())
+    if other.digest != plan.rulebook.digest:
+        expected = f"none, or {plan.rulebook.name}, for which the market was prepared"
+        raise BadInput(_wrong_kind("rulebook", expected, other.name))
+
+
+def _wrong_kind(source: str, expected: str, found: str) -> Problem:
+    return Problem(code=Reject.SOURCE_UNREADABLE, source=source, expected=expected, found=found)
 
 
 def _balances(collateral: Any, accounts: feed.Accounts, *, skip_bad: bool) -> feed.Balances:

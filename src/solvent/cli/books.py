@@ -24,6 +24,7 @@ def margin(
     collateral: options.Collateral = None,
     orders: options.Orders = None,
     modes: options.Modes = None,
+    inputs: options.Inputs = None,
     rulebook: options.Rulebook = "deribit-pm",
     json: options.Json = False,
     skip_bad: options.SkipBad = False,
@@ -51,6 +52,7 @@ def margin(
 
     answer = _margined(
         market, positions, rulebook, quiet=json, collateral=collateral, orders=orders, modes=modes,
+        inputs=inputs,
         skip_bad=skip_bad, threads=threads,
     )  # fmt: skip
     if out is not None:
@@ -75,6 +77,7 @@ def explain(
     collateral: options.Collateral = None,
     orders: options.Orders = None,
     modes: options.Modes = None,
+    inputs: options.Inputs = None,
     rulebook: options.Rulebook = "deribit-pm",
     json: options.Json = False,
     skip_bad: options.SkipBad = False,
@@ -85,6 +88,7 @@ def explain(
 
     answer = _margined(
         market, positions, rulebook, quiet=json, collateral=collateral, orders=orders, modes=modes,
+        inputs=inputs,
         skip_bad=skip_bad,
     )  # fmt: skip
     if isinstance(answer, LevelsMargin):

@@ -41,6 +41,14 @@ Modes = Annotated[
         "is cross or isolated.",
     ),
 ]
+Inputs = Annotated[
+    Path | None,
+    typer.Option(
+        "--inputs",
+        help="account,set,input,amount: what a rulebook takes from its user, such as the margin of "
+        "open orders (`solvent rulebooks NAME` lists inputs).",
+    ),
+]
 Rulebook = Annotated[
     str, typer.Option("--rulebook", help="A shipped rulebook's name, or a path to a .toml.")
 ]

@@ -241,10 +241,9 @@ def read_csv_slowly(path: Path, faults: Faults) -> pl.DataFrame:
         except StopIteration:
             break
         except csv.Error as fault:
-            # A quote that is never closed swallows every line after it.
-            faults.add_malformed(len(rows), expected="quotes in pairs", found=str(fault))
-            rows.append([""] * len(header))
-            break
+            # A quote that is never closed swallows every line after it: nothing can be left out.
+            what = f"row {len(rows) + 1} (line {len(rows) + 2}): a quote that is not closed"
+            raise BadInput(_unreadable(path, "quotes in pairs", what)) from fault
         if not cells:
             continue
         if "\ufffd" in "".join(cells):

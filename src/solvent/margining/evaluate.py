@@ -8,6 +8,7 @@ book of one account and in a book of a million, on one thread or on many.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,9 @@ from solvent.units import MICRO, Float64, Rounding, requirement_up
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
-Inputs = Mapping[str, Float64 | float]
-"""Input name → one number a set or one for all, in the set's numeraire: finite, 0 or more."""
+Inputs = Mapping[str, Any]
+"""Input name → one number for all sets, one a set, or (account, set's name) → number, the default
+where none is told. In the set's numeraire, finite, 0 or more."""
 
 
 def arrange(plan: Plan, book: Book) -> Layout:
@@ -82,8 +84,11 @@ def _told_inputs(plan: Plan, book: Book, arranged: Layout, inputs: Inputs) -> di
         raise BadInput(_bad_input(strange[0], f"an input of {plan.rulebook.name} ({known})", "it"))
     columns: dict[str, Float64] = {}
     for name, text in texts.items():
+        value = inputs.get(name, text.default)
         try:
-            told = np.asarray(inputs.get(name, text.default), dtype=np.float64)
+            if isinstance(value, Mapping):
+                value = _by_set(plan, book, arranged, name, value, text.default)
+            told = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError) as fault:
             raise BadInput(_bad_input(name, "numbers", str(fault))) from fault
         if told.shape not in ((), (len(level),)):
@@ -97,6 +102,25 @@ def _told_inputs(plan: Plan, book: Book, arranged: Layout, inputs: Inputs) -> di
             found = f"{columns[name][bad[0]]:g} ({where})"
             raise BadInput(_bad_input(name, "a finite amount of 0 or more", found))
     return columns
+
+
+def _by_set(
+    plan: Plan, book: Book, arranged: Layout, name: str, told: Mapping[Any, Any], default: float
+) -> Float64:
+    top = plan.levels.index(plan.top.name)
+    accounts = {account: row for row, account in enumerate(book.accounts)}
+    nodes = {node: row for row, node in enumerate(plan.top.names)}
+    held = zip(arranged.account_of(top).tolist(), arranged.levels[top].node.tolist(), strict=True)
+    sets = {key: one for one, key in enumerate(held)}
+    column = np.full(len(sets), default)
+    for key, amount in told.items():
+        account, node = key if isinstance(key, tuple) and len(key) == 2 else (key, "")
+        one = sets.get((accounts.get(account, -1), nodes.get(node, -1)))
+        if one is None:
+            expected = f"an account and one of its sets, such as {', '.join(plan.top.names[:3])}"
+            raise BadInput(_bad_input(name, expected, f"{account} {node or 'without a set'}"))
+        column[one] = float(amount)
+    return column
 
 
 def _bad_input(name: str, expected: str, found: str) -> Problem:
