@@ -138,6 +138,9 @@ def test_compare_has_a_row_a_rulebook_and_says_what_is_not_known(market: Snapsho
     known = frame.filter(frame["rulebook"] != "bybit-uta")
     assert known["initial_margin"].null_count() == 0
     assert (known["maintenance_margin"] <= known["initial_margin"]).all()
+    told = dict(zip(frame["rulebook"], frame["binding"], strict=True))
+    assert told["paradex-pm"].startswith("BTC: spot -")
+    assert told["binance-usdm"] == "unrealised"
     assert "risk_limit" in frame["reason"][-1]
 
 

@@ -125,7 +125,7 @@ class LevelsMargin:
             "maintenance_margin": self._known(self.maintenance_micro / MICRO),
             "available": self._known((equity - self.initial_micro) / MICRO),
             "health": self._known((equity - self.maintenance_micro) / MICRO),
-            "worst_scenario": [""] * len(self),
+            "worst_scenario": self._worst_labels(),
             **{name: self._known(amount) for name, amount in answer.components.items()},
             "reason": self._reasons,
         }
@@ -204,6 +204,17 @@ class LevelsMargin:
 
     def _known(self, amount: np.ndarray[Any, np.dtype[np.float64]]) -> pl.Series:
         return pl.Series(np.where(self.unknown, np.nan, amount)).fill_nan(None)
+
+    def _worst_labels(self) -> list[str]:
+        shocks, names = self.plan.arrays.shocks, self.plan.arrays.universe.underlyings
+        pairs = np.column_stack([self.answer.worst_underlying, self.answer.worst_scenario])
+        pairs[self.unknown] = -1
+        distinct, place = np.unique(pairs, axis=0, return_inverse=True)
+        labels = [
+            f"{names[u]}: {shocks.label(int(s), int(u))}" if 0 <= u < len(names) else ""
+            for u, s in distinct
+        ]
+        return [labels[n] for n in place.ravel()]
 
     @cached_property
     def _reasons(self) -> list[str]:

@@ -155,7 +155,7 @@ class Desk:
         states = []
         for row in frame.iter_rows(named=True):
             binding = row["worst_scenario"] or ""
-            if isinstance(answer, LevelsMargin):
+            if isinstance(answer, LevelsMargin) and not binding:
                 binding = _largest({name: row[name] for name in answer.answer.components})
             money = (row["equity"], row["initial_margin"], row["maintenance_margin"])
             equity, initial, maintenance = (np.nan if one is None else one for one in money)

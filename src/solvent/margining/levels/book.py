@@ -139,6 +139,7 @@ class LevelsAnswer:
     Attributes:
         liquidate: whether some pool of the account is to be liquidated.
         components: name → amount, summed over the account's pools.
+        worst_underlying, worst_scenario: which scenario is the worst, −1 where none is told.
     """
 
     equity: Float64
@@ -147,6 +148,8 @@ class LevelsAnswer:
     call: NDArray[np.bool_]
     liquidate: NDArray[np.bool_]
     components: Mapping[str, Float64]
+    worst_underlying: Int64
+    worst_scenario: Int64
 
 
 def evaluate(
@@ -185,6 +188,8 @@ def evaluate(
         **{name: joined.pop(name) for name in fixed},
         call=joined.pop("call") > 0,
         liquidate=joined.pop("liquidate") > 0,
+        worst_underlying=joined.pop("worst_underlying").astype(np.int64),
+        worst_scenario=joined.pop("worst_scenario").astype(np.int64),
         components=joined,
     )
 
@@ -436,7 +441,30 @@ class _Work:
             **{name: total(column) for name, column in {**found, **parts}.items()},
             "call": total(call),
             "liquidate": total(np.nan_to_num(liquidate)),
+            **self._worst(columns, accounts),
         }
+
+    def _worst(self, columns: Columns, accounts: int) -> dict[str, Float64]:
+        """Each account's worst scenario, and the underlying that it is of."""
+        told, formula = self.plan.rulebook.text.answer.worst, self.plan.form.worst
+        found = {name: np.full(accounts, -1.0) for name in ("worst_underlying", "worst_scenario")}
+        if told is None or formula is None:
+            return found
+        rows = columns.rows(told.level)
+        pnl = np.asarray(columns.evaluate(formula.root, told.level))
+        if rows.count == 0 or pnl.ndim < 2:
+            return found
+        least, place = pnl.min(axis=1), pnl.argmin(axis=1)
+        names = np.array(self.plan.arrays.shocks.set_names)
+        scenario = np.flatnonzero(names == told.scenarios)[place]
+        account = rows.codes["account"]
+        order = np.lexsort((least, account))
+        owner, first = np.unique(account[order], return_index=True)
+        row = order[first]
+        loses = least[row] < 0.0
+        found["worst_underlying"][owner[loses]] = rows.codes["underlying"][row[loses]]
+        found["worst_scenario"][owner[loses]] = scenario[row[loses]]
+        return found
 
     def _positions(self, start: int, stop: int) -> Rows:
         book, arrays = self.book, self.plan.arrays

@@ -21,7 +21,7 @@ from solvent.expressions import (
     Vocabulary,
     parse,
 )
-from solvent.margining.levels.text import LevelsText
+from solvent.margining.levels.text import LevelsText, WorstText
 
 VOCABULARY: Final = Vocabulary(
     functions={
@@ -113,13 +113,15 @@ class Form:
 
     Attributes:
         keys: level → what tells its rows apart, implied keys included.
-        columns: level → column → formula with resolved names.
+        columns: level → column → formula with resolved names. liquidate: at the answer's level.
+        worst: the PnL by scenario that the worst scenario is told from, at its own level.
     """
 
     text: LevelsText
     keys: Mapping[str, frozenset[str]]
     columns: Mapping[str, Mapping[str, Expression]]
     liquidate: Expression
+    worst: Expression | None
 
     def above(self, fine: str, coarse: str) -> bool:
         """Whether every row of `fine` lies in one row of `coarse`."""
@@ -154,7 +156,10 @@ def resolve(text: LevelsText, *, source: str) -> Form:
         if name not in scopes[level]:
             raise RulebookError(f"{source}: answer: no column {name!r} at {level}")
     liquidate = resolver.formula(text.answer.liquidate, level, f"{source}: answer.liquidate")
-    form = Form(text=text, keys=keys, columns=columns, liquidate=liquidate)
+    worst = None
+    if text.answer.worst is not None:
+        worst = resolver.worst(text.answer.worst, f"{source}: answer.worst")
+    form = Form(text=text, keys=keys, columns=columns, liquidate=liquidate, worst=worst)
     _check_acyclic(form, source)
     return form
 
@@ -187,6 +192,13 @@ class _Resolver:
             raise RulebookError(f"{where}: {fault}") from fault
         except LookupError as fault:
             raise RulebookError(f"{where}: {fault.args[0]}") from fault
+
+    def worst(self, told: WorstText, where: str) -> Expression:
+        if told.level not in self.keys or "underlying" not in self.keys[told.level]:
+            raise RulebookError(f"{where}.level: {told.level!r} is no level by underlying")
+        if told.scenarios not in self.text.scenarios:
+            raise RulebookError(f"{where}.scenarios: no set {told.scenarios!r}")
+        return self.formula(told.pnl, told.level, f"{where}.pnl")
 
     def _node(self, node: Node, level: str) -> Node:
         if node.operation == "name":

@@ -141,6 +141,15 @@ class ShockText(VolText):
         return inline(parse(self.shocked), {name: parse(one) for name, one in self.let.items()})
 
 
+class WorstText(Text):
+    """Which scenario is told as the worst: the one in which `pnl`, a formula with one number a
+    scenario of the set, is least over an account's rows of the level."""
+
+    level: Name
+    scenarios: Name
+    pnl: Formula
+
+
 class AnswerText(Text):
     """Where the answer stands: columns of one level, in dollars."""
 
@@ -150,6 +159,7 @@ class AnswerText(Text):
     maintenance: Name = "maintenance"
     liquidate: Formula = "equity < maintenance"
     components: list[Name] = Field(default_factory=list)
+    worst: WorstText | None = None
 
 
 class LevelsText(Text):
