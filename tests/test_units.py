@@ -26,7 +26,7 @@ from solvent.errors import (
     check,
 )
 from solvent.limits import EXACT_MAX, LOTS_MAX, MONEY_MAX
-from solvent.units import YEAR_MS, Rounding, quantise, requirement_up, round_decimals, value_down
+from solvent.units import Rounding, quantise, requirement_up, round_decimals, value_down
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 DIVISIONS: dict[Callable[[int, int], int], Callable[[Fraction], int]] = {
@@ -157,12 +157,6 @@ def test_money_is_finite_and_fits(amount: float) -> None:
             whole(np.array([0.0, amount]))
     with pytest.raises(InvariantBroken, match="value"):
         value_down(np.array([-abs(amount)]))
-
-
-@given(st.integers(0, 4 * 10**12), st.integers(0, 4 * 10**12))
-def test_years_between_is_the_nearest_float(start: int, end: int) -> None:
-    assert units.years_between(start, end) == float(Fraction(end - start, YEAR_MS))
-    assert units.years_between(end, start) == -units.years_between(start, end)
 
 
 def test_quanta_of_assets() -> None:

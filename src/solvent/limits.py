@@ -33,7 +33,6 @@ VOL_MAX: Final = 50.0
 RATE_MAX: Final = 10.0
 """A continuous rate above 1,000 % a year, either way, is a fault of its source."""
 
-YEARS_MAX: Final = 50.0
 EXPRESSION_DEPTH_MAX: Final = 64
 INLINED_DEPTH_MAX: Final = 128
 """An expression whose names were replaced may be deeper, as each layer was read alone."""

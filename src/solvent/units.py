@@ -38,7 +38,6 @@ TimeMs = NewType("TimeMs", int)
 Float64 = NDArray[np.float64]
 
 MICRO: Final = 1_000_000
-PPM: Final = 1_000_000
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 YEAR_MS: Final = 365 * DAY_MS
@@ -191,12 +190,3 @@ def value_down(quanta: Float64) -> NDArray[np.int64]:
     down = np.floor(quanta)
     check(bool((np.abs(down) < MONEY_MAX).all()), "value fits int64")
     return down.astype(np.int64)
-
-
-def years_between(start_ms: int, end_ms: int) -> float:
-    """Year fraction on a 365-day year; negative when the end lies before the start.
-
-    >>> years_between(0, 73 * DAY_MS)
-    0.2
-    """
-    return (end_ms - start_ms) / YEAR_MS

@@ -81,7 +81,8 @@ def _told_inputs(plan: Plan, book: Book, arranged: Layout, inputs: Inputs) -> di
     level, texts = arranged.levels[top], plan.rulebook.text.inputs
     if strange := sorted(inputs.keys() - texts.keys()):
         known = ", ".join(texts) or "none"
-        raise BadInput(_bad_input(strange[0], f"an input of {plan.rulebook.name} ({known})", "it"))
+        expected = f"an input of {plan.rulebook.name} ({known})"
+        raise BadInput(_bad_input(strange[0], expected, ", ".join(strange)))
     columns: dict[str, Float64] = {}
     for name, text in texts.items():
         value = inputs.get(name, text.default)

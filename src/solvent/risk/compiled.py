@@ -23,8 +23,6 @@ from numba.extending import intrinsic
 
 LANES = 8
 WIDTH_MAX = 8
-TILE = LANES * WIDTH_MAX
-"""Scenarios that are carried in registers at a time."""
 _PREFETCH_AHEAD = 8
 _DOUBLE, _INT32, _INT64 = ir.DoubleType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_DOUBLE, LANES)
