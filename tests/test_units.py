@@ -51,6 +51,8 @@ CODES = {
     "SIZE_TOO_LARGE": 106,
     "ACCOUNT_EMPTY": 107,
     "PRICE_NOT_POSITIVE": 108,
+    "TIME_INVALID": 109,
+    "SIDE_UNKNOWN": 110,
     "INSTRUMENT_NOT_IN_MARKET": 201,
     "INSTRUMENT_EXPIRED": 202,
     "MARK_MISSING": 203,
@@ -62,10 +64,12 @@ CODES = {
     "PARAMETER_UNSET": 302,
     "COLLATERAL_NOT_ACCEPTED": 303,
     "EXACT_RANGE_EXCEEDED": 304,
+    "INPUT_INVALID": 305,
     "SOURCE_UNREADABLE": 401,
     "SOURCE_EMPTY": 402,
     "ROW_MALFORMED": 403,
     "ROW_DUPLICATED": 404,
+    "TARGET_UNWRITABLE": 405,
 }
 """Codes that were given out. Add to the end of a hundred; never change or reuse one."""
 
