@@ -27,8 +27,8 @@ from solvent.risk.book import entry_cost
 from solvent.units import Float64, TimeMs
 
 LOT_TOLERANCE = 1e-9
-"""A size may miss a whole number of lots by this much, relatively: decimal text has no exact
-binary form."""
+"""A size may miss a whole number of lots by this much, and by eight roundings of float64: decimal
+text has no exact binary form. Of a billion lots a tenth of one is still a fault."""
 
 
 @dataclass(slots=True)
@@ -304,7 +304,7 @@ def _whole_lots(
     lot = universe.lot_size[instrument]
     exact = size / lot
     lots = np.rint(exact) + 0.0
-    off = np.abs(exact - lots) > LOT_TOLERANCE * np.maximum(1.0, np.abs(exact))
+    off = np.abs(exact - lots) > LOT_TOLERANCE + 8.0 * np.finfo(np.float64).eps * np.abs(exact)
     for at in np.flatnonzero(off | (np.abs(lots) > LOTS_MAX)):
         what = f"lots of {lot[at]:g} ({universe.symbols[instrument[at]]})"
         faults.add(
@@ -312,7 +312,7 @@ def _whole_lots(
             int(row[at]),
             "size",
             expected=f"a whole number of {what}" if off[at] else f"at most {LOTS_MAX} {what}",
-            found=f"{size[at]:g}",
+            found=f"{size[at]:.15g}",
         )
     return lots
 
