@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,11 @@ from solvent.feeds.synthetic_market import generate_market
 from solvent.feeds.write import write_market
 from solvent.levels_answer import LevelsMargin
 from solvent.margining.boundary import Reach, boundary
+from solvent.margining.rulebook import read_rulebook
 from solvent.market import Snapshot
 from solvent.market.moved import moved, restricted
 from solvent.whatif import JOINT
+from tests.conftest import ROOT
 
 PERPETUAL, OTHER = "BTC_USDC-PERPETUAL", "ETH_USDC-PERPETUAL"
 RULEBOOKS = ["deribit-pm", "deribit-sm", "binance-usdm", "paradex-pm", "derive-srm", "derive-pmrm2"]
@@ -185,6 +189,76 @@ def test_rulebooks_of_scans_take_no_orders(market: Snapshot) -> None:
     order = [{"account": "a", "instrument": PERPETUAL, "side": "buy", "size": 1, "price": 1}]
     with pytest.raises(BadInput, match="order margin as an input"):
         sv.margin(rows(market), market, "deribit-pm", orders=order)
+
+
+@pytest.mark.parametrize(
+    ("rows_of_modes", "words"),
+    [
+        ([{"account": "b", "instrument": PERPETUAL, "mode": "isolated"}], "which holds nothing"),
+        (
+            [{"account": "a", "instrument": PERPETUAL, "mode": "cross", "lever": 3}],
+            "takes no lever",
+        ),
+    ],
+)
+def test_modes_that_do_not_fit_are_refused(
+    market: Snapshot, rows_of_modes: list[dict[str, object]], words: str
+) -> None:
+    with pytest.raises(RulebookError, match=words):
+        sv.margin(rows(market), market, "binance-usdm", modes=rows_of_modes)
+
+
+def test_a_rulebook_that_holds_nothing_apart_takes_no_isolated_mode(market: Snapshot) -> None:
+    mode = [{"account": "a", "instrument": PERPETUAL, "mode": "isolated"}]
+    with pytest.raises(RulebookError, match="holds no position apart"):
+        sv.margin(rows(market), market, "okx-pm", modes=mode)
+
+
+def test_rows_left_out_make_their_account_unknown(market: Snapshot) -> None:
+    good = {"account": "a", "instrument": PERPETUAL, "side": "buy", "size": 1, "price": 1}
+    answer = sv.margin(
+        rows(market), market, "binance-usdm", collateral=dollars(9_000),
+        orders=[good, good | {"side": "up"}], skip_bad=True,
+    )  # fmt: skip
+    assert answer.dropped == 1
+    assert answer.to_polars()["status"].to_list() == ["unknown"]
+
+
+def test_inputs_of_positions_reach_both_ways(market: Snapshot) -> None:
+    inputs = {"instrument.funding_index": 500.0, "position.funding_paid": 490.0}
+    answer = sv.margin(
+        rows(market)[:1], market, "derive-srm", collateral=dollars(9_000), inputs=inputs
+    )
+    assert isinstance(answer, LevelsMargin)
+    level = answer.plan.rulebook.text.answer.level
+    exact = answer.sheet("a").value(level, "equity")
+    assert isinstance(exact, Fraction)
+    assert answer.answer.equity[0] == pytest.approx(float(exact), rel=1e-12)
+    with pytest.raises(RulebookError, match="no instrument 'NOPE'"):
+        sv.margin(
+            rows(market), market, "derive-srm", inputs={"instrument.funding_index": {"NOPE": 1}}
+        )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("marginal(tier.rate, notional)", "tier.rate * notional", "has tiers: say lookup"),
+        ("contract.sum(maintenance)", "position.sum(size * g.pnl)", "a number a scenario"),
+        ("abs(size * delta) * index", "lookup(tier.rate, size * g.pnl)", "one number a row"),
+        ("abs(size * delta) * index", "worst(g.pnl + h.pnl)", "do not go together"),
+        ("rate = [0.05, 0.10]", "rate = [-0.05, 0.10]", "not negative"),
+        ("[at.contract]", "[at.contrct]", "no such level"),
+    ],
+)
+def test_rulebooks_that_cannot_be_computed_are_refused(old: str, new: str, words: str) -> None:
+    page = (ROOT / "docs" / "rulebooks.md").read_text("utf-8")
+    text = next(one for one in re.findall(r"```toml\n(.*?)```", page, re.S) if "third-on" in one)
+    sets = "\n[scenarios.g]\nmoves = [0.1]\n[scenarios.h]\nmoves = [0.1, 0.2]\n"
+    assert old in text
+    read_rulebook(text + sets, source="page")
+    with pytest.raises(RulebookError, match=words):
+        read_rulebook(text.replace(old, new) + sets, source="page")
 
 
 def test_a_rulebook_on_another_day(market: Snapshot) -> None:

@@ -12,10 +12,10 @@ from typing import Any, Final, overload
 import numpy as np
 
 from solvent.answer import Margin
-from solvent.errors import BadInput, Problem, Reject, RulebookError
+from solvent.errors import BadInput, Problem, Reject
 from solvent.feeds import positions as feed
 from solvent.feeds.inputs import read_inputs
-from solvent.feeds.library import load_rulebook
+from solvent.feeds.library import day_of, load_rulebook
 from solvent.feeds.market import MarketRead
 from solvent.feeds.market import read_market as read_market_files
 from solvent.feeds.orders import read_modes, read_orders
@@ -30,10 +30,10 @@ from solvent.margining.levels.book import (
     LevelsPlan,
     Orders,
     evaluate,
-    held_apart,
     settled,
 )
 from solvent.margining.levels.market import shocking
+from solvent.margining.levels.modes import Modes, held_apart
 from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.margining.levels.text import LevelsText
 from solvent.margining.plan import Plan, compile_plan
@@ -78,19 +78,12 @@ def rulebook_in_force(rulebook: RulebookLike, on: date) -> Rulebook | LevelsRule
         return rulebook
     if isinstance(rulebook, str) and "@" in rulebook:
         rulebook, _, day = rulebook.rpartition("@")
-        on = _day(day)
+        on = day_of(day)
     text: Any = load_rulebook(rulebook) if isinstance(rulebook, str | Path) else rulebook
     if not isinstance(text, RulebookText | LevelsText):
         expected = "a rulebook's name, a path to a .toml, or a rulebook"
         raise BadInput(_wrong_kind("rulebook", expected, type(text).__name__))
     return levels.in_force(text, on) if isinstance(text, LevelsText) else in_force(text, on)
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as fault:
-        raise RulebookError(f"rulebook@{text}: expected a day such as 2026-12-01") from fault
 
 
 @overload
@@ -173,11 +166,11 @@ def margin(
     plan = _prepared(market, rulebook)
     if inputs is not None and not isinstance(inputs, Mapping):
         inputs = read_inputs(inputs)
-    told = _told(positions, collateral, orders, plan, skip_bad=skip_bad)
+    told = _told(positions, collateral, orders, modes, plan, skip_bad=skip_bad)
     threads = threads or available_threads()
     if isinstance(plan, LevelsPlan):
-        return _by_formulas(plan, told, modes, inputs or {}, threads, skip_bad=skip_bad)
-    if told.orders is not None or modes is not None:
+        return _by_formulas(plan, told, inputs or {}, threads)
+    if told.orders is not None or told.modes is not None:
         raise BadInput(_not_taken(plan.rulebook.name))
     funded, problems, dropped, left_out = None, told.problems, told.dropped, told.left_out
     if told.balances is not None:
@@ -192,21 +185,14 @@ def margin(
 
 
 def _by_formulas(
-    plan: LevelsPlan,
-    told: _Told,
-    modes: Any,
-    inputs: Mapping[str, Any],
-    threads: int,
-    *,
-    skip_bad: bool,
+    plan: LevelsPlan, told: _Told, inputs: Mapping[str, Any], threads: int
 ) -> LevelsMargin:
     held = None if told.balances is None else _priced(told.balances, _prices(plan))
     book, cash = settled(told.book, held, plan.arrays)
     held = held and cash
     orders, pools = told.orders or Orders.none(), None
-    if modes is not None:
-        read = read_modes(modes, plan.arrays.universe, skip_bad=skip_bad)
-        apart = held_apart(read, book, orders, plan)
+    if told.modes is not None:
+        apart = held_apart(told.modes, book, orders, plan)
         orders, pools, inputs = apart.orders, apart.pools, {**apart.inputs, **inputs}
     answer = evaluate(
         plan, book, balances=held, orders=orders, pools=pools, inputs=inputs, threads=threads
@@ -232,13 +218,20 @@ class _Told:
     book: Book
     balances: Collateral | None
     orders: Orders | None
+    modes: Modes | None
     problems: tuple[Problem, ...]
     dropped: int
     left_out: frozenset[int]
 
 
 def _told(
-    positions: PositionsLike, collateral: Any, orders: Any, plan: AnyPlan, *, skip_bad: bool
+    positions: PositionsLike,
+    collateral: Any,
+    orders: Any,
+    modes: Any,
+    plan: AnyPlan,
+    *,
+    skip_bad: bool,
 ) -> _Told:
     problems: tuple[Problem, ...] = ()
     dropped, left_out = 0, frozenset[int]()
@@ -257,13 +250,20 @@ def _told(
         balances, problems = read.collateral, problems + read.problems
         dropped, left_out = dropped + read.dropped, left_out | read.left_out
         book, accounts = with_accounts(book, read.accounts.names), read.accounts
-    open_orders = None
+    open_orders, chosen = None, None
+    universe = plan.arrays.universe
     if orders is not None:
-        open_orders = read_orders(orders, plan.arrays.universe, accounts, skip_bad=skip_bad)
+        listed = read_orders(orders, universe, accounts, skip_bad=skip_bad)
+        open_orders, problems = listed.value, problems + listed.problems
+        dropped, left_out = dropped + listed.dropped, left_out | listed.left_out
         book = with_accounts(book, accounts.names)
+    if modes is not None:
+        how = read_modes(modes, universe, accounts, skip_bad=skip_bad)
+        chosen, problems = how.value, problems + how.problems
+        dropped, left_out = dropped + how.dropped, left_out | how.left_out
     return _Told(
-        book=book, balances=balances, orders=open_orders, problems=problems, dropped=dropped,
-        left_out=left_out,
+        book=book, balances=balances, orders=open_orders, modes=chosen, problems=problems,
+        dropped=dropped, left_out=left_out,
     )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ class LevelsMargin:
         answer = self.answer
         total = answer.equity + answer.initial + answer.maintenance
         total[list(self.left_out)] = np.nan
-        return np.asarray(~np.isfinite(total))
+        return np.asarray(~np.isfinite(total) | answer.undecided)
 
     @cached_property
     def equity_micro(self) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -233,6 +233,7 @@ class LevelsMargin:
             for place in range(len(sheet.rows(answer.level))):
                 for name in (answer.initial, answer.maintenance, answer.equity):
                     sheet.value(answer.level, name, place)
+                sheet.evaluate(self.plan.form.liquidate, answer.level, place)
         except Unset as unset:
             return f"{self.plan.rulebook.name}: {unset}"
         return "a number leaves the range of float64"
@@ -245,7 +246,8 @@ def _up(dollars: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dt
 
 def _row(sheet: Sheet, level: str, place: int) -> dict[str, Any]:
     told = sheet.rows(level)[place]
-    row: dict[str, Any] = {key: told[key] for key in _KEYS if told.get(key) not in (None, "", 0)}
+    row: dict[str, Any] = {"pool": "cross"} if "pool" in sheet.form.keys[level] else {}
+    row |= {key: told[key] for key in _KEYS if told.get(key) not in (None, "", 0)}
     if row.get("expiry"):
         row["expiry"] = f"{moment_of(TimeMs(int(row['expiry']))):%Y-%m-%d}"
     row |= {key: float(told[key]) for key in ("size", "amount") if told.get(key) is not None}

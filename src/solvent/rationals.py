@@ -19,6 +19,9 @@ from scipy.special import ndtr, ndtri
 from solvent.expressions import Arithmetic
 
 _DIGITS: Final = Context(prec=60)
+_EXPONENT_MAX: Final = 10_000
+_BITS_MAX: Final = 10_000
+"""A power whose exact numerator or denominator would be longer is rounded as well."""
 
 
 def decimal_of(number: Fraction) -> Decimal:
@@ -30,22 +33,30 @@ def decimal_of(number: Fraction) -> Decimal:
     return _DIGITS.divide(Decimal(number.numerator), Decimal(number.denominator))
 
 
+def _rounded(number: Decimal) -> Fraction:
+    """A number of sixty digits. Raises OverflowError for one beyond every money."""
+    if not number.is_finite() or abs(number.adjusted()) > _EXPONENT_MAX:
+        raise OverflowError(f"{number:.3e} is out of range")
+    return Fraction(number)
+
+
 def _root(number: Fraction) -> Fraction:
     over, under = math.isqrt(number.numerator), math.isqrt(number.denominator)
     if over * over == number.numerator and under * under == number.denominator:
         return Fraction(over, under)
-    return Fraction(_DIGITS.sqrt(decimal_of(number)))
+    return _rounded(_DIGITS.sqrt(decimal_of(number)))
 
 
 def power(base: Fraction, exponent: Fraction) -> Fraction:
-    """base ** exponent, exact for whole exponents.
+    """base ** exponent, exact for whole exponents while the result stays short.
 
     >>> power(Fraction(2, 3), Fraction(-2))
     Fraction(9, 4)
     """
-    if exponent.denominator == 1 and abs(exponent) < 1_000:
+    digits = base.numerator.bit_length() + base.denominator.bit_length()
+    if exponent.denominator == 1 and abs(exponent) * digits < _BITS_MAX:
         return Fraction(base ** int(exponent))
-    return Fraction(_DIGITS.power(decimal_of(base), decimal_of(exponent)))
+    return _rounded(_DIGITS.power(decimal_of(base), decimal_of(exponent)))
 
 
 def _at(decimals: Fraction, rounding: Callable[[Fraction], int], number: Fraction) -> Fraction:
@@ -77,8 +88,8 @@ RATIONALS: Final = Arithmetic(
         "trunc": _rounding(math.trunc),
         "where": lambda condition, yes, no: yes if condition else no,
         "sqrt": _root,
-        "exp": lambda number: Fraction(_DIGITS.exp(decimal_of(number))),
-        "log": lambda number: Fraction(_DIGITS.ln(decimal_of(number))),
+        "exp": lambda number: _rounded(_DIGITS.exp(decimal_of(number))),
+        "log": lambda number: _rounded(_DIGITS.ln(decimal_of(number))),
         "normal": lambda number: Fraction(float(ndtr(float(number)))),
         "normal_quantile": lambda number: Fraction(float(ndtri(float(number)))),
         "and": lambda left, right: bool(left) and bool(right),

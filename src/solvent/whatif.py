@@ -17,6 +17,7 @@ from solvent.instruments.contract import moment_of
 from solvent.levels_answer import LevelsMargin
 from solvent.margining.boundary import Boundary, Reach, boundary
 from solvent.margining.equity import Collateral
+from solvent.margining.requirement import Standing
 from solvent.market import Snapshot
 from solvent.market.moved import moved, restricted
 from solvent.risk import Book, book
@@ -32,6 +33,8 @@ class State:
     equity: float
     initial: float
     maintenance: float
+    liquidate: bool = False
+    """By the rulebook's own condition."""
     binding: str = ""
     reason: str = ""
 
@@ -68,7 +71,7 @@ class Holding:
         for name in close:
             if name not in held:
                 raise BadInput(_no_position(name, list(held)))
-            del held[name]
+            held = {one: told for one, told in held.items() if one.lstrip("+") != name}
         balances = dict(self.balances)
         for asset, amount in (deposit or {}).items():
             balances[asset] = balances.get(asset, 0.0) + amount
@@ -127,7 +130,7 @@ class Desk:
 
         The condition is the account's own: every tier, position and balance is in it.
         """
-        return self._edge(underlying, lambda at: at.equity - at.maintenance, below=below)
+        return self._edge(underlying, _health, below=below)
 
     def bankruptcy(self, underlying: str, *, below: bool) -> Boundary:
         """The nearest price of an underlying (or factor of `JOINT`) where equity is gone."""
@@ -143,9 +146,7 @@ class Desk:
         def health(price: float) -> float:
             moved_names = names if joint else (underlying,)
             state = self.at(dict.fromkeys(moved_names, price / now))
-            if not state.known:
-                raise BadInput(_unknown(state.reason))
-            return condition(state)
+            return condition(state) if state.known else np.nan
 
         return boundary(health, now, below=below)
 
@@ -161,8 +162,8 @@ class Desk:
             equity, initial, maintenance = (np.nan if one is None else one for one in money)
             states.append(
                 State(
-                    equity=equity, initial=initial, maintenance=maintenance,
-                    binding=binding, reason=row["reason"],
+                    equity=equity, initial=initial, maintenance=maintenance, binding=binding,
+                    liquidate=row["status"] == Standing.LIQUIDATE, reason=row["reason"],
                 )
             )  # fmt: skip
         return states
@@ -195,6 +196,14 @@ class Desk:
         if row is None:
             raise BadInput(_not_in_market(name))
         return row
+
+
+def _health(state: State) -> float:
+    """Equity over maintenance; where the rulebook liquidates by another rule, its verdict alone."""
+    health = state.equity - state.maintenance
+    if state.liquidate == (health < 0.0):
+        return health
+    return -1.0 if state.liquidate else 1.0
 
 
 def _collateral(holdings: Sequence[Holding]) -> Collateral:
@@ -308,14 +317,16 @@ def compare(
 
 def _compared(holding: Holding, market: Snapshot, rulebook: api.RulebookLike) -> dict[str, Any]:
     desk = Desk(holding, market, rulebook)
-    state = desk.now()
-    gross = _gross_notional(desk)
     row: dict[str, Any] = {"rulebook": desk.rulebook.name}
+    try:
+        state = desk.now()
+    except BadInput as fault:
+        state = State(equity=np.nan, initial=np.nan, maintenance=np.nan, reason=str(fault))
     if not state.known:
         empty = ("equity", "initial_margin", "maintenance_margin", "leverage", "capital_efficiency",
                  "liquidation_down", "liquidation_up")  # fmt: skip
         return {**row, **dict.fromkeys(empty), "binding": "", "reason": state.reason}
-    funded = bool(holding.balances)
+    gross, funded = _gross_notional(desk), bool(holding.balances)
     down = desk.liquidation(JOINT, below=True) if funded else None
     up = desk.liquidation(JOINT, below=False) if funded else None
     return {
@@ -333,7 +344,7 @@ def _compared(holding: Holding, market: Snapshot, rulebook: api.RulebookLike) ->
 
 
 def _move(found: Boundary | None) -> float | None:
-    if found is None or found.reach is Reach.NONE:
+    if found is None or found.reach in (Reach.NONE, Reach.UNKNOWN):
         return None
     return 0.0 if found.reach is Reach.ALREADY else found.distance
 
@@ -360,7 +371,8 @@ def liquidation_prices(
     """Where each account would be liquidated: a row an account and underlying, and one for all.
 
     `below` and `above` are prices of the underlying (factors for `all`), null where none is;
-    `already` says that maintenance is not met now. At `bankrupt_below` and `bankrupt_above` equity
+    `already` says that the account is liquidated now, `unknown` that the search met a price at
+    which its margin is not known. At `bankrupt_below` and `bankrupt_above` equity
     is gone.
     """
     rows = []
@@ -380,6 +392,7 @@ def liquidation_prices(
                     "account": account,
                     "underlying": underlying,
                     "already": below.reach is Reach.ALREADY,
+                    "unknown": Reach.UNKNOWN in (below.reach, above.reach),
                     "below": below.price,
                     "below_distance": below.distance,
                     "above": above.price,
@@ -417,11 +430,4 @@ def _no_account(name: str, known: list[str]) -> Problem:
         code=Reject.ACCOUNT_EMPTY, source="accounts",
         expected=f"one of {len(known)} accounts, such as {known[0] if known else 'none'!r}",
         found=repr(name),
-    )  # fmt: skip
-
-
-def _unknown(reason: str) -> Problem:
-    return Problem(
-        code=Reject.PARAMETER_UNSET, source="liquidation price",
-        expected="an account that can be margined at every price", found=reason,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +41,9 @@ def compare(
     from solvent.cli import console
     from solvent.whatif import compare as run
 
-    names = [name for name in rulebooks.split(",") if name]
+    names = [name.strip() for name in rulebooks.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("expected names with commas between", param_hint="--rulebooks")
     frame = run(
         positions, _read(market), names, collateral=collateral, accounts=account
     ).to_polars()
@@ -79,7 +82,9 @@ def whatif(
     close: Annotated[
         list[str] | None, typer.Option("--close", help="INSTRUMENT to close; may be given again.")
     ] = None,
-    scale: Annotated[float, typer.Option("--scale", help="Every position times this.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option("--scale", min=-1e6, max=1e6, help="Every position times this.")
+    ] = 1.0,
     deposit: Annotated[
         list[str] | None,
         typer.Option("--deposit", help="ASSET=AMOUNT, negative to withdraw; may be given again."),
@@ -140,6 +145,9 @@ def liquidation(
         if row["already"]:
             shown.add_row(row["account"], row["underlying"], "[red]now[/red]", *[""] * 5)
             continue
+        if row["unknown"] and row["below"] is None and row["above"] is None:
+            shown.add_row(row["account"], row["underlying"], "not known", *[""] * 5)
+            continue
         shown.add_row(
             row["account"], row["underlying"], console.money(row["below"]),
             _percent(row["below_distance"]), console.money(row["bankrupt_below"]),
@@ -163,8 +171,12 @@ def _amounts(told: list[str] | None, option: str) -> dict[str, float]:
     for one in told or []:
         name, _, number = one.rpartition("=")
         try:
-            amounts[name] = amounts.get(name, 0.0) + float(number)
+            amount = float(number)
         except ValueError:
+            amount = math.nan
+        if math.isfinite(amount):
+            amounts[name] = amounts.get(name, 0.0) + amount
+        else:
             name = ""
         if not name:
             raise BadInput(
@@ -180,7 +192,10 @@ def _edges(desk: Desk, state: State) -> dict[str, dict[str, Any]]:
     found = {}
     for name in desk.market.universe.underlyings:
         down, up = desk.liquidation(name, below=True), desk.liquidation(name, below=False)
-        found[name] = {"already": down.reach == "already", "below": down.price, "above": up.price}
+        found[name] = {
+            "already": down.reach == "already", "unknown": "unknown" in (down.reach, up.reach),
+            "below": down.price, "above": up.price,
+        }  # fmt: skip
     return found
 
 
@@ -230,7 +245,9 @@ def _edge(found: dict[str, Any] | None, side: str) -> str:
         return "-"
     if found["already"]:
         return "now"
-    return money(found[side]) if found[side] is not None else "never"
+    if found[side] is None:
+        return "not known" if found["unknown"] else "never"
+    return money(found[side])
 
 
 def _times(number: float | None) -> str:

@@ -65,6 +65,14 @@ def load_rulebook(name_or_path: str | Path) -> RulebookText | LevelsText:
         raise RulebookError(f"{path}: cannot be read: {fault}") from fault
 
 
+def day_of(text: str) -> date:
+    """The day of `name@day`. Raises RulebookError for what is none."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as fault:
+        raise RulebookError(f"rulebook@{text}: expected a day such as 2026-12-01") from fault
+
+
 def differences(one: str, other: str) -> list[tuple[str, object, object]]:
     """Key paths in which two rulebooks differ, with both values; None where one lacks the key.
 
@@ -84,7 +92,7 @@ def _flat(name: str) -> dict[str, object]:
     text = load_rulebook(bare)
     content = text.model_dump(by_alias=True, mode="json")
     if day:
-        on = date.fromisoformat(day)
+        on = day_of(day)
         book = (
             levels.in_force(text, on) if isinstance(text, LevelsText) else scans.in_force(text, on)
         )

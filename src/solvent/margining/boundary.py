@@ -6,6 +6,7 @@ of one price (or of one factor on many prices): positive while it holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,8 @@ class Reach(StrEnum):
     """No price on this side makes the condition fail."""
     ALREADY = "already"
     """It does not hold at the price of now."""
+    UNKNOWN = "unknown"
+    """Something that it needs is not known, now or before it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +41,25 @@ class Boundary:
 
 
 def boundary(condition: Callable[[float], float], now: float, *, below: bool) -> Boundary:
-    """The nearest root of a condition below or above `now`.
+    """The nearest root of a condition below or above `now`; NaN is a condition that is not known.
 
     >>> boundary(lambda price: 20.0 + (price - 100.0) - 0.005 * price, 100.0, below=True).price
     80.4020100502...
     >>> boundary(lambda price: 1.0, 100.0, below=False).reach.value
     'none'
     """
-    if condition(now) < 0.0:
-        return Boundary(Reach.ALREADY)
+    first = condition(now)
+    if math.isnan(first) or first < 0.0:
+        return Boundary(Reach.UNKNOWN if math.isnan(first) else Reach.ALREADY)
     near = now
     for step in range(1, STEPS + 1):
         # Even steps at first, where most roots lie; then by factors, to all that a price can do.
         share = step / STEPS
         far = now * (max(1.0 - share, _FALL) if below else _RISE**share**2)
-        if condition(far) < 0.0:
+        there = condition(far)
+        if math.isnan(there):
+            return Boundary(Reach.UNKNOWN)
+        if there < 0.0:
             low, high = sorted((near, far))
             root = float(brentq(condition, low, high, xtol=1e-12 * now, rtol=1e-14))
             return Boundary(Reach.PRICE, root, root / now - 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -137,7 +137,8 @@ class LevelsAnswer:
     """Every account's standing; dollars by account, NaN where something is not known.
 
     Attributes:
-        liquidate: whether some pool of the account is to be liquidated.
+        liquidate: whether some pool of the account is to be liquidated. undecided: whether that
+            is not known of some pool.
         components: name → amount, summed over the account's pools.
         worst_underlying, worst_scenario: which scenario is the worst, −1 where none is told.
     """
@@ -147,6 +148,7 @@ class LevelsAnswer:
     maintenance: Float64
     call: NDArray[np.bool_]
     liquidate: NDArray[np.bool_]
+    undecided: NDArray[np.bool_]
     components: Mapping[str, Float64]
     worst_underlying: Int64
     worst_scenario: Int64
@@ -188,57 +190,10 @@ def evaluate(
         **{name: joined.pop(name) for name in fixed},
         call=joined.pop("call") > 0,
         liquidate=joined.pop("liquidate") > 0,
+        undecided=joined.pop("undecided") > 0,
         worst_underlying=joined.pop("worst_underlying").astype(np.int64),
         worst_scenario=joined.pop("worst_scenario").astype(np.int64),
         components=joined,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Modes:
-    """How positions are held: (account, symbol) → isolated or not, leverage, isolated margin."""
-
-    isolated: frozenset[tuple[str, str]]
-    leverage: Mapping[tuple[str, str], float]
-    isolated_margin: Mapping[tuple[str, str], float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Apart:
-    """Pools of positions and orders, and the inputs that modes bring."""
-
-    pools: Int64
-    orders: Orders
-    inputs: Mapping[str, Mapping[tuple[str, str], float]]
-
-
-def held_apart(modes: Modes, book: Book, orders: Orders, plan: LevelsPlan) -> Apart:
-    """Put isolated positions, and orders in their contracts, into pools of their own.
-
-    Leverage and isolated margin go to the rulebook's inputs of these names, at whatever level it
-    has them. Raises RulebookError where it has none.
-    """
-    symbols = plan.arrays.universe.symbols
-    codes = {symbol: row for row, symbol in enumerate(symbols)}
-    accounts = {name: code for code, name in enumerate(book.accounts)}
-    pairs = [(accounts[a], codes[symbol]) for a, symbol in modes.isolated if a in accounts]
-    isolated = np.array([a * len(symbols) + i for a, i in pairs], dtype=np.int64)
-
-    def pool(account: NDArray[Any], instrument: NDArray[Any]) -> Int64:
-        mine = account.astype(np.int64) * len(symbols) + instrument
-        return np.where(np.isin(mine, isolated), 1 + instrument.astype(np.int64), 0)
-
-    text = plan.rulebook.text
-    brought: dict[str, Mapping[tuple[str, str], float]] = {}
-    for name, values in (("leverage", modes.leverage), ("isolated_margin", modes.isolated_margin)):
-        paths = [f"{level}.{name}" for level, columns in text.inputs.items() if name in columns]
-        if values and not paths:
-            raise RulebookError(f"{text.name} takes no {name}")
-        brought |= dict.fromkeys(paths, values) if values else {}
-    return Apart(
-        pools=pool(book.account, book.instrument),
-        orders=replace(orders, pool=pool(orders.account, orders.instrument)),
-        inputs=brought,
     )
 
 
@@ -318,10 +273,28 @@ class _Work:
             for level, columns in self.plan.rulebook.text.inputs.items()
             for name in columns
         }
-        for name in self.inputs:
-            if name not in known:
+        rulebook = self.plan.rulebook.name
+        for path, value in self.inputs.items():
+            if path not in known:
+                raise RulebookError(f"{rulebook} has no input {path!r}; there are {sorted(known)}")
+            for number in value.values() if isinstance(value, Mapping) else [value]:
+                if not isinstance(number, int | float | np.number) or not np.isfinite(number):
+                    raise RulebookError(f"{rulebook}: input {path}: {number!r} is no finite number")
+            if isinstance(value, Mapping):
+                self._check_keys(path, value)
+
+    def _check_keys(self, path: str, value: Mapping[Any, float]) -> None:
+        """Every name by which an input is told is there, so that a typing error is not lost."""
+        keys = self.plan.form.keys[path.split(".")[0]]
+        key = next(one for one in FINEST if one in keys)
+        accounts = set(self.book.accounts)
+        names = accounts if key == "account" else set(self.names[key])
+        for one in value:
+            pair = one if isinstance(one, tuple) else (None, one)
+            fits = pair[1] in names and (pair[0] is None or pair[0] in accounts)
+            if not fits or (pair[0] is not None and "account" not in keys):
                 raise RulebookError(
-                    f"{self.plan.rulebook.name} has no input {name!r}; there are {sorted(known)}"
+                    f"{self.plan.rulebook.name}: input {path}: no {key} {one!r} in the book"
                 )
 
     def _market(self) -> Columns:
@@ -441,6 +414,7 @@ class _Work:
             **{name: total(column) for name, column in {**found, **parts}.items()},
             "call": total(call),
             "liquidate": total(np.nan_to_num(liquidate)),
+            "undecided": total(np.isnan(liquidate)),
             **self._worst(columns, accounts),
         }
 
@@ -483,18 +457,14 @@ class _Work:
             inverse = arrays.universe.inverse[instrument] & ~arrays.universe.is_option[instrument]
             rate = arrays.universe.quanto_rate[instrument]
             entry_price = np.where(inverse, -1.0 / entry_worth, entry_worth / rate)
-        return Rows(
-            len(lots),
-            {
-                "account": np.repeat(
-                    np.arange(stop - start), np.diff(book.first[start : stop + 1])
-                ),
-                "pool": self.pools[part],
-                "side": (lots > 0).astype(np.int64),
-                **{key: code[instrument] for key, code in self.plan.codes.items()},
-            },
-            {"size": size, "lots": lots, "entry_price": entry_price, "entry_worth": entry_worth},
-        )
+        codes = {
+            "account": np.repeat(np.arange(stop - start), np.diff(book.first[start : stop + 1])),
+            "pool": self.pools[part],
+            "side": (lots > 0).astype(np.int64),
+            **{key: code[instrument] for key, code in self.plan.codes.items()},
+        }
+        told = {"size": size, "lots": lots, "entry_price": entry_price, "entry_worth": entry_worth}
+        return Rows(len(lots), codes, {**told, **self._told("position", codes, start)})
 
     def _assets(self, start: int, stop: int) -> Rows:
         part = slice(*np.searchsorted(self.balance_account, (start, stop)))
@@ -524,4 +494,4 @@ class _Work:
             **{key: code[instrument] for key, code in self.plan.codes.items()},
         }
         told = {name: getattr(orders, name)[mine] for name in ("size", "price", "buy")}
-        return Rows(len(mine), codes, told)
+        return Rows(len(mine), codes, {**told, **self._told("order", codes, start)})

@@ -7,7 +7,6 @@ whole lots and whole quanta (`risk.product`), so no order of positions changes a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from solvent.errors import check
 from solvent.expressions import Node
+from solvent.limits import EXACT_MAX
 from solvent.margining.levels.arithmetic import ELEMENTWISE, REDUCTIONS, aligned
 from solvent.margining.levels.form import SOURCES, Form, scenario_key
 from solvent.margining.levels.matching import match_groups
@@ -34,8 +34,14 @@ TOLD: Final = ("position", "order", "asset")
 _ORDER: Final = ("account", "pool", "asset", "underlying", "settlement", "expiry", "kind", "strike",
                  "right", "instrument", "side", "order")  # fmt: skip
 """Keys from the most to the least significant: positions in canonical order are in this order."""
-_HEADROOM_BITS: Final = 11
-"""A sum may hold this many lots (as a power of 2) of the instrument with the largest number."""
+_COARSE_BITS: Final = 20
+_FINE_BITS: Final = 60
+"""A number per lot is the sum of whole quanta of 2^-20 and of what they leave in quanta of 2^-60.
+
+Both sums are exact while they stay below 2^53 quanta: 2^33 dollars and 2^14 lots of one row. Beyond
+that they are float64 sums in canonical order. The quanta are the same for every
+market, so that an instrument's number does not depend on what else is listed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +55,14 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
-    """A number of each instrument, per lot, in whole quanta of 2^−bits.
+    """A number of each instrument per lot, in coarse and in fine whole quanta.
 
-    `matrix` is `padded` where there is one number a scenario.
+    The matrices are `padded` where there is one number a scenario.
     """
 
-    matrix: Float64
+    coarse: Float64
+    fine: Float64
     scenarios: int
-    bits: int
     missing: NDArray[np.bool_]
 
 
@@ -235,41 +241,31 @@ class Columns:
             groups, index, lots = groups[order], index[order], lots[order]
         first = np.zeros(count + 1, dtype=np.int64)
         np.cumsum(np.bincount(groups, minlength=count), out=first[1:])
-        if per_lot.scenarios:
-            sums = product.row_sums(
-                matrix=per_lot.matrix, columns=per_lot.scenarios, first=first, index=index,
-                lots=lots,
-            )  # fmt: skip
-        else:
-            sums = product.signed_sums(
-                first=first, index=index, lots=lots, long_side=per_lot.matrix,
-                short_side=per_lot.matrix,
-            )  # fmt: skip
-        sums = np.ldexp(sums, -per_lot.bits)
+        coarse, fine = (
+            _product(matrix, per_lot.scenarios, first=first, index=index, lots=lots)
+            for matrix in (per_lot.coarse, per_lot.fine)
+        )
+        sums = np.ldexp(coarse, -_COARSE_BITS) + np.ldexp(fine, -_FINE_BITS)
         if per_lot.missing.any():
             sums[groups[per_lot.missing[index]]] = np.nan
         return sums
 
     def coefficient(self, node: Node) -> Coefficient:
-        """A number of each instrument in whole quanta per lot; of the market's columns only.
-
-        A quantum is so small that the largest number times 2^`_HEADROOM_BITS` lots is exact.
-        """
+        """A number of each instrument in whole quanta per lot; of the market's columns only."""
         if node not in self._coefficients:
             value = np.asarray(self.evaluate(node, "instrument"))
             lot = self.rows("instrument").told["lot_size"]
             wide = value if value.ndim == 2 else np.broadcast_to(value, lot.shape)[:, None]
             per_lot = wide * lot[:, None]
-            missing = np.asarray(~np.isfinite(per_lot).all(axis=1))
+            limit = EXACT_MAX / 2.0**_COARSE_BITS
+            missing = np.asarray(~(np.abs(per_lot) < limit).all(axis=1))
             per_lot = np.where(missing[:, None], 0.0, per_lot)
-            largest = float(np.abs(per_lot).max(initial=0.0))
-            bits = 52 - _HEADROOM_BITS - (math.frexp(largest)[1] if largest else 0)
-            if value.ndim == 2:
-                matrix = product.quantised(per_lot, quanta_per_unit=2.0**bits)
-            else:
-                matrix = quantise(per_lot[:, 0], quanta_per_unit=2.0**bits)
+            coarse = quantise(per_lot, quanta_per_unit=2.0**_COARSE_BITS)
+            rest = per_lot - np.ldexp(coarse, -_COARSE_BITS)
+            fine = quantise(rest, quanta_per_unit=2.0**_FINE_BITS)
             scenarios = per_lot.shape[1] if value.ndim == 2 else 0
-            self._coefficients[node] = Coefficient(matrix, scenarios, bits, missing)
+            parts = [product.padded(p) if scenarios else p[:, 0] for p in (coarse, fine)]
+            self._coefficients[node] = Coefficient(parts[0], parts[1], scenarios, missing)
         return self._coefficients[node]
 
     # ── rows and what joins them ─────────────────────────────────────────────────────────────
@@ -316,6 +312,18 @@ class Columns:
         """Give a level rows of its own, such as every account; they are in canonical order."""
         self._rows[level] = rows
         self._ids[level] = self._combined(level, level)
+
+
+def _product(
+    matrix: Float64, scenarios: int, *, first: Int64, index: NDArray[np.int32], lots: Float64
+) -> Float64:
+    if scenarios:
+        return product.row_sums(
+            matrix=matrix, columns=scenarios, first=first, index=index, lots=lots
+        )
+    return product.signed_sums(
+        first=first, index=index, lots=lots, long_side=matrix, short_side=matrix
+    )
 
 
 def _coefficient(node: Node, form: Form) -> Node | None:

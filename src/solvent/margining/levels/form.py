@@ -21,6 +21,7 @@ from solvent.expressions import (
     Vocabulary,
     parse,
 )
+from solvent.margining.levels.shapes import check_shapes
 from solvent.margining.levels.text import LevelsText, WorstText
 
 VOCABULARY: Final = Vocabulary(
@@ -133,7 +134,8 @@ def resolve(text: LevelsText, *, source: str) -> Form:
     keys = {**SOURCES, **{name: closure(by) for name, by in text.levels.items()}}
     for section in (*text.at, *text.inputs):
         if section not in keys:
-            raise RulebookError(f"{source}: no level {section!r}; there are {sorted(keys)}")
+            where = f"{'at' if section in text.at else 'inputs'}.{section}"
+            raise RulebookError(f"{source}: {where}: no such level; there are {sorted(keys)}")
     scopes = {
         level: {*FACTS.get(level, ()), *text.inputs.get(level, ()), *text.at.get(level, ())}
         for level in keys
@@ -161,6 +163,7 @@ def resolve(text: LevelsText, *, source: str) -> Form:
         worst = resolver.worst(text.answer.worst, f"{source}: answer.worst")
     form = Form(text=text, keys=keys, columns=columns, liquidate=liquidate, worst=worst)
     _check_acyclic(form, source)
+    check_shapes(form, source)
     return form
 
 
@@ -204,9 +207,10 @@ class _Resolver:
         if node.operation == "name":
             return self._name(node.text, level)
         if node.operation in ("lookup", "marginal"):
-            entry = self._name(node.arguments[0].text, level)
-            if entry.operation != "entry":
-                raise LookupError(f"{node.operation} reads a table's entry, found {entry.text!r}")
+            table, _, name = node.arguments[0].text.partition(".")
+            if node.arguments[0].operation != "name" or table not in self.text.tables:
+                raise LookupError(f"{node.operation} reads a table's entry, such as tier.rate")
+            entry = self._entry(table, name, level, tiered=True)
             return Node(node.operation, entry.text, (self._node(node.arguments[1], level),))
         if node.operation == "aggregate":
             below, kind = node.text.split(".")
@@ -248,7 +252,7 @@ class _Resolver:
             )
         return Node("column", name)
 
-    def _entry(self, table: str, entry: str, level: str) -> Node:
+    def _entry(self, table: str, entry: str, level: str, *, tiered: bool = False) -> Node:
         told = self.text.tables[table]
         if told.by not in self.keys[level]:
             raise LookupError(
@@ -256,6 +260,11 @@ class _Resolver:
             )
         if entry not in told.wanted and not any(entry in row.values for row in told.rows):
             raise LookupError(f"no entry {entry!r} in table {table!r}")
+        listed = any(isinstance(row.values.get(entry), list) for row in told.rows)
+        if listed != tiered and entry not in told.wanted:
+            raise LookupError(
+                f"{table}.{entry} has {'tiers: say lookup(…) or marginal(…)' if listed else 'none'}"
+            )
         return Node("entry", f"{table}.{entry}")
 
     def _scenario(self, name: str, field: str, level: str) -> Node:

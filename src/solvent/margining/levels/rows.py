@@ -149,11 +149,18 @@ class Sheet:
         parts = [self._value(part, level, row) for part in node.arguments]
         if node.operation in _REDUCTIONS:
             return _REDUCTIONS[node.operation](*parts)
+        return self._apply(node, parts, level, row)
+
+    def _apply(self, node: Node, parts: Sequence[Value], level: str, row: int) -> Value:
+        """An operation on numbers; one without a value there is not known."""
         function = RATIONALS.functions.get(node.operation) or OPERATORS[node.operation]
         try:
             return _each(function, *parts, truth=node.operation in CONDITIONS)
         except ZeroDivisionError as fault:
             raise Unset(f"division by 0 at {level} {self._named(level, row)}") from fault
+        except (ArithmeticError, ValueError) as fault:
+            where = f"{node.operation} at {level} {self._named(level, row)}"
+            raise Unset(f"{where} has no value") from fault
 
     def _where(self, node: Node, level: str, row: int) -> Value:
         """Only the branch that is taken is computed, unless it differs by scenario."""
@@ -175,7 +182,8 @@ class Sheet:
         by = self.form.text.tables[table].by
         key = self._rows[level][row].get(by)
         known = self.tables.get(table, {})
-        values = known.get(str(key), known.get("*"))
+        known_as = f"{key:g}" if isinstance(key, float) else str(key)
+        values = known.get(known_as, known.get("*"))
         if values is None or entry not in values:
             raise Unset(f"{name} of {by} {key!r} is not set")
         return values[entry]

@@ -30,15 +30,15 @@ class Tiers:
 
     begin: Float64
     entry: Float64
-    closed: bool
-    """Whether a tier holds its lower bound."""
+    closed: NDArray[np.bool_]
+    """[key] whether a tier holds its lower bound."""
 
     @classmethod
     def of(cls, table: Mapping[str, Mapping[str, Any]], entry: str, keys: Sequence[str]) -> Tiers:
         """Tiers of a table's entry for every key."""
         other = table.get("*", {})
         rows = [table.get(key, other) for key in keys]
-        closed = any("from" in row for row in rows)
+        closed = np.array(["from" in row for row in rows], dtype=bool)
         begins = [row.get("from", row.get("above", [])) if entry in row else [] for row in rows]
         width = max([1, *map(len, begins)])
         begin = np.full((len(keys), width), np.inf)
@@ -51,7 +51,8 @@ class Tiers:
     def lookup(self, key: Int64, x: Float64) -> Float64:
         """The entry of the tier that x lies in; below the first one, the first's."""
         begin = self.begin[key]
-        reached = begin <= x[:, None] if self.closed else begin < x[:, None]
+        at = x[:, None]
+        reached = np.where(self.closed[key][:, None], begin <= at, begin < at)
         tier = np.maximum(reached.sum(axis=1) - 1, 0)
         return np.where(np.isnan(x), np.nan, self.entry[key, tier])
 

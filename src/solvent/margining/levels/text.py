@@ -43,6 +43,16 @@ class TierRow(Text):
                  float | Annotated[list[float], Field(min_length=1)]]  # fmt: skip
 
     @model_validator(mode="after")
+    def _shares_fit(self) -> TierRow:
+        for name, told in self.values.items():
+            numbers = told if isinstance(told, list) else [told]
+            if "haircut" in name and not all(0.0 <= one <= 1.0 for one in numbers):
+                raise ValueError(f"`{name}` is a share of a value, from 0 to 1, found {told}")
+            if isinstance(told, list) and name.endswith("rate") and min(numbers) < 0.0:
+                raise ValueError(f"`{name}` of a tier is not negative, found {min(numbers)}")
+        return self
+
+    @model_validator(mode="after")
     def _tiers_fit(self) -> TierRow:
         lists = {name: column for name, column in self.values.items() if isinstance(column, list)}
         if not lists:
