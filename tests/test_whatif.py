@@ -208,6 +208,18 @@ def test_modes_that_do_not_fit_are_refused(
         sv.margin(rows(market), market, "binance-usdm", modes=rows_of_modes)
 
 
+def test_an_isolated_position_is_liquidated_by_itself(market: Snapshot) -> None:
+    """Margin 3,500: 3,500 + 0.5 (P − P₀) = 0.5 P × 0.4 % at P = (0.5 P₀ − 3,500) / 0.498."""
+    mode = {"account": "a", "instrument": PERPETUAL, "mode": "isolated", "isolated_margin": 3_500}
+    found = sv.liquidation_prices(
+        rows(market), market, "binance-usdm", collateral=dollars(9_000), modes=[mode]
+    )
+    start = price(market, PERPETUAL)
+    index = float(market.index[market.universe.underlyings.index("BTC")])
+    below = found.filter(found["underlying"] == "BTC")["below"][0]
+    assert below == pytest.approx((0.5 * start - 3_500) / 0.498 * index / start, rel=1e-6)
+
+
 def test_a_rulebook_that_holds_nothing_apart_takes_no_isolated_mode(market: Snapshot) -> None:
     mode = [{"account": "a", "instrument": PERPETUAL, "mode": "isolated"}]
     with pytest.raises(RulebookError, match="holds no position apart"):

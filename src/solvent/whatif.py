@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -11,8 +11,11 @@ import numpy as np
 import polars as pl
 
 from solvent import api
-from solvent.errors import BadInput, Problem, Reject
+from solvent.errors import BadInput, Problem, Reject, RulebookError
 from solvent.feeds import positions as feed
+from solvent.feeds.columns import require
+from solvent.feeds.sources import source_frames
+from solvent.feeds.table import Faults
 from solvent.instruments.contract import moment_of
 from solvent.levels_answer import LevelsMargin
 from solvent.margining.boundary import Boundary, Reach, boundary
@@ -53,6 +56,9 @@ class Holding:
 
     positions: Mapping[str, tuple[float, float | None]]
     balances: Mapping[str, float]
+    orders: tuple[Mapping[str, Any], ...] = ()
+    modes: tuple[Mapping[str, Any], ...] = ()
+    """Rows of open orders, and of how positions are held, as `sv.margin` takes them."""
 
     def changed(
         self,
@@ -80,7 +86,7 @@ class Holding:
             while name in rows:
                 name = f"+{name}"
             rows[name] = (size, None)
-        return Holding(positions=rows, balances=balances)
+        return replace(self, positions=rows, balances=balances)
 
 
 class Desk:
@@ -96,9 +102,11 @@ class Desk:
         rulebook: api.RulebookLike,
         *,
         also: Iterable[str] = (),
+        inputs: Mapping[str, Any] | None = None,
     ) -> None:
-        self.holding = holding
-        wanted = {name.lstrip("+") for name in holding.positions} | set(also)
+        self.holding, self.inputs = holding, inputs
+        told = {str(row["instrument"]) for row in (*holding.orders, *holding.modes)}
+        wanted = {name.lstrip("+") for name in holding.positions} | set(also) | told
         self.market = restricted(market, _rows(market, wanted, holding.balances))
         on = moment_of(market.as_of_ms).date()
         self.rulebook = api.rulebook_in_force(rulebook, on)
@@ -151,7 +159,11 @@ class Desk:
         return boundary(health, now, below=below)
 
     def _states(self, holdings: Sequence[Holding], plan: api.AnyPlan) -> list[State]:
-        answer = api.margin(self._book(holdings), plan, collateral=_collateral(holdings), threads=1)
+        answer = api.margin(
+            self._book(holdings), plan, collateral=_collateral(holdings),
+            orders=_owned(holdings, "orders"), modes=_owned(holdings, "modes"),
+            inputs=self.inputs, threads=1,
+        )  # fmt: skip
         frame = answer.to_polars()
         states = []
         for row in frame.iter_rows(named=True):
@@ -220,6 +232,16 @@ def _collateral(holdings: Sequence[Holding]) -> Collateral:
     )
 
 
+def _owned(holdings: Sequence[Holding], what: str) -> list[dict[str, Any]] | None:
+    """Rows of orders or modes with the holding's number for an account."""
+    rows = [
+        {**row, "account": str(n)}
+        for n, holding in enumerate(holdings)
+        for row in getattr(holding, what)
+    ]
+    return rows or None
+
+
 def _largest(components: Mapping[str, float | None]) -> str:
     """The component that counts for most."""
     amounts = {name: abs(amount or 0.0) for name, amount in components.items()}
@@ -245,9 +267,14 @@ def _rows(market: Snapshot, wanted: set[str], balances: Mapping[str, float]) -> 
 
 
 def holdings(
-    positions: Any, collateral: Any = None, *, accounts: Sequence[str] | None = None
+    positions: Any,
+    collateral: Any = None,
+    *,
+    orders: Any = None,
+    modes: Any = None,
+    accounts: Sequence[str] | None = None,
 ) -> dict[str, Holding]:
-    """Account → what it holds, from whatever `read_positions` and `--collateral` take."""
+    """Account → what it holds, from whatever `sv.margin` takes."""
     told = api.read_positions(positions)
     names = told.accounts
     by_account: dict[str, dict[str, tuple[float, float | None]]] = {}
@@ -265,14 +292,34 @@ def holdings(
         for code, asset, amount in zip(read.account, read.asset, read.amount, strict=True):
             owned = balances.setdefault(names.names[int(code)], {})
             owned[asset] = owned.get(asset, 0.0) + float(amount)
-    everyone = list(dict.fromkeys([*by_account, *balances]))
+    by_order, by_mode = _by_account(orders, "orders"), _by_account(modes, "modes")
+    everyone = list(dict.fromkeys([*by_account, *balances, *by_order]))
     for name in accounts or ():
         if name not in everyone:
             raise BadInput(_no_account(name, everyone))
     return {
-        name: Holding(positions=by_account.get(name, {}), balances=balances.get(name, {}))
+        name: Holding(
+            positions=by_account.get(name, {}),
+            balances=balances.get(name, {}),
+            orders=by_order.get(name, ()),
+            modes=by_mode.get(name, ()),
+        )
         for name in (accounts or everyone)
     }
+
+
+def _by_account(source: Any, what: str) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    """Rows by account; what is wrong with them is told when they are margined."""
+    found: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    if source is None:
+        return found
+    faults = Faults.of(source, otherwise=what, skip=False)
+    for _, frame, told in source_frames(source, faults, slowly=True):
+        require(frame, ("account", "instrument"), told)
+        for row in frame.to_dicts():
+            name = str(row["account"]).strip()
+            found[name] = (*found.get(name, ()), row)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +345,8 @@ def compare(
     rulebooks: Sequence[api.RulebookLike],
     *,
     collateral: Any = None,
+    orders: Any = None,
+    modes: Any = None,
     accounts: Sequence[str] | None = None,
 ) -> Comparison:
     """The same book under several rulebooks: margins, leverage, liquidation distance, reason.
@@ -306,7 +355,7 @@ def compare(
     which the account would be liquidated; null where no move does that, 0 where it is now.
     Where a rulebook cannot margin an account its row says why.
     """
-    told = holdings(positions, collateral, accounts=accounts)
+    told = holdings(positions, collateral, orders=orders, modes=modes, accounts=accounts)
     rows = [
         {"account": account, **_compared(holding, market, rulebook)}
         for account, holding in told.items()
@@ -320,7 +369,7 @@ def _compared(holding: Holding, market: Snapshot, rulebook: api.RulebookLike) ->
     row: dict[str, Any] = {"rulebook": desk.rulebook.name}
     try:
         state = desk.now()
-    except BadInput as fault:
+    except (BadInput, RulebookError) as fault:
         state = State(equity=np.nan, initial=np.nan, maintenance=np.nan, reason=str(fault))
     if not state.known:
         empty = ("equity", "initial_margin", "maintenance_margin", "leverage", "capital_efficiency",
@@ -366,6 +415,9 @@ def liquidation_prices(
     rulebook: api.RulebookLike = "deribit-pm",
     *,
     collateral: Any,
+    orders: Any = None,
+    modes: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     accounts: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """Where each account would be liquidated: a row an account and underlying, and one for all.
@@ -376,8 +428,9 @@ def liquidation_prices(
     is gone.
     """
     rows = []
-    for account, holding in holdings(positions, collateral, accounts=accounts).items():
-        desk = Desk(holding, market, rulebook)
+    told = holdings(positions, collateral, orders=orders, modes=modes, accounts=accounts)
+    for account, holding in told.items():
+        desk = Desk(holding, market, rulebook, inputs=inputs)
         held = {name.lstrip("+") for name in holding.positions}
         universe = desk.market.universe
         mine = {

@@ -30,6 +30,8 @@ def compare(
         ),
     ],
     collateral: options.Collateral = None,
+    orders: options.Orders = None,
+    modes: options.Modes = None,
     account: _Account = None,
     json: options.Json = False,
 ) -> None:
@@ -45,7 +47,13 @@ def compare(
     if not names:
         raise typer.BadParameter("expected names with commas between", param_hint="--rulebooks")
     frame = run(
-        positions, _read(market), names, collateral=collateral, accounts=account
+        positions,
+        _read(market),
+        names,
+        collateral=collateral,
+        orders=orders,
+        modes=modes,
+        accounts=account,
     ).to_polars()
     if json:
         console.print_json({"rows": frame.to_dicts()})
@@ -74,6 +82,8 @@ def whatif(
     positions: options.Positions,
     account: Annotated[str, typer.Option("--account", help="The account to change.")],
     collateral: options.Collateral = None,
+    orders: options.Orders = None,
+    modes: options.Modes = None,
     rulebook: options.Rulebook = "deribit-pm",
     add: Annotated[
         list[str] | None,
@@ -100,7 +110,7 @@ def whatif(
     from solvent.whatif import Desk, holdings
 
     snapshot = _read(market)
-    held = holdings(positions, collateral, accounts=[account])[account]
+    held = holdings(positions, collateral, orders=orders, modes=modes, accounts=[account])[account]
     added, deposited = _amounts(add, "--add"), _amounts(deposit, "--deposit")
     changed = held.changed(add=added, close=close or [], scale=scale, deposit=deposited)
     desks = {
@@ -123,6 +133,8 @@ def liquidation(
     collateral: Annotated[
         Path, typer.Option("--collateral", help="account,asset,amount as CSV, Parquet or JSON.")
     ],
+    orders: options.Orders = None,
+    modes: options.Modes = None,
     rulebook: options.Rulebook = "deribit-pm",
     account: _Account = None,
     json: options.Json = False,
@@ -132,7 +144,13 @@ def liquidation(
     from solvent.whatif import liquidation_prices
 
     frame = liquidation_prices(
-        positions, _read(market), rulebook, collateral=collateral, accounts=account
+        positions,
+        _read(market),
+        rulebook,
+        collateral=collateral,
+        orders=orders,
+        modes=modes,
+        accounts=account,
     )
     if json:
         console.print_json({"rows": frame.to_dicts()})
