@@ -67,7 +67,7 @@ SOURCES: Final = {
 }
 """Levels that every rulebook has, and what tells their rows apart. An asset settles in itself, so a
 level by settlement holds what is held of a currency and what settles in it."""
-FINEST: Final = ("instrument", "asset", "pool", "underlying", "settlement", "account")
+FINEST: Final = ("instrument", "asset", "underlying", "settlement", "pool", "account")
 """The keys by which a caller names rows, the finest first."""
 FACTS: Final[Mapping[str, frozenset[str]]] = {
     "instrument": frozenset(
