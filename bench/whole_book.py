@@ -27,13 +27,11 @@ from solvent.risk import Book, Layout, RiskArrays, publish
 from solvent.risk.product import scan
 
 ACCOUNTS = 200_000
-FORMULAS = {
-    "tiered leverage": ("binance-usdm", "bybit-uta"),
-    "option formulas": ("paradex-xm", "derive-srm"),
-    "scenario": ("paradex-pm", "okx-pm", "derive-pmrm2"),
-    "regulatory": ("grvt",),
-}
-"""Family → rulebooks of formulas at levels that are timed."""
+FORMULAS = (
+    "binance-usdm", "bybit-uta", "paradex-xm", "derive-srm", "paradex-pm", "okx-pm", "derive-pmrm2",
+    "im-schedule",
+)  # fmt: skip
+"""Rulebooks of formulas at levels that are timed: each family has one."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,8 @@ class Work:
         names = ("deribit-pm", "deribit-sm")
         plans = {name: api.prepare(snapshot, shipped_rulebook(name)) for name in names}
         formulas = {
-            f"{name} ({family})": LevelsPlan(rulebook, arrays)
-            for family, names in FORMULAS.items()
-            for name in names
+            f"{name} ({rulebook.text.family})": LevelsPlan(rulebook, arrays)
+            for name in FORMULAS
             for rulebook, arrays in [published(snapshot, name)]
         }
         arranged = {name: arrange(plan, book) for name, plan in plans.items()}

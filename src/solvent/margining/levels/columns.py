@@ -92,7 +92,8 @@ class Columns:
         self._ids: dict[str, Int64] = {}
         self._spreads: dict[tuple[str, str], Float64] = {}
         self._coefficients: dict[Node, Coefficient] = {}
-        self._entries: dict[str, Float64 | Tiers] = {}
+        self._entries: dict[str, Float64] = {}
+        self._tables: dict[str, Tiers] = {}
 
     def rows(self, level: str) -> Rows:
         """A level's rows; those of a level of the rulebook's own are the groups of rows below."""
@@ -154,26 +155,32 @@ class Columns:
         return column if level == above else column[self.join(level, above)]
 
     def _entry(self, name: str, level: str) -> Float64:
-        table, entry = name.split(".")
-        by = self.form.text.tables[table].by
+        by = self.form.text.tables[name.split(".")[0]].by
+        return self._table(name, by)[self.rows(level).codes[by]]
+
+    def _table(self, name: str, by: str) -> Float64:
+        """An entry by code of its key; the same for every block where accounts are not the key."""
+        if self.market is not None and by not in ("account", "order"):
+            return self.market._table(name, by)
         if name not in self._entries:
+            table, entry = name.split(".")
             self._entries[name] = by_key(self.tables[table], entry, self.names[by])
-        found = self._entries[name]
-        assert isinstance(found, np.ndarray)
-        return found[self.rows(level).codes[by]]
+        return self._entries[name]
 
     def _tier(self, node: Node, level: str) -> Float64:
-        table, entry = node.text.split(".")
-        by = self.form.text.tables[table].by
-        key = f"tiers of {node.text}"
-        if key not in self._entries:
-            self._entries[key] = Tiers.of(self.tables[table], entry, self.names[by])
-        tiers = self._entries[key]
-        assert isinstance(tiers, Tiers)
-        rows = self.rows(level)
+        by = self.form.text.tables[node.text.split(".")[0]].by
+        tiers, rows = self._tiers(node.text, by), self.rows(level)
         x = np.broadcast_to(self.evaluate(node.arguments[0], level), (rows.count,))
         find = tiers.lookup if node.operation == "lookup" else tiers.marginal
         return find(rows.codes[by], x)
+
+    def _tiers(self, name: str, by: str) -> Tiers:
+        if self.market is not None and by not in ("account", "order"):
+            return self.market._tiers(name, by)
+        if name not in self._tables:
+            table, entry = name.split(".")
+            self._tables[name] = Tiers.of(self.tables[table], entry, self.names[by])
+        return self._tables[name]
 
     def _scenario(self, name: str, level: str) -> Float64:
         one, field = name.split(".")
@@ -245,7 +252,7 @@ class Columns:
             _product(matrix, per_lot.scenarios, first=first, index=index, lots=lots)
             for matrix in (per_lot.coarse, per_lot.fine)
         )
-        sums = np.ldexp(coarse, -_COARSE_BITS) + np.ldexp(fine, -_FINE_BITS)
+        sums = coarse * 2.0**-_COARSE_BITS + fine * 2.0**-_FINE_BITS
         if per_lot.missing.any():
             sums[groups[per_lot.missing[index]]] = np.nan
         return sums
