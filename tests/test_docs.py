@@ -37,6 +37,19 @@ def test_worked_rulebook_example() -> None:
     assert both["initial_margin"].sum() == 0
 
 
+def test_example_book_is_known_under_every_rulebook_that_its_page_names() -> None:
+    folder = ROOT / "examples"
+    text = (folder / "README.md").read_text("utf-8")
+    names = re.findall(r"--rulebooks ([\w,-]+)", text)[0].split(",")
+    assert len(names) >= 8
+    market = generate_market(seed=1)
+    for name in names:
+        answer = sv.margin(
+            folder / "book.csv", market, name, collateral=folder / "balances.csv"
+        ).to_polars()
+        assert set(answer["status"]) <= {"healthy", "call"}, name
+
+
 def test_position_example_reads() -> None:
     rows = blocks(DOCS / "formats.md", "csv")[0].strip().splitlines()
     header = rows[0].split(",")
