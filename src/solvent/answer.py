@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -142,17 +142,7 @@ class Margin:
 
     def explain(self, account: str) -> AccountView:
         """Why an account must post what it must. Raises BadInput for a name that is not there."""
-        names = list(self.book.accounts)
-        if account not in names:
-            raise BadInput(
-                Problem(
-                    code=Reject.ACCOUNT_EMPTY,
-                    source="accounts",
-                    expected=f"one of {len(names)} accounts, such as {names[0]!r}",
-                    found=repr(account),
-                )
-            )
-        row = names.index(account)
+        row = row_of(account, self.book.accounts)
         if self.unknown[row]:
             return AccountView(
                 account=account,
@@ -168,20 +158,11 @@ class Margin:
 
     def to_dicts(self) -> Iterator[dict[str, Any]]:
         """Accounts as `solvent margin --json` prints them."""
-        charges = list(self._charges())
-        for row in self.to_polars().iter_rows(named=True):
-            keys = ("account", "status", "equity", "initial_margin", "maintenance_margin")
-            entry: dict[str, Any] = {key: row[key] for key in keys}
-            entry["worst_scenario"] = row["worst_scenario"] or None
-            entry["charges"] = {name: row[name] for name in charges}
-            if row["reason"]:
-                entry["reason"] = row["reason"]
-            yield entry
+        return dicts_of(self.to_polars(), list(self._charges()))
 
     def counts(self) -> dict[str, int]:
         """How many accounts stand where."""
-        names, counts = np.unique(self.standings.astype(str), return_counts=True)
-        return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+        return counts_of(self.standings)
 
     def __repr__(self) -> str:
         states = ", ".join(f"{count:,} {name}" for name, count in self.counts().items())
@@ -254,6 +235,38 @@ class Margin:
         )
         labels = np.array([shocks.label(int(s), int(u)) for u, s in keys], dtype=object)
         return list(labels[inverse.ravel()]) if len(keys) else []
+
+
+def row_of(account: str, accounts: Sequence[str]) -> int:
+    """An account's row. Raises BadInput for a name that is not there."""
+    if account not in accounts:
+        raise BadInput(
+            Problem(
+                code=Reject.ACCOUNT_EMPTY,
+                source="accounts",
+                expected=f"one of {len(accounts)} accounts, such as {next(iter(accounts), '')!r}",
+                found=repr(account),
+            )
+        )
+    return list(accounts).index(account)
+
+
+def dicts_of(frame: pl.DataFrame, charges: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Rows of accounts as `solvent margin --json` prints them."""
+    for row in frame.iter_rows(named=True):
+        keys = ("account", "status", "equity", "initial_margin", "maintenance_margin")
+        entry: dict[str, Any] = {key: row[key] for key in keys}
+        entry["worst_scenario"] = row["worst_scenario"] or None
+        entry["charges"] = {name: row[name] for name in charges}
+        if row["reason"]:
+            entry["reason"] = row["reason"]
+        yield entry
+
+
+def counts_of(standings: np.ndarray[Any, np.dtype[np.object_]]) -> dict[str, int]:
+    """How many accounts stand where."""
+    names, counts = np.unique(standings.astype(str), return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def _dollars(micro: np.ndarray[Any, Any] | None, known: np.ndarray[Any, Any]) -> pl.Series | None:

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from solvent.answer import LEFT_OUT
-from solvent.errors import BadInput, Problem, Reject
+from solvent.answer import LEFT_OUT, counts_of, dicts_of, row_of
+from solvent.errors import Problem
 from solvent.instruments.contract import moment_of
 from solvent.margining.levels.account import account_sheet
 from solvent.margining.levels.book import Balances, LevelsAnswer, LevelsPlan, Orders
@@ -136,34 +136,15 @@ class LevelsMargin:
 
     def to_dicts(self) -> Iterator[dict[str, Any]]:
         """Accounts as `solvent margin --json` prints them."""
-        charges = list(self.answer.components)
-        for row in self.to_polars().iter_rows(named=True):
-            keys = ("account", "status", "equity", "initial_margin", "maintenance_margin")
-            entry: dict[str, Any] = {key: row[key] for key in keys}
-            entry["worst_scenario"] = row["worst_scenario"] or None
-            entry["charges"] = {name: row[name] for name in charges}
-            if row["reason"]:
-                entry["reason"] = row["reason"]
-            yield entry
+        return dicts_of(self.to_polars(), list(self.answer.components))
 
     def counts(self) -> dict[str, int]:
         """How many accounts stand where."""
-        names, counts = np.unique(self.standings.astype(str), return_counts=True)
-        return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+        return counts_of(self.standings)
 
     def sheet(self, account: str) -> Sheet:
         """An account's columns, exact. Raises BadInput for a name that is not there."""
-        names = list(self.book.accounts)
-        if account not in names:
-            raise BadInput(
-                Problem(
-                    code=Reject.ACCOUNT_EMPTY,
-                    source="accounts",
-                    expected=f"one of {len(names)} accounts, such as {names[0]!r}",
-                    found=repr(account),
-                )
-            )
-        return self._sheet(names.index(account))
+        return self._sheet(row_of(account, self.book.accounts))
 
     def explain(self, account: str) -> LevelsView:
         """Every column of every level of an account."""
@@ -176,7 +157,7 @@ class LevelsMargin:
             rows = [_row(sheet, level, place) for place in range(len(sheet.rows(level)))]
             if rows:
                 views.append(LevelView(level, tuple(rows)))
-        place = list(self.book.accounts).index(account)
+        place = row_of(account, self.book.accounts)
         reason = self._reason(place) if self.unknown[place] else ""
         return LevelsView(account, tuple(views), reason)
 
