@@ -208,6 +208,30 @@ def test_modes_that_do_not_fit_are_refused(
         sv.margin(rows(market), market, "binance-usdm", modes=rows_of_modes)
 
 
+def test_hedge_mode_holds_long_and_short_apart(market: Snapshot) -> None:
+    """Netted they need nothing; apart each has its bracket, and they gain and lose alike."""
+    both = [
+        {"account": "a", "instrument": PERPETUAL, "size": size, "entry_price": 60_000}
+        for size in (0.2, -0.2, 0.1)
+    ]
+    mode = [{"account": "a", "instrument": PERPETUAL, "mode": "hedge"}]
+    netted, apart = (
+        sv.margin(both, market, "binance-usdm", collateral=dollars(50_000), modes=m)
+        for m in (None, mode)
+    )
+    assert isinstance(netted, LevelsMargin)
+    assert isinstance(apart, LevelsMargin)
+    mark = price(market, PERPETUAL)
+    rate = 0.004
+    assert netted.answer.maintenance[0] == pytest.approx(0.1 * mark * rate)
+    assert apart.answer.maintenance[0] == pytest.approx((0.3 + 0.2) * mark * rate)
+    assert apart.answer.equity[0] == pytest.approx(netted.answer.equity[0])
+    sizes = apart.explain("a").table("position").sort("size")["size"].to_list()
+    assert sizes == pytest.approx([-0.2, 0.3])
+    desk = sv.Desk(sv.holdings(both, dollars(50_000), modes=mode)["a"], market, "binance-usdm")
+    assert desk.now().maintenance == pytest.approx(apart.answer.maintenance[0], abs=2e-6)
+
+
 def test_an_isolated_position_is_liquidated_by_itself(market: Snapshot) -> None:
     """Margin 3,500: 3,500 + 0.5 (P − P₀) = 0.5 P × 0.4 % at P = (0.5 P₀ − 3,500) / 0.498."""
     mode = {"account": "a", "instrument": PERPETUAL, "mode": "isolated", "isolated_margin": 3_500}

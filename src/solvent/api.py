@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -235,12 +235,15 @@ def _told(
 ) -> _Told:
     problems: tuple[Problem, ...] = ()
     dropped, left_out = 0, frozenset[int]()
+    universe, chosen = plan.arrays.universe, None
     if isinstance(positions, Book):
         book, accounts = positions, feed.Accounts({a: i for i, a in enumerate(positions.accounts)})
     else:
         told = read_positions(positions, skip_bad=skip_bad)
-        arrays = plan.arrays
-        found = feed.resolve(told, arrays.universe, arrays.as_of_ms, skip_bad=skip_bad)
+        hedged: Collection[tuple[str, str]] = ()
+        if modes is not None:
+            hedged = read_modes(modes, universe, told.accounts, skip_bad=True).value.hedged
+        found = feed.resolve(told, universe, plan.arrays.as_of_ms, hedged=hedged, skip_bad=skip_bad)
         book, accounts, problems, dropped, left_out = (
             found.book, told.accounts, found.problems, found.dropped, found.left_out,
         )  # fmt: skip
@@ -250,8 +253,7 @@ def _told(
         balances, problems = read.collateral, problems + read.problems
         dropped, left_out = dropped + read.dropped, left_out | read.left_out
         book, accounts = with_accounts(book, read.accounts.names), read.accounts
-    open_orders, chosen = None, None
-    universe = plan.arrays.universe
+    open_orders = None
     if orders is not None:
         listed = read_orders(orders, universe, accounts, skip_bad=skip_bad)
         open_orders, problems = listed.value, problems + listed.problems

@@ -201,6 +201,14 @@ class Desk:
             lots=lots,
             universe=universe,
             entry_price=np.array([np.nan if e is None else e for _, _, _, e in told]),
+            apart=np.array([self._hedged(holdings[n], name) for n, name, _, _ in told], dtype=bool),
+        )
+
+    def _hedged(self, holding: Holding, name: str) -> bool:
+        row = self._row(name)
+        return any(
+            one["mode"] == "hedge" and self.market.universe.row(str(one["instrument"])) == row
+            for one in holding.modes
         )
 
     def _row(self, name: str) -> int:

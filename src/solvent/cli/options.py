@@ -38,7 +38,7 @@ Modes = Annotated[
     typer.Option(
         "--modes",
         help="How positions are held: account,instrument,mode[,leverage][,isolated_margin]; mode "
-        "is cross or isolated.",
+        "is cross, isolated or hedge.",
     ),
 ]
 Inputs = Annotated[

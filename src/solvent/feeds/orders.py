@@ -19,7 +19,7 @@ from solvent.margining.levels.modes import Modes
 from solvent.units import Float64
 
 _SIDES: Final = {"buy": 1.0, "sell": 0.0, "bid": 1.0, "ask": 0.0}
-_MODES: Final = ("cross", "isolated")
+_MODES: Final = ("cross", "isolated", "hedge")
 Kind = TypeVar("Kind")
 
 
@@ -72,8 +72,8 @@ def read_modes(
 ) -> Told[Modes]:
     """Read `account, instrument, mode` and inputs of the rulebook by their names.
 
-    `mode` is cross or isolated; `leverage`, `isolated_margin` and the like are numbers of the
-    position, empty where nothing is chosen.
+    `mode` is cross, isolated, or hedge (cross, with long and short held apart); `leverage`,
+    `isolated_margin` and the like are numbers of the position, empty where nothing is chosen.
     """
     faults = Faults.of(source, otherwise="modes", skip=skip_bad)
     ((_, frame, faults),) = source_frames(source, faults, slowly=True)
@@ -82,7 +82,7 @@ def read_modes(
     modes = [mode.lower() for mode in names(frame, "mode", faults).to_list()]
     for row, mode in enumerate(modes):
         if mode not in _MODES:
-            faults.add(Reject.ROW_MALFORMED, row, "mode", expected="cross or isolated", found=mode)
+            faults.add(Reject.ROW_MALFORMED, row, "mode", expected=" or ".join(_MODES), found=mode)
     inputs = [name for name in frame.columns if name not in ("account", "instrument", "mode")]
     told = {name: numbers(frame, name, faults, required=False) for name in inputs}
     for name, column in told.items():
@@ -108,6 +108,7 @@ def read_modes(
     }
     read = Modes(
         isolated=frozenset(key for row, key in keys.items() if modes[row] == "isolated"),
+        hedged=frozenset(key for row, key in keys.items() if modes[row] == "hedge"),
         values={
             name: values
             for name, column in told.items()

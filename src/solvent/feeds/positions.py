@@ -7,7 +7,7 @@ in batches; what stays in memory is 28 bytes a position.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -153,9 +153,16 @@ def _read_positions(source: Source, *, skip_bad: bool, slowly: bool) -> Position
 
 
 def resolve(
-    positions: Positions, universe: Universe, as_of_ms: TimeMs, *, skip_bad: bool = False
+    positions: Positions,
+    universe: Universe,
+    as_of_ms: TimeMs,
+    *,
+    hedged: Collection[tuple[str, str]] = (),
+    skip_bad: bool = False,
 ) -> Resolved:
     """Find each position's instrument in a market's universe and turn sizes into whole lots.
+
+    Long and short of the `hedged` pairs of account and symbol are held apart.
 
     Raises BadInput for unknown, unlisted and expired instruments, for sizes that are no whole
     number of lots, and for entry prices that make a position cost more than can be held exactly;
@@ -189,6 +196,7 @@ def resolve(
         lots=lots[keep],
         universe=universe,
         entry_price=positions.entry_price[keep],
+        apart=_apart(positions.account, instrument, positions, universe, hedged)[keep],
     )
     return Resolved(
         book=held,
@@ -196,6 +204,23 @@ def resolve(
         dropped=positions.dropped + faults.count,
         left_out=positions.left_out | frozenset(positions.account[~good].tolist()),
     )
+
+
+def _apart(
+    account: NDArray[np.int32],
+    instrument: NDArray[np.int32],
+    positions: Positions,
+    universe: Universe,
+    hedged: Collection[tuple[str, str]],
+) -> NDArray[np.bool_]:
+    """[row] whether its pair of account and instrument is in hedge mode."""
+    codes = positions.accounts.codes
+    pairs = [
+        codes[name] * len(universe) + row
+        for name, symbol in hedged
+        if name in codes and (row := universe.row(symbol)) is not None
+    ]
+    return np.isin(account.astype(np.int64) * len(universe) + instrument, pairs)
 
 
 def read_collateral(

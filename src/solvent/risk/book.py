@@ -28,7 +28,8 @@ class Book:
     Attributes:
         accounts: names, in the order of first appearance.
         first: [account + 1]; `first[a]:first[a + 1]` are the positions of account a.
-        instrument: [position] row in the universe, ascending within an account.
+        instrument: [position] row in the universe, ascending within an account; in hedge mode
+            the short and then the long of one instrument.
         lots: [position] whole lots, long positive: integers inside float64.
         entry_lots: [position] the part of `lots` whose entry price is known.
         entry_value: [position] its cost, in quanta of the settlement asset, half-even for each
@@ -67,9 +68,11 @@ def book(
     lots: Float64,
     universe: Universe,
     entry_price: Float64 | None = None,
+    apart: NDArray[np.bool_] | None = None,
 ) -> Book:
     """Net and sort rows (one a position told) into a book.
 
+    `apart` rows are of hedge mode: long and short of an instrument are netted each for itself.
     `entry_price` is in the instrument's quoting unit, NaN where it is not known. Rows that net to
     nothing vanish, unless they leave a realised difference of entry values.
 
@@ -86,10 +89,12 @@ def book(
     value = np.zeros(len(lots))
     if entry_price is not None and known.any():
         value[known] = entry_quanta(universe, instrument[known], lots[known], entry_price[known])
-    order = np.lexsort((instrument, account))
-    account, instrument, lots = account[order], instrument[order], lots[order]
+    leg = np.zeros(len(lots)) if apart is None else np.where(apart, np.sign(lots), 0.0)
+    order = np.lexsort((leg, instrument, account))
+    account, instrument, lots, leg = account[order], instrument[order], lots[order], leg[order]
     new = np.ones(len(lots), dtype=bool)
-    new[1:] = (account[1:] != account[:-1]) | (instrument[1:] != instrument[:-1])
+    same = (account[1:] == account[:-1]) & (instrument[1:] == instrument[:-1])
+    new[1:] = ~(same & (leg[1:] == leg[:-1]))
     starts = np.flatnonzero(new)
 
     def net(column: Float64) -> Float64:

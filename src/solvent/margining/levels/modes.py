@@ -22,15 +22,20 @@ _ALONE = "isolated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modes:
-    """Pairs that are isolated, and numbers by input name and pair, such as a leverage."""
+    """Pairs that are isolated or in hedge mode, and numbers by input name and pair.
+
+    In hedge mode the long and the short of an instrument are held apart.
+    """
 
     isolated: frozenset[Pair]
+    hedged: frozenset[Pair]
     values: Mapping[str, Mapping[Pair, float]]
 
     @property
     def accounts(self) -> frozenset[str]:
         """Every account that is named."""
-        pairs = {*self.isolated, *(pair for one in self.values.values() for pair in one)}
+        told = (pair for one in self.values.values() for pair in one)
+        pairs = {*self.isolated, *self.hedged, *told}
         return frozenset(account for account, _ in pairs)
 
 
