@@ -85,11 +85,9 @@ def numpy_ndtr(market: Market) -> np.ndarray[Any, Any]:
 def candidates(market: Market) -> dict[str, Candidate]:
     """Ours and every peer that is installed."""
     flat = market.flat()
-    # Where an engine republishes, its prices go where the last ones were; peers cannot be told to.
-    values = np.empty(market.cells.shape)
     c = market.cells
     found = {
-        "solvent compiled": Candidate(run=lambda: compiled.value_cells(c, out=values)),
+        "solvent compiled": Candidate(run=lambda: compiled.value_cells(c)),
         "solvent numpy twin": Candidate(run=lambda: grid.value_cells(c)),
         "numpy + scipy ndtr": Candidate(run=lambda: numpy_ndtr(market)),
     }

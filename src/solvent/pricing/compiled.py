@@ -37,14 +37,14 @@ _P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7, _P8, _P9 = MILLS_P
 _Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9, _Q10 = MILLS_Q
 
 
-def value_cells(cells: Grid, *, out: Float64 | None = None) -> Float64:
-    """Values by [term, scenario], into `out` where it is given; the bits of `grid.value_cells`.
+def value_cells(cells: Grid) -> Float64:
+    """Values by [term, scenario]; the same bits as `grid.value_cells`.
 
     The last scenario is repeated to fill a vector: LLVM takes what is left over cell by cell.
     """
     terms, scenarios = cells.shape
     whole = np.minimum(np.arange(-(-scenarios // _LANES) * _LANES), scenarios - 1)
-    values = np.empty((terms, scenarios)) if out is None else out
+    values = np.empty((terms, scenarios))
     _value_cells(
         cells.log_moneyness, cells.forward, cells.asset, cells.cash, cells.cash_per_strike,
         cells.side, cells.scale, cells.inverse, cells.curve, cells.total_vol,
