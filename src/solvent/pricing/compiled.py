@@ -139,9 +139,9 @@ def _value_cells(
             density = f * (_exp(-0.5 * d1 * d1) * INV_SQRT_2PI)
             z1, z2 = abs(d1), abs(d2)
             q1, q2 = _mills_q(z1), _mills_q(z2)
-            inverse_q = 1.0 / (q1 * q2)
-            tail1 = ((density * _mills_p(z1)) * q2) * inverse_q
-            tail2 = ((density * _mills_p(z2)) * q1) * inverse_q
+            shared = density / (q1 * q2)
+            tail1 = (shared * _mills_p(z1)) * q2
+            tail2 = (shared * _mills_p(z2)) * q1
             asset_leg = a * (f - tail1 if phi * d1 > 0.0 else tail1)
             cash_tail = c_k * tail2
             cash_leg = c - cash_tail if phi * d2 > 0.0 else cash_tail

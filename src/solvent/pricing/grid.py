@@ -170,7 +170,7 @@ def _tails(d1: Float64, d2: Float64, forward: Float64) -> tuple[Float64, Float64
     density = forward * (exp(-0.5 * d1 * d1) * INV_SQRT_2PI)
     z1, z2 = np.abs(d1), np.abs(d2)
     q1, q2 = horner(MILLS_Q, z1), horner(MILLS_Q, z2)
-    inverse = 1.0 / (q1 * q2)
-    tail1 = ((density * horner(MILLS_P, z1)) * q2) * inverse
-    tail2 = ((density * horner(MILLS_P, z2)) * q1) * inverse
+    shared = density / (q1 * q2)
+    tail1 = (shared * horner(MILLS_P, z1)) * q2
+    tail2 = (shared * horner(MILLS_P, z2)) * q1
     return tail1, tail2
