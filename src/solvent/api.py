@@ -22,31 +22,26 @@ from solvent.feeds.orders import read_modes, read_orders
 from solvent.feeds.positions import Positions
 from solvent.instruments.contract import moment_of
 from solvent.levels_answer import LevelsMargin
+from solvent.margining.assess import by_formulas, not_taken
+from solvent.margining.compile import AnyPlan, plan_of
 from solvent.margining.equity import Collateral, fund
 from solvent.margining.evaluate import requirements
 from solvent.margining.levels import rulebook as levels
-from solvent.margining.levels.book import (
-    Balances,
-    LevelsPlan,
-    Orders,
-    evaluate,
-    settled,
-)
+from solvent.margining.levels.book import LevelsPlan, Orders
+from solvent.margining.levels.held import priced
 from solvent.margining.levels.market import shocking
-from solvent.margining.levels.modes import Modes, held_apart
+from solvent.margining.levels.modes import Modes
 from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.margining.levels.text import LevelsText
-from solvent.margining.plan import Plan, compile_plan
+from solvent.margining.plan import Plan
 from solvent.margining.rulebook import Rulebook, in_force
 from solvent.margining.schema import RulebookText
 from solvent.market import Snapshot
 from solvent.risk import Book, publish
-from solvent.units import DOLLARS
 
 DEFAULT_RULEBOOK: Final = "deribit-pm"
 MarketLike = Snapshot | str | Path
 PositionsLike = Positions | Book | Any
-AnyPlan = Plan | LevelsPlan
 AnyMargin = Margin | LevelsMargin
 RulebookLike = str | Path | RulebookText | LevelsText | Rulebook | LevelsRulebook
 
@@ -96,12 +91,8 @@ def prepare(market: Snapshot, rulebook: RulebookLike = "deribit-pm") -> AnyPlan:
     Worth keeping when several books are margined on one market: `margin` takes the result.
     """
     book = rulebook_in_force(rulebook, moment_of(market.as_of_ms).date())
-    if isinstance(book, LevelsRulebook):
-        shocks = shocking(book)
-        arrays = publish(market, sets=shocks.sets, rules=shocks.rules, tables=shocks.tables)
-        return LevelsPlan(book, arrays)
-    arrays = publish(market, sets=book.sets, rules=book.rules, tables=book.tables)
-    return compile_plan(book, arrays)
+    need = shocking(book) if isinstance(book, LevelsRulebook) else book
+    return plan_of(book, publish(market, sets=need.sets, rules=need.rules, tables=need.tables))
 
 
 @overload
@@ -171,7 +162,7 @@ def margin(
     if isinstance(plan, LevelsPlan):
         return _by_formulas(plan, told, inputs or {}, threads)
     if told.orders is not None or told.modes is not None:
-        raise BadInput(_not_taken(plan.rulebook.name))
+        raise BadInput(not_taken(plan.rulebook.name))
     funded, problems, dropped, left_out = None, told.problems, told.dropped, told.left_out
     if told.balances is not None:
         funded = fund(
@@ -187,27 +178,20 @@ def margin(
 def _by_formulas(
     plan: LevelsPlan, told: _Told, inputs: Mapping[str, Any], threads: int
 ) -> LevelsMargin:
-    held = None if told.balances is None else _priced(told.balances, _prices(plan))
-    book, cash = settled(told.book, held, plan.arrays)
-    held = held and cash
-    orders, pools = told.orders or Orders.none(), None
-    if told.modes is not None:
-        apart = held_apart(told.modes, book, orders, plan)
-        orders, pools, inputs = apart.orders, apart.pools, {**apart.inputs, **inputs}
-    answer = evaluate(
-        plan, book, balances=held, orders=orders, pools=pools, inputs=inputs, threads=threads
-    )
-    return LevelsMargin(
-        plan, book, answer, held, orders=orders, pools=pools, inputs=inputs,
-        problems=told.problems, dropped=told.dropped, left_out=told.left_out,
+    balances = None
+    if told.balances is not None:
+        balances = priced(
+            plan.arrays, account=told.balances.account, asset=told.balances.asset,
+            amount=told.balances.amount,
+        )  # fmt: skip
+    found = by_formulas(
+        plan, told.book, balances=balances, orders=told.orders, modes=told.modes, inputs=inputs,
+        threads=threads,
     )  # fmt: skip
-
-
-def _not_taken(name: str) -> Problem:
-    return Problem(
-        code=Reject.RULEBOOK_UNKNOWN, source=f"rulebook {name}", field="orders or modes",
-        expected="a rulebook of formulas (this one takes order margin as an input)",
-        found="rows of them",
+    return LevelsMargin(
+        plan, found.book, found.answer, balances and found.balances, orders=found.orders,
+        pools=found.pools, inputs=found.inputs, problems=told.problems, dropped=told.dropped,
+        left_out=told.left_out,
     )  # fmt: skip
 
 
@@ -274,17 +258,6 @@ def _prices(plan: AnyPlan) -> dict[str, float]:
     names = plan.arrays.universe.underlyings
     indices = zip(names, plan.arrays.index, strict=True)
     return {name: float(price) for name, price in indices if price > 0}
-
-
-def _priced(balances: Collateral, prices: Mapping[str, float]) -> Balances:
-    """Balances at the market's prices; a dollar is a dollar until a rulebook says otherwise."""
-    price = [prices.get(one, 1.0 if one in DOLLARS else np.nan) for one in balances.asset]
-    return Balances(
-        account=balances.account.astype(np.int64),
-        asset=tuple(balances.asset),
-        amount=balances.amount,
-        price=np.array(price, dtype=np.float64),
-    )
 
 
 def with_accounts(book: Book, names: list[str]) -> Book:

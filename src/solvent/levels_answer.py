@@ -19,7 +19,7 @@ from solvent.margining.levels.book import Balances, LevelsAnswer, LevelsPlan, Or
 from solvent.margining.levels.rows import Sheet, Told, Unset, Value
 from solvent.margining.requirement import Standing
 from solvent.risk import Book
-from solvent.units import MICRO, TimeMs, value_down
+from solvent.units import MICRO, TimeMs, value_down, value_up
 
 REASONS_MAX: Final = 500
 """Unknown accounts whose reason is looked up; the rest can be asked for by `explain`."""
@@ -94,10 +94,9 @@ class LevelsMargin:
     @cached_property
     def unknown(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """[account] whether something that its margin needs is not known."""
-        answer = self.answer
-        total = answer.equity + answer.initial + answer.maintenance
-        total[list(self.left_out)] = np.nan
-        return np.asarray(~np.isfinite(total) | answer.undecided)
+        unknown = ~self.answer.known
+        unknown[list(self.left_out)] = True
+        return unknown
 
     @cached_property
     def equity_micro(self) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -107,12 +106,12 @@ class LevelsMargin:
     @cached_property
     def initial_micro(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """[account] initial margin in millionths of a dollar, rounded up; 0 where not known."""
-        return _up(np.where(self.unknown, 0.0, self.answer.initial))
+        return value_up(np.where(self.unknown, 0.0, self.answer.initial) * MICRO)
 
     @cached_property
     def maintenance_micro(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """[account] maintenance margin in millionths of a dollar, rounded up; 0 where not known."""
-        return _up(np.where(self.unknown, 0.0, self.answer.maintenance))
+        return value_up(np.where(self.unknown, 0.0, self.answer.maintenance) * MICRO)
 
     def to_polars(self) -> pl.DataFrame:
         """One row an account; what is not known is null."""
@@ -218,11 +217,6 @@ class LevelsMargin:
         except Unset as unset:
             return f"{self.plan.rulebook.name}: {unset}"
         return "a number leaves the range of float64"
-
-
-def _up(dollars: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Millionths, up: negative requirements, which some venues have, stay negative."""
-    return -value_down(-dollars * MICRO)
 
 
 def _row(sheet: Sheet, level: str, place: int) -> dict[str, Any]:

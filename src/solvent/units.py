@@ -190,3 +190,12 @@ def value_down(quanta: Float64) -> NDArray[np.int64]:
     down = np.floor(quanta)
     check(bool((np.abs(down) < MONEY_MAX).all()), "value fits int64")
     return down.astype(np.int64)
+
+
+def value_up(quanta: Float64) -> NDArray[np.int64]:
+    """Amounts that count against the account, of either sign, to whole units, rounded up.
+
+    >>> value_up(np.array([1.2, -3.8])).tolist()
+    [2, -3]
+    """
+    return -value_down(-quanta)

@@ -19,6 +19,7 @@ from solvent.feeds.table import Faults
 from solvent.instruments.contract import moment_of
 from solvent.levels_answer import LevelsMargin
 from solvent.margining.boundary import Boundary, Reach, boundary
+from solvent.margining.compile import AnyPlan
 from solvent.margining.equity import Collateral
 from solvent.margining.requirement import Standing
 from solvent.market import Snapshot
@@ -112,7 +113,7 @@ class Desk:
         self.rulebook = api.rulebook_in_force(rulebook, on)
 
     @cached_property
-    def plan(self) -> api.AnyPlan:
+    def plan(self) -> AnyPlan:
         """The rulebook on the market of now."""
         return api.prepare(self.market, self.rulebook)
 
@@ -158,7 +159,7 @@ class Desk:
 
         return boundary(health, now, below=below)
 
-    def _states(self, holdings: Sequence[Holding], plan: api.AnyPlan) -> list[State]:
+    def _states(self, holdings: Sequence[Holding], plan: AnyPlan) -> list[State]:
         answer = api.margin(
             self._book(holdings), plan, collateral=_collateral(holdings),
             orders=_owned(holdings, "orders"), modes=_owned(holdings, "modes"),

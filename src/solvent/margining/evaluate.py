@@ -52,7 +52,7 @@ def requirements(
     """
     arranged = arrange(plan, book) if arranged is None else arranged
     lots = np.where(plan.marginable[arranged.instrument], arranged.lots, 0.0)
-    _check_range(plan, book, arranged, lots)
+    _check_range(plan, book, arranged)
     sets = _sets(plan, arranged, lots, _told_inputs(plan, book, arranged, inputs or {}), threads)
     accounts = len(book)
     refused = np.full(accounts, -1, dtype=np.int64)
@@ -268,20 +268,23 @@ def _rounded(amount: Float64, text: RoundText | None) -> Float64:
     return np.asarray(_ROUND[text.mode](np.maximum(amount, 0.0) * scale) / scale)
 
 
-def _check_range(plan: Plan, book: Book, arranged: Layout, lots: Float64) -> None:
-    """Refuse sums that could leave the exact range, naming the account."""
-    largest = np.abs(plan.arrays.pnl).max(axis=1, initial=0.0)
-    for column in (*plan.arrays.columns.values(), *(s for p in plan.sums for s in _sides(p))):
-        largest = np.maximum(largest, np.abs(column))
+def beyond_range(plan: Plan, arranged: Layout) -> Int64:
+    """Accounts with a set whose risk sums could leave the exact range, each once, in order."""
     level = plan.levels.index(plan.top.name)
+    lots = np.where(plan.marginable[arranged.instrument], arranged.lots, 0.0)
     beyond = check_exact(
         first=arranged.levels[level].first,
         index=arranged.instrument,
         lots=lots,
-        largest=largest,
+        largest=plan.largest,
     )
-    if len(beyond):
-        owners = dict.fromkeys(arranged.account_of(level)[beyond].tolist())
+    return np.unique(arranged.account_of(level)[beyond]).astype(np.int64)
+
+
+def _check_range(plan: Plan, book: Book, arranged: Layout) -> None:
+    """Refuse sums that could leave the exact range, naming the account."""
+    beyond = beyond_range(plan, arranged).tolist()
+    if beyond:
         raise BadInput(
             *(
                 Problem(
@@ -290,13 +293,9 @@ def _check_range(plan: Plan, book: Book, arranged: Layout, lots: Float64) -> Non
                     expected=f"risk sums below {EXACT_MAX} quanta",
                     found="positions whose sums could pass it",
                 )
-                for owner in list(owners)[:PROBLEMS_MAX]
+                for owner in beyond[:PROBLEMS_MAX]
             )
         )
-
-
-def _sides(one: SumPlan) -> tuple[Float64, Float64]:
-    return one.long_side, one.short_side
 
 
 def _per_account(amount: Int64, account: Int32, accounts: int) -> Int64:

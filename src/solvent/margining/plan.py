@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -104,7 +105,7 @@ class ChargePlan:
     amount: Formula
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A compiled rulebook.
 
@@ -127,10 +128,19 @@ class Plan:
     bound_per_lot: Float64
     refusal: tuple[str, ...]
 
-    @property
+    @cached_property
     def marginable(self) -> Bool:
         """[instrument] whether it can be margined."""
-        return np.array([not reason for reason in self.refusal], dtype=bool)
+        return frozen(np.array([not reason for reason in self.refusal], dtype=bool))
+
+    @cached_property
+    def largest(self) -> Float64:
+        """[instrument] the largest number of quanta per lot that any sum takes."""
+        sides = (side for one in self.sums for side in (one.long_side, one.short_side))
+        largest = np.abs(self.arrays.pnl).max(axis=1, initial=0.0)
+        for column in (*self.arrays.columns.values(), *sides):
+            largest = np.maximum(largest, np.abs(column))
+        return frozen(largest)
 
 
 def compile_plan(rulebook: Rulebook, arrays: RiskArrays) -> Plan:

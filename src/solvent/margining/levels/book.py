@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from solvent.errors import RulebookError
 from solvent.instruments import Kind
-from solvent.margining.levels.columns import Columns, Rows
+from solvent.margining.levels.columns import MARKET, Columns, Rows
 from solvent.margining.levels.form import FACTS, FINEST, Form
 from solvent.margining.levels.market import (
     facts,
@@ -30,6 +30,7 @@ Int64 = NDArray[np.int64]
 BLOCK: Final = 8_192
 """Accounts that are computed at a time: their columns stay in the cache."""
 _BY_INSTRUMENT: Final = frozenset({"pnl", "value", "weight"})
+_MARKETS_MAX: Final = 4
 CROSS: Final = ""
 """The pool of everything that is not isolated."""
 
@@ -86,6 +87,16 @@ class LevelsPlan:
     def pool_name(self, pool: int) -> str:
         """A pool's name: that of the instrument that is isolated in it."""
         return CROSS if pool == 0 else self.arrays.universe.symbols[pool - 1]
+
+    @cached_property
+    def markets(self) -> dict[tuple[str, ...], Columns]:
+        """Names of the assets that accounts hold → the market's columns, as far as computed."""
+        return {}
+
+    @cached_property
+    def accepted(self) -> dict[str, bool]:
+        """Asset → whether it counts as collateral, as far as asked."""
+        return {}
 
     @cached_property
     def codes(self) -> dict[str, Int64]:
@@ -153,6 +164,12 @@ class LevelsAnswer:
     worst_underlying: Int64
     worst_scenario: Int64
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """[account] whether everything that its margin needs is known."""
+        total = self.equity + self.initial + self.maintenance
+        return np.asarray(np.isfinite(total) & ~self.undecided)
+
 
 def evaluate(
     plan: LevelsPlan,
@@ -208,35 +225,6 @@ def _pools(accounts: Int64, sources: Iterable[Rows], count: int) -> Int64:
     return np.unique(np.concatenate([cross, isolated])) if len(isolated) else cross
 
 
-def settled(book: Book, balances: Balances | None, arrays: RiskArrays) -> tuple[Book, Balances]:
-    """Rows that net to nothing left their gain behind: it is money of their settlement asset."""
-    held = book.lots != 0.0
-    told = balances or Balances.none()
-    if held.all():
-        return book, told
-    gone = np.flatnonzero(~held)
-    universe = arrays.universe
-    assets = [universe.settlements[universe.settlement[book.instrument[p]]] for p in gone]
-    quanta = np.array([quanta_per_unit(asset) for asset in assets])
-    first = np.concatenate([[0], np.cumsum(held)])[book.first]
-    return (
-        Book(
-            accounts=book.accounts,
-            first=first.astype(np.int64),
-            instrument=book.instrument[held],
-            lots=book.lots[held],
-            entry_lots=book.entry_lots[held],
-            entry_value=book.entry_value[held],
-        ),
-        Balances(
-            account=np.concatenate([told.account, book.account[gone].astype(np.int64)]),
-            asset=[*told.asset, *assets],
-            amount=np.concatenate([told.amount, -book.entry_value[gone] / quanta]),
-            price=np.concatenate([told.price, [arrays.price_of(asset) for asset in assets]]),
-        ),
-    )
-
-
 class _Work:
     """What blocks read: the market's columns, and the book's rows."""
 
@@ -254,7 +242,7 @@ class _Work:
         self.asset = np.array([code[balances.asset[n]] for n in order], dtype=np.int64)
         self.names = self._names()
         self._check_inputs()
-        self.market = self._market()
+        self.market = self._shared() or self._market()
         self.size_worth = self.market.column("instrument", "worth")
 
     def _names(self) -> dict[str, list[str]]:
@@ -296,6 +284,18 @@ class _Work:
                 raise RulebookError(
                     f"{self.plan.rulebook.name}: input {path}: no {key} {one!r} in the book"
                 )
+
+    def _shared(self) -> Columns | None:
+        """The market as an earlier book left it: it depends on the assets' names alone, unless the
+        caller brought numbers of contracts."""
+        if any(path.split(".")[0] in MARKET for path in self.inputs):
+            return None
+        key = tuple(self.asset_names)
+        if key not in self.plan.markets:
+            if len(self.plan.markets) >= _MARKETS_MAX:
+                self.plan.markets.clear()
+            self.plan.markets[key] = self._market()
+        return self.plan.markets[key]
 
     def _market(self) -> Columns:
         arrays, codes = self.plan.arrays, self.plan.codes
