@@ -11,13 +11,15 @@ import pytest
 from tests.conftest import SOURCE
 
 ROWS = {
-    "errors": 0, "limits": 0, "units": 0, "expressions": 0, "rationals": 0,
+    "errors": 0, "limits": 0, "units": 0, "expressions": 0, "rationals": 0, "chains": 0,
+    "elementary": 0, "coefficients": 0, "portable": 0,
     "instruments": 1,
     "market": 2,
     "scenarios": 3,
     "pricing": 4,
     "risk": 5,
     "margining": 6, "rulebooks": 6, "venues": 6,
+    "journal": 11,
     "feeds": 14,
     "answer": 15, "levels_answer": 15, "api": 15, "clearing": 15,
     "whatif": 16, "cli": 17, "__init__": 18,

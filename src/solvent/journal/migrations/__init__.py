@@ -1,0 +1,1 @@
+"""The versions of the journal's tables, as alembic wants them."""

@@ -1,0 +1,15 @@
+"""What alembic runs around the scripts: always on a connection that it is given."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from solvent.journal.schema import TABLES
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=TABLES,
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
