@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 from numpy.typing import NDArray
 
+from solvent import elementary
 from solvent.errors import InvariantBroken
 from solvent.pricing import (
     asset_or_nothing,
@@ -22,7 +23,6 @@ from solvent.pricing import (
     black_scholes,
     compiled,
     digital,
-    elementary,
     inverse_black76,
 )
 from solvent.pricing import grid as readable

@@ -7,8 +7,8 @@ once and evaluated under any *arithmetic*: numpy arrays, rationals, or numbers t
 derivative.
 
 What depends on the market alone is known once for all accounts: `split` cuts such parts out of an
-expression. What is left for each account is `+ - * /`, comparisons and roundings, which every
-processor computes to the same bit; powers, roots, `exp` and `log` are refused there.
+expression. What is left for each account is `+ - * /`, comparisons and roundings; powers, roots,
+`exp` and `log` are refused there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from solvent import portable
 from solvent.limits import (
     EXPRESSION_CHARS_MAX,
     EXPRESSION_DEPTH_MAX,
@@ -207,8 +208,7 @@ CONDITIONS: Final = frozenset({"<", "<=", ">", ">=", "==", "!=", "and", "or", "n
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _FOREIGN: Final = re.compile(r"[^\t\n\r -~]")
 MARKET_ONLY: Final = frozenset({"**", "sqrt", "exp", "log"})
-"""What a processor's mathematics library may round in its own way, and roots, whose slope has no
-bound."""
+"""Functions whose slope has no bound: what an account's sums are rounded by would grow in them."""
 
 
 _Arity = Mapping[str, tuple[int, int | None]]
@@ -346,11 +346,12 @@ ARRAYS: Final = Arithmetic(
         "ceil": np.ceil,
         "where": np.where,
         "sqrt": np.sqrt,
-        "exp": np.exp,
-        "log": np.log,
+        "exp": portable.exp,
+        "log": portable.log,
+        "**": portable.power,
         "and": np.logical_and,
         "or": np.logical_or,
         "not": np.logical_not,
     },
 )
-"""float64 arrays; every operation elementwise."""
+"""float64 arrays; every operation elementwise, with the same bits on every processor."""

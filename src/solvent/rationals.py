@@ -14,9 +14,8 @@ from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Final
 
-from scipy.special import ndtr, ndtri
-
 from solvent.expressions import Arithmetic
+from solvent.portable import normal, normal_quantile
 
 _DIGITS: Final = Context(prec=60)
 _EXPONENT_MAX: Final = 10_000
@@ -90,8 +89,8 @@ RATIONALS: Final = Arithmetic(
         "sqrt": _root,
         "exp": lambda number: _rounded(_DIGITS.exp(decimal_of(number))),
         "log": lambda number: _rounded(_DIGITS.ln(decimal_of(number))),
-        "normal": lambda number: Fraction(float(ndtr(float(number)))),
-        "normal_quantile": lambda number: Fraction(float(ndtri(float(number)))),
+        "normal": lambda number: Fraction(float(normal(float(number)))),
+        "normal_quantile": lambda number: Fraction(float(normal_quantile(float(number)))),
         "and": lambda left, right: bool(left) and bool(right),
         "or": lambda left, right: bool(left) or bool(right),
         "not": operator.not_,

@@ -19,6 +19,7 @@ from solvent.margining.equity import carried
 from solvent.margining.plan import ChargePlan, Formula, Plan, ScanPlan, SumPlan
 from solvent.margining.requirement import Requirements, Sets
 from solvent.margining.schema import RoundText
+from solvent.portable import power
 from solvent.risk import Book, Layout, layout
 from solvent.risk.product import check_exact, scan, signed_sums
 from solvent.units import MICRO, Float64, Rounding, requirement_up
@@ -210,7 +211,7 @@ def _scan(
     quanta = plan.top.quanta[arranged.levels[top].node]
     loss = np.maximum(-least, 0.0)
     if one.round is not None:
-        step = np.maximum(quanta / 10.0**one.round.decimals, 1.0)
+        step = np.maximum(quanta / power(10.0, one.round.decimals), 1.0)
         loss = _ROUND[one.round.mode](loss / step) * step
     return loss / quanta, one.scenarios[binding].astype(np.int32)
 
@@ -264,7 +265,7 @@ _ROUND = {
 def _rounded(amount: Float64, text: RoundText | None) -> Float64:
     if text is None:
         return amount
-    scale = 10.0**text.decimals
+    scale = power(10.0, text.decimals)
     return np.asarray(_ROUND[text.mode](np.maximum(amount, 0.0) * scale) / scale)
 
 

@@ -12,8 +12,8 @@ import sys
 import numpy as np
 from numpy.typing import ArrayLike
 
+from solvent.elementary import exp
 from solvent.pricing import grid as readable
-from solvent.pricing.elementary import exp
 from solvent.pricing.grid import Grid
 from solvent.units import Float64
 

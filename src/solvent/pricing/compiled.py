@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from solvent.pricing.coefficients import (
+from solvent.coefficients import (
     EXP,
     INV_SQRT_2PI,
     LN2_HIGH,

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from solvent.coefficients import SIGMA_MAX, TOTAL_VOL_MIN
+from solvent.elementary import exp, normal_cdf, normal_density
 from solvent.errors import check
 from solvent.pricing.black import floats_alike
-from solvent.pricing.coefficients import SIGMA_MAX, TOTAL_VOL_MIN
-from solvent.pricing.elementary import exp, normal_cdf, normal_density
 from solvent.pricing.grid import log_moneyness
 from solvent.units import Float64
 

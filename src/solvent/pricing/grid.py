@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from solvent.errors import check
-from solvent.pricing.coefficients import (
+from solvent.coefficients import (
     INV_SQRT_2PI,
     LOG_MONEYNESS_MAX,
     MILLS_P,
@@ -25,7 +24,8 @@ from solvent.pricing.coefficients import (
     SIGMA_MAX,
     TOTAL_VOL_MIN,
 )
-from solvent.pricing.elementary import exp, horner, log
+from solvent.elementary import exp, horner, log
+from solvent.errors import check
 from solvent.units import Float64
 
 _CELLS_PER_BLOCK = 1 << 15

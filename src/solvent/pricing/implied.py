@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import erfcx, ndtr
 
+from solvent.elementary import log
 from solvent.limits import VOL_MAX
 from solvent.pricing.black import floats_alike
-from solvent.pricing.elementary import log
 from solvent.units import Float64
 
 _ITERATIONS_MAX = 100

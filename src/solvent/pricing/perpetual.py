@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from solvent.elementary import exp
 from solvent.errors import check
-from solvent.pricing.elementary import exp
 
 
 class FundingSpot(StrEnum):

@@ -25,12 +25,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from solvent.elementary import exp
 from solvent.expressions import Expression
 from solvent.instruments import Kind, Universe, frozen
 from solvent.limits import EXACT_MAX
 from solvent.market import BLOCKING, Flag, Snapshot
 from solvent.pricing.black import value_cells
-from solvent.pricing.elementary import exp
 from solvent.pricing.greeks import DAYS_PER_YEAR, VOL_POINT, greeks
 from solvent.pricing.grid import Grid, grid
 from solvent.risk.product import quantised

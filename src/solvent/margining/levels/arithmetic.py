@@ -12,8 +12,8 @@ from functools import reduce
 from typing import Final
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
+from solvent import portable
 from solvent.expressions import ARRAYS
 from solvent.units import Float64
 
@@ -54,7 +54,7 @@ def _rounding(whole: Callable[[Float64], Float64]) -> Callable[..., Float64]:
     def apply(number: Float64, decimals: Float64 | None = None) -> Float64:
         if decimals is None:
             return whole(number)
-        unit = 10.0**decimals
+        unit = portable.power(10.0, decimals)
         return whole(number * unit) / unit
 
     return apply
@@ -101,7 +101,6 @@ ELEMENTWISE: Final[Mapping[str, Callable[..., Float64]]] = {
     "-": np.subtract,
     "*": np.multiply,
     "/": _quotient,
-    "**": np.power,
     "negative": np.negative,
     "<": _comparison(np.less),
     "<=": _comparison(np.less_equal),
@@ -121,8 +120,8 @@ ELEMENTWISE: Final[Mapping[str, Callable[..., Float64]]] = {
     "ceil": _rounding(np.ceil),
     "trunc": _rounding(np.trunc),
     "round_half_up": _rounding(_half_up),
-    "normal": ndtr,
-    "normal_quantile": ndtri,
+    "normal": portable.normal,
+    "normal_quantile": portable.normal_quantile,
 }
 REDUCTIONS: Final[Mapping[str, Callable[..., Float64]]] = {
     "worst": lambda value: _by_scenario(value).min(axis=0),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from solvent.pricing.coefficients import (
+from solvent.coefficients import (
     EXP,
     INV_SQRT_2PI,
     LN2_HIGH,
