@@ -16,7 +16,8 @@ from solvent.chains import ORIGIN, link
 from solvent.errors import check
 from solvent.journal.errors import JournalCorrupt, JournalStopped
 from solvent.journal.files import Files
-from solvent.journal.place import store_at
+from solvent.journal.parquet import read_parquet, write_parquet
+from solvent.journal.place import create, store_at
 from solvent.journal.row import Head, Row, rows_in_order, verified_rows
 from solvent.journal.snapshots import Snapshot
 from solvent.journal.store import Store
@@ -39,8 +40,9 @@ class Journal:
     After JournalStopped it does nothing more than close.
     """
 
-    def __init__(self, store: Store, *, read_only: bool) -> None:
+    def __init__(self, store: Store, *, read_only: bool, files: Files) -> None:
         self._store = store
+        self._files = files
         self._read_only = read_only
         self._stopped: JournalStopped | None = None
         self._meta = store.opened()
@@ -53,9 +55,10 @@ class Journal:
 
         Raises JournalMissing, JournalVersion, JournalBusy, JournalCorrupt, JournalStopped.
         """
-        store = store_at(url, read_only=read_only, files=files or Files())
+        files = files or Files()
+        store = store_at(url, read_only=read_only, files=files)
         try:
-            journal = cls(store, read_only=read_only)
+            journal = cls(store, read_only=read_only, files=files)
             journal._check_last_row()
         except BaseException:
             store.abandon()
@@ -183,6 +186,19 @@ class Journal:
         self.snapshots_skipped = tuple(skipped)
         return found
 
+    def export(self, path: str | Path) -> int:
+        """Write every row to a Parquet file, verified on the way; how many there were.
+
+        Raises JournalCorrupt, and JournalStopped where the file cannot be written.
+        """
+        self._check_usable()
+        head = self.head
+        write_parquet(
+            Path(path), self.read(until=head.sequence),
+            journal_id=self.journal_id, head=head, files=self._files,
+        )  # fmt: skip
+        return head.sequence
+
     def close(self) -> None:
         """Let go of the journal and its lock. Twice is once. Raises JournalStopped."""
         if self._stopped is None:
@@ -245,3 +261,18 @@ class Journal:
                 self.name, sequence=sequence, expected=f"row {sequence}", found=f"{chain!r}"
             )
         return chain
+
+
+def import_parquet(path: str | Path, url: str | Path, *, files: Files | None = None) -> Head:
+    """A new journal with the rows of an export; its head.
+
+    All of the file is verified before anything is made. Raises JournalCorrupt, JournalExists,
+    JournalStopped.
+    """
+    for _ in read_parquet(Path(path)):
+        continue
+    create(url, files=files)
+    with Journal.open(url, files=files) as journal:
+        for rows in read_parquet(Path(path)):
+            journal.append(rows)
+        return journal.head

@@ -26,10 +26,13 @@ from solvent.journal.row import Head
 VERSIONS: Final = ("0001",)
 """Every version of the tables there ever was; the last is the one that is read and written."""
 
+VERSION_TABLE: Final = "journal_version"
+"""Where alembic writes the version; its usual name may be another's in a shared database."""
+
 _LONG: Final = BigInteger().with_variant(Integer, "sqlite")
 TABLES: Final = MetaData()
 ROWS: Final = Table(
-    "rows", TABLES,
+    "journal", TABLES,
     Column("sequence", _LONG, primary_key=True, autoincrement=False),
     Column("time_ms", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
@@ -39,7 +42,7 @@ ROWS: Final = Table(
     Column("kind_check", BigInteger, nullable=False),
 )  # fmt: skip
 META: Final = Table(
-    "meta", TABLES,
+    "journal_meta", TABLES,
     Column("one", Integer, primary_key=True, autoincrement=False),
     Column("journal_id", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
@@ -48,12 +51,12 @@ META: Final = Table(
     Column("seal", LargeBinary, nullable=False),
 )  # fmt: skip
 SNAPSHOTS: Final = Table(
-    "snapshots", TABLES,
+    "journal_snapshots", TABLES,
     Column("sequence", _LONG, primary_key=True, autoincrement=False),
     Column("trailer", LargeBinary, nullable=False),
 )  # fmt: skip
 SNAPSHOT_PARTS: Final = Table(
-    "snapshot_parts", TABLES,
+    "journal_snapshot_parts", TABLES,
     Column("sequence", _LONG, primary_key=True, autoincrement=False),
     Column("part", Integer, primary_key=True, autoincrement=False),
     Column("image", LargeBinary, nullable=False),

@@ -30,7 +30,7 @@ from solvent.journal.migrate import bring_up
 from solvent.journal.row import EMPTY, KIND_CHECKS, Head, Row
 from solvent.journal.schema import META, ROWS, Meta
 from solvent.journal.snapshots import FileSnapshots
-from solvent.journal.store import Store, first_meta
+from solvent.journal.store import SOME_ROWS, Store, first_meta
 from solvent.journal.witness import Witness, told
 
 DATABASE: Final = "journal.db"
@@ -40,7 +40,7 @@ SNAPSHOTS: Final = "snapshots"
 _PAGE_BYTES: Final = 8_192
 _CHECKPOINT_BYTES: Final = 64 << 20
 """About so much is written to the log before it goes into the database."""
-_INSERT: Final = f"INSERT INTO rows VALUES ({','.join('?' * len(ROWS.columns))})"
+_INSERT: Final = f"INSERT INTO {ROWS.name} VALUES ({','.join('?' * len(ROWS.columns))})"
 _COMMAND: Final = itemgetter(Row._fields.index("command"))
 _EVENTS: Final = itemgetter(Row._fields.index("events"))
 _OF_THE_MACHINE: Final = {
@@ -93,6 +93,10 @@ class SqliteStore(Store):
         """Straight to the driver: SQLAlchemy's own way costs as much again for each row."""
         checks = KIND_CHECKS
         connection.exec_driver_sql(_INSERT, [row + (checks[row[2]],) for row in rows])  # noqa: RUF005
+
+    def raw_rows(self, connection: Connection, bounds: dict[str, int]) -> Any:
+        """The driver's cursor, which holds one row at a time."""
+        return connection.execute(SOME_ROWS, bounds).cursor
 
     def is_damage(self, fault: BaseException) -> bool:
         """All that SQLite says of a file, except what is the machine's fault or another's lock."""
@@ -210,15 +214,6 @@ def create_directory(directory: Path, files: Files) -> None:
             files.sync_directory(directory.parent)
     except (OSError, SQLAlchemyError, sqlite3.Error) as error:
         raise JournalStopped(f"{directory}: no journal could be made: {error}") from error
-
-
-def upgrade_directory(directory: Path, files: Files) -> None:
-    """Bring the tables up to this version, in one transaction under the lock."""
-    store = SqliteStore(directory, read_only=False, files=files)
-    try:
-        store.upgrade()
-    finally:
-        store.close()
 
 
 def _make_tables(database: Path, meta: Meta) -> None:

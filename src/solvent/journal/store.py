@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
-from alembic.util import CommandError
 from sqlalchemy import Connection, bindparam, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from solvent.journal.errors import JournalCorrupt, JournalStopped, JournalVersion
 from solvent.journal.migrate import bring_up
 from solvent.journal.row import Head, Row
-from solvent.journal.schema import META, META_ROW, ROWS, VERSIONS, Meta
+from solvent.journal.schema import META, META_ROW, ROWS, VERSION_TABLE, VERSIONS, Meta
 from solvent.journal.snapshots import Snapshots
 
 _MOVE_HEAD: Final = (
@@ -30,13 +29,13 @@ _MOVE_HEAD: Final = (
         seal=bindparam("new_seal"),
     )
 )
-_SOME_ROWS: Final = (
+SOME_ROWS: Final = (
     select(ROWS)
     .where(ROWS.c.sequence > bindparam("after"))
     .where(ROWS.c.sequence <= bindparam("until"))
     .order_by(ROWS.c.sequence)
 )
-_VERSION: Final = text("SELECT version_num FROM alembic_version")
+_VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")
 _CHAIN: Final = select(ROWS.c.chain).where(ROWS.c.sequence == bindparam("at"))
 
 
@@ -104,13 +103,13 @@ class Store(ABC):
             self._check_version(list(version))
             lines = connection.execute(META_ROW).all()
         if len(lines) != 1:
-            raise self._damaged("one row in meta", f"{len(lines)} rows")
+            raise self._damaged("one row in journal_meta", f"{len(lines)} rows")
         _, journal_id, created_ms, sequence, chain, seal, last = lines[0]
         if not isinstance(sequence, int) or not isinstance(chain, bytes):
-            raise self._damaged("a head in meta", f"{sequence!r}, {chain!r}")
+            raise self._damaged("a head in journal_meta", f"{sequence!r}, {chain!r}")
         meta = Meta(journal_id, created_ms, Head(sequence, chain))
         if meta.seal() != seal:
-            raise self._damaged(f"meta under the seal {meta.seal().hex()}", f"{seal!r}")
+            raise self._damaged(f"journal_meta under the seal {meta.seal().hex()}", f"{seal!r}")
         if (last or 0) != sequence:
             raise self._damaged(
                 f"rows up to {sequence}, the head", f"rows up to {last or 0}",
@@ -127,11 +126,19 @@ class Store(ABC):
         raise JournalVersion(f"{said}, which this Solvent does not know; use a newer one")
 
     def upgrade(self) -> None:
-        """Bring the tables up to this version, in one transaction. Raises JournalStopped."""
+        """Bring the tables up to this version, in one transaction.
+
+        Raises JournalVersion for tables that are newer, JournalStopped.
+        """
+        with self.reading(), self.reader() as connection:
+            version = list(connection.execute(_VERSION).scalars())
+        if len(version) != 1 or version[0] not in VERSIONS:
+            self._check_version(version)
         try:
-            with self.writer() as connection, connection.begin():
+            connection = self.writer()
+            with connection.begin():
                 bring_up(connection)
-        except (CommandError, SQLAlchemyError, self.driver_error) as error:
+        except (SQLAlchemyError, self.driver_error) as error:
             raise self.stopped("upgraded", error) from error
 
     def append(self, rows: Sequence[Row], before: Meta, after: Meta) -> None:
@@ -163,9 +170,11 @@ class Store(ABC):
     def rows(self, after: int, until: int) -> Iterator[Any]:
         """Raw rows `after`+1 to `until` in order, straight from the driver."""
         with self.reading(after), self.reader() as connection:
-            bounds = {"after": after, "until": until}
-            cursor: Iterable[Any] = connection.execute(_SOME_ROWS, bounds).cursor  # type: ignore[assignment]
-            yield from cursor
+            yield from self.raw_rows(connection, {"after": after, "until": until})
+
+    @abstractmethod
+    def raw_rows(self, connection: Connection, bounds: dict[str, int]) -> Iterable[Any]:
+        """What `SOME_ROWS` gives, without SQLAlchemy's own rows around it."""
 
     def chain_at(self, sequence: int) -> object:
         """The chain that a row has; None where there is no such row."""

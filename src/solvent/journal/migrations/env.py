@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from solvent.journal.schema import TABLES
+from solvent.journal.schema import TABLES, VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=TABLES,
+    version_table=VERSION_TABLE,
     transactional_ddl=True,
 )
 with context.begin_transaction():

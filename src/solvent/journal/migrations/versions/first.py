@@ -15,7 +15,7 @@ def upgrade() -> None:
     """Make the tables."""
     long = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
-        "rows",
+        "journal",
         sa.Column("sequence", long, primary_key=True, autoincrement=False),
         sa.Column("time_ms", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("kind_check", sa.BigInteger(), nullable=False),
     )
     op.create_table(
-        "meta",
+        "journal_meta",
         sa.Column("one", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("journal_id", sa.Text(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
@@ -34,12 +34,12 @@ def upgrade() -> None:
         sa.Column("seal", sa.LargeBinary(), nullable=False),
     )
     op.create_table(
-        "snapshots",
+        "journal_snapshots",
         sa.Column("sequence", long, primary_key=True, autoincrement=False),
         sa.Column("trailer", sa.LargeBinary(), nullable=False),
     )
     op.create_table(
-        "snapshot_parts",
+        "journal_snapshot_parts",
         sa.Column("sequence", long, primary_key=True, autoincrement=False),
         sa.Column("part", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("image", sa.LargeBinary(), nullable=False),
