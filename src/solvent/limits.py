@@ -25,6 +25,18 @@ LOTS_MAX: Final = 1 << 40
 MONEY_MAX: Final = 1 << 62
 """Largest amount of money in an asset's smallest unit: sums of two still fit int64."""
 
+POINTS_MAX: Final = 1 << 53
+"""Largest price in ticks or points."""
+TIME_MS_MAX: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+ASSETS_MAX: Final = 1 << 8
+LISTED_MAX: Final = 1 << 20
+"""Contracts that a venue ever listed: a number is never used twice."""
+KEYS_MAX: Final = 1 << 20
+"""Idempotency keys that are remembered; the oldest is forgotten first."""
+COMMAND_BYTES_MAX: Final = 1 << 26
+"""A command as it is stored. Risk arrays of a large venue are a few megabytes."""
+
 STRIKE_MAX: Final = 1e12
 PRICE_MAX: Final = 1e12
 VOL_MAX: Final = 50.0

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from solvent.margining.house import EngineText
 from solvent.units import Rounding
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
@@ -224,3 +225,4 @@ class RulebookText(Text):
     requirement: RequirementText
     collateral: list[CollateralText] = Field(min_length=1)
     haircut_on: Literal["equity", "initial"] = "equity"
+    engine: EngineText = EngineText()

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import Field, StringConstraints, model_validator
 
 from solvent.expressions import Expression, inline, parse
+from solvent.margining.house import EngineText
 from solvent.margining.schema import (
     Evidence,
     Formula,
@@ -194,3 +195,4 @@ class LevelsText(Text):
     inputs: dict[Name, dict[Name, ColumnInput]] = Field(default_factory=dict)
     at: dict[Name, dict[Name, Formula]] = Field(min_length=1)
     answer: AnswerText = AnswerText()
+    engine: EngineText = EngineText()

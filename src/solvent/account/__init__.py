@@ -1,0 +1,1 @@
+"""Balances and positions in whole numbers; the only code that changes money."""

@@ -1,0 +1,1 @@
+"""The one deterministic state machine: commands in, events out."""

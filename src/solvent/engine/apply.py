@@ -1,0 +1,152 @@
+"""`apply(state, sealed) -> events`: the one way in which anything changes.
+
+Pure: no clock, randomness or I/O; time is in the sealed command. The order is: has this request
+been made before; can it be done (each handler refuses in the order that it documents); then the
+line after which nothing may fail. A refused command changes nothing but its place in history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from solvent.chains import link
+from solvent.engine import (
+    accounts,
+    cash,
+    distress,
+    market,
+    moving_in,
+    reference,
+    settlement,
+    trading,
+)
+from solvent.engine.refusal import Refused
+from solvent.engine.state import State
+from solvent.errors import Reject, check
+from solvent.limits import KEYS_MAX
+from solvent.messages import commands as c
+from solvent.messages.codec import Sealed, encode_command, encode_events
+from solvent.messages.events import Event, Posted, Rejected, Repeated
+
+Handler = Callable[[State, Any, list[Event]], None]
+
+
+def _heartbeat(state: State, command: c.Heartbeat, events: list[Event]) -> None:
+    """Time has passed; it has been noted already."""
+
+
+HANDLERS: Final[dict[type[c.Command], Handler]] = {
+    c.ListAsset: reference.list_asset,
+    c.ListInstrument: reference.list_instrument,
+    c.DelistInstrument: reference.delist_instrument,
+    c.SetPhase: reference.set_phase,
+    c.AdoptRulebook: reference.adopt_rulebook,
+    c.AssignRulebook: accounts.assign_rulebook,
+    c.OpenAccount: accounts.open_account,
+    c.CloseAccount: accounts.close_account,
+    c.FreezeAccount: accounts.freeze_account,
+    c.UnfreezeAccount: accounts.unfreeze_account,
+    c.SetMarginMode: accounts.set_margin_mode,
+    c.SetLeverage: accounts.set_leverage,
+    c.AddIsolatedMargin: accounts.add_isolated_margin,
+    c.RemoveIsolatedMargin: accounts.remove_isolated_margin,
+    c.Deposit: cash.deposit,
+    c.AnnounceDeposit: cash.announce_deposit,
+    c.ConfirmDeposit: cash.confirm_deposit,
+    c.CancelDeposit: cash.cancel_deposit,
+    c.RequestWithdrawal: cash.request_withdrawal,
+    c.ConfirmWithdrawal: cash.confirm_withdrawal,
+    c.CancelWithdrawal: cash.cancel_withdrawal,
+    c.Transfer: cash.transfer,
+    c.ContributeFund: cash.contribute_fund,
+    c.ReturnFund: cash.return_fund,
+    c.PlaceOrder: trading.place_order,
+    c.CancelOrder: trading.cancel_order,
+    c.Trade: trading.trade,
+    c.PublishMarket: market.publish_market,
+    c.PublishArrays: market.publish_arrays,
+    c.PayFunding: settlement.pay_funding,
+    c.SettleVariation: settlement.settle_variation,
+    c.SettleExpiry: settlement.settle_expiry,
+    c.AccrueInterest: settlement.accrue_interest,
+    c.Heartbeat: _heartbeat,
+    c.BeginLiquidation: distress.begin_liquidation,
+    c.Liquidate: distress.liquidate,
+    c.TakeOver: distress.take_over,
+    c.Deleverage: distress.deleverage,
+    c.Confiscate: distress.confiscate,
+    c.CoverDebt: distress.cover_debt,
+    c.SocialiseLoss: distress.socialise_loss,
+    c.EndLiquidation: distress.end_liquidation,
+    c.ImportBooks: moving_in.import_books,
+}
+check(set(HANDLERS) == set(c.COMMANDS), "every command has its handler")
+_DIGEST_BYTES: Final = 16
+
+
+class Applied(NamedTuple):
+    """What came of a command. `kind`, `command`, `stored` and `chain` are what a journal keeps;
+    of a repeat there is nothing to keep, and `chain` is empty."""
+
+    events: tuple[Event, ...]
+    kind: str
+    command: bytes
+    stored: bytes
+    chain: bytes
+
+    @property
+    def code(self) -> int:
+        """0 if it was done, or why not (`errors.Reject`)."""
+        first = self.events[0] if self.events else None
+        return first.code if isinstance(first, Rejected | Repeated) else 0
+
+
+def apply(state: State, sealed: Sealed, body: bytes | None = None) -> Applied:
+    """Apply one command; `body` is its stored form, where the caller has it already.
+
+    A key that was used before answers as it did then, or is refused if it came with another body.
+    Neither takes a place in history.
+    """
+    log, command = state.log, sealed.command
+    check(sealed.sequence == log.sequence + 1, "commands come in sequence", sealed.sequence)
+    check(sealed.time_ms >= log.time_ms, "time does not run backwards", sealed.time_ms)
+    if body is None:
+        body = encode_command(command)
+    kind: str = type(command).__struct_config__.tag  # type: ignore[assignment]
+    identity = f"{command.actor}\n{command.key}"
+    digest = blake2b(body, digest_size=_DIGEST_BYTES).digest()
+    seen = log.answers.get(identity)
+    if seen is not None:
+        return Applied((_again(command, digest, seen),), kind, body, b"", b"")
+    log.time_ms = sealed.time_ms
+    events: list[Event] = []
+    code = 0
+    try:
+        HANDLERS[type(command)](state, command, events)
+    except Refused as refused:
+        check(not events and not state.ledger.posted, "who refuses has changed nothing", kind)
+        code = int(refused.code)
+        events.append(Rejected(code, refused.detail))
+    else:
+        if state.ledger.posted:
+            events.append(Posted(state.ledger.take_posted()))
+    stored = encode_events(events)
+    log.sequence = sealed.sequence
+    log.chain = link(log.chain, sealed.sequence, sealed.time_ms, body, stored)
+    log.answers[identity] = (digest, sealed.sequence, code)
+    if len(log.answers) > KEYS_MAX:
+        del log.answers[next(iter(log.answers))]
+    return Applied(tuple(events), kind, body, stored, log.chain)
+
+
+def _again(command: c.Command, digest: bytes, seen: tuple[bytes, int, int]) -> Event:
+    first_digest, sequence, code = seen
+    if digest == first_digest:
+        return Repeated(sequence, code)
+    return Rejected(
+        int(Reject.KEY_REUSED),
+        f"key {command.key!r} of {command.actor}: expected the request of command {sequence}, "
+        "found another",
+    )

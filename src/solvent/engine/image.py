@@ -1,0 +1,305 @@
+"""The whole state as bytes, and back; and its hash.
+
+An image is sections by name. Long columns are little-endian 64-bit integers. Equal states have
+equal images, and an image read back continues exactly as the state that it was taken of: whatever
+has an order keeps it.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections import deque
+from collections.abc import Iterable
+from fractions import Fraction
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+from solvent.account.ledger import FIRST_ACCOUNT
+from solvent.account.position import Position
+from solvent.engine.publication import compile_rules
+from solvent.engine.reference import deal_of, instrument_of, read_rules
+from solvent.engine.state import (
+    CLOSED,
+    FROZEN,
+    LIQUIDATION,
+    OPEN,
+    Account,
+    Average,
+    Contract,
+    Log,
+    Mode,
+    Order,
+    Pending,
+    Rules,
+    State,
+    Underlying,
+)
+from solvent.errors import check
+from solvent.messages.codec import decode_command, encode_command
+from solvent.messages.commands import ListInstrument, Phase
+
+FORMAT: Final = 1
+LOG: Final = "log"
+_STATUSES: Final = (OPEN, FROZEN, LIQUIDATION, CLOSED)
+_KINDS: Final = ("system", "user", "member")
+_ENCODER: Final = msgspec.msgpack.Encoder()
+Columns = tuple[bytes, ...]
+
+# ── hashes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def state_hash(state: State) -> str:
+    """A hash of everything that the engine remembers."""
+    return _root(sections(state))
+
+
+def books_hash(state: State) -> str:
+    """A hash of everything but the place in history: what a refused command leaves as it was."""
+    return _root({name: part for name, part in sections(state).items() if name != LOG})
+
+
+def image_hash(image: bytes) -> str:
+    """The state's hash, from its image."""
+    return _root(_opened(image))
+
+
+def _root(parts: dict[str, bytes]) -> str:
+    root = blake2b(digest_size=32)
+    for name in sorted(parts):
+        root.update(name.encode() + b"\0" + blake2b(parts[name], digest_size=32).digest())
+    return root.hexdigest()
+
+
+# ── out ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def image(state: State) -> bytes:
+    """The state as bytes."""
+    return _ENCODER.encode((FORMAT, sections(state)))
+
+
+def sections(state: State) -> dict[str, bytes]:
+    """Name → bytes of every part of the state."""
+    log = state.log
+    parts: dict[str, Any] = {
+        LOG: (log.sequence, log.time_ms, log.chain, list(log.answers.items())),
+        "assets": (state.assets, sorted(state.interest_ms.items())),
+        "ledger": _ledger(state),
+        "accounts": _accounts(state),
+        "positions": _positions(state),
+        "orders": [
+            (account.number, [(name, o.instrument, o.lots, o.price_ticks)
+                              for name, o in account.orders.items()])
+            for account in state.accounts if account is not None and account.orders
+        ],
+        "modes": [
+            (account.number, [(number, mode.isolated, _text(mode.factor))
+                              for number, mode in account.modes.items()])
+            for account in state.accounts if account is not None and account.modes
+        ],
+        "contracts": [_contract(contract) for contract in state.contracts],
+        "underlyings": [
+            (name, one.price_nano, list(one.seen)) for name, one in state.underlyings.items()
+        ],
+        "rules": [
+            (name, rules.toml, rules.day, rules.arrays_bytes)
+            for name, rules in state.rules.items()
+        ],
+        "venue": state.venue_rulebook,
+        "pending": [
+            (name, one.account, one.asset, one.amount, one.incoming)
+            for name, one in state.pending.items()
+        ],
+        "references": list(state.references.items()),
+    }  # fmt: skip
+    return {name: _ENCODER.encode(part) for name, part in parts.items()}
+
+
+def _text(factor: Fraction | None) -> str:
+    return "" if factor is None else str(factor)
+
+
+def _column(numbers: Iterable[int]) -> bytes:
+    column = array("q", numbers)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column.tobytes()
+
+
+def _ledger(state: State) -> Columns:
+    balances = state.ledger.balances
+    nodes = [which for which in sorted(balances) if balances[which]]
+    return _column(nodes), _column([balances[which] for which in nodes])
+
+
+def _accounts(state: State) -> tuple[Any, ...]:
+    accounts = [account for account in state.accounts if account is not None]
+    rulebooks = list(dict.fromkeys(account.rulebook for account in accounts))
+    code = {name: number for number, name in enumerate(rulebooks)}
+    return (
+        [account.name for account in accounts],
+        _column([account.number for account in accounts]),
+        bytes(_KINDS.index(account.kind) for account in accounts),
+        _column([account.parent for account in accounts]),
+        rulebooks,
+        _column([code[account.rulebook] for account in accounts]),
+        bytes(_STATUSES.index(account.status) for account in accounts),
+        bytes(account.frozen for account in accounts),
+        _column([account.subaccounts for account in accounts]),
+    )
+
+
+def _positions(state: State) -> Columns:
+    rows = [
+        (contract.number, holder, one.lots, one.entry_value, one.basis_value, one.realised)
+        for contract in state.contracts
+        for holder, one in contract.holders.items()
+    ]
+    return tuple(_column(column) for column in zip(*rows, strict=True)) or (b"",) * 6
+
+
+def _contract(contract: Contract) -> tuple[Any, ...]:
+    return (
+        encode_command(contract.listing), contract.listed_ms, contract.phase.value,
+        contract.settled, contract.mark_points, contract.settled_points, contract.orders_count,
+        str(contract.basis_total), contract.funded_ms, contract.phase_ms, contract.auction_ms,
+        _average(contract.future), _average(contract.spot),
+    )  # fmt: skip
+
+
+def _average(one: Average) -> tuple[Any, ...]:
+    return one.price, one.since_ms, str(one.area), one.span_ms, one.known
+
+
+# ── in ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _opened(stored: bytes) -> dict[str, bytes]:
+    version, parts = msgspec.msgpack.decode(stored, type=tuple[int, dict[str, bytes]])
+    check(version == FORMAT, "an image of this version", version)
+    return parts
+
+
+def restore(stored: bytes) -> State:
+    """The state that an image was taken of. Whoever keeps images vouches for their bytes."""
+    parts = {name: msgspec.msgpack.decode(part) for name, part in _opened(stored).items()}
+    state = State()
+    sequence, time_ms, chain, answers = parts[LOG]
+    state.log = Log(
+        sequence=sequence, time_ms=time_ms, chain=chain,
+        answers={name: tuple(answer) for name, answer in answers},
+    )  # fmt: skip
+    assets, interest = parts["assets"]
+    state.assets = [(name, decimals) for name, decimals in assets]
+    state.asset_numbers = {name: number for number, (name, _) in enumerate(state.assets)}
+    state.interest_ms = dict(interest)
+    nodes, amounts = map(_numbers, parts["ledger"])
+    state.ledger.balances = dict(zip(nodes, amounts, strict=True))
+    _put_accounts(state, parts["accounts"])
+    for told in parts["contracts"]:
+        _put_contract(state, told)
+    _put_positions(state, parts["positions"])
+    for number, orders in parts["orders"]:
+        state.account(number).orders = {
+            name: Order(instrument, lots, price) for name, instrument, lots, price in orders
+        }
+    for number, modes in parts["modes"]:
+        state.account(number).modes = {
+            contract: Mode(isolated=isolated, factor=Fraction(factor) if factor else None)
+            for contract, isolated, factor in modes
+        }
+    state.underlyings = {
+        name: Underlying(price_nano=price, seen=deque((at, one) for at, one in seen))
+        for name, price, seen in parts["underlyings"]
+    }
+    _put_rules(state, parts["rules"], parts["venue"])
+    state.pending = {
+        name: Pending(account=account, asset=asset, amount=amount, incoming=incoming)
+        for name, account, asset, amount, incoming in parts["pending"]
+    }
+    state.references = dict(parts["references"])
+    return state
+
+
+def _numbers(column: bytes) -> array[int]:
+    numbers = array("q", column)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _put_accounts(state: State, told: Any) -> None:
+    names, numbers, kinds, parents, rulebooks, codes, statuses, frozen, subaccounts = told
+    accounts: list[Account | None] = [None] * FIRST_ACCOUNT
+    rows = zip(
+        names, _numbers(numbers), kinds, _numbers(parents), _numbers(codes), statuses, frozen,
+        _numbers(subaccounts), strict=True,
+    )  # fmt: skip
+    for name, number, kind, parent, code, status, is_frozen, below in rows:
+        account = Account(number, name, _KINDS[kind], parent, rulebooks[code])
+        account.status = _STATUSES[status]
+        account.frozen = bool(is_frozen)
+        account.subaccounts = below
+        if number < FIRST_ACCOUNT:
+            accounts[number] = account
+        else:
+            check(number == len(accounts), "accounts are numbered without a gap", number)
+            accounts.append(account)
+    state.accounts = accounts
+    state.account_numbers = dict(zip(names, _numbers(numbers), strict=True))
+
+
+def _put_contract(state: State, told: Any) -> None:
+    (listing_bytes, listed_ms, phase, settled, mark_points, settled_points, orders_count,
+     basis_total, funded_ms, phase_ms, auction_ms, future, spot) = told  # fmt: skip
+    listing = decode_command(listing_bytes)
+    check(isinstance(listing, ListInstrument), "a contract is kept by its listing")
+    number = len(state.contracts)
+    asset = state.asset_numbers[listing.settlement]  # type: ignore[attr-defined]
+    contract = Contract(
+        number=number,
+        listing=listing,  # type: ignore[arg-type]
+        instrument=instrument_of(listing),  # type: ignore[arg-type]
+        deal=deal_of(listing, number, asset, state.assets[asset][1]),  # type: ignore[arg-type]
+        listed_ms=listed_ms, phase=Phase(phase), settled=settled, mark_points=mark_points,
+        settled_points=settled_points, orders_count=orders_count, basis_total=int(basis_total),
+        funded_ms=funded_ms, phase_ms=phase_ms, auction_ms=auction_ms,
+        future=_put_average(future), spot=_put_average(spot),
+    )  # fmt: skip
+    state.contracts.append(contract)
+    state.contract_numbers[contract.listing.symbol] = number
+
+
+def _put_average(told: Any) -> Average:
+    price, since_ms, area, span_ms, known = told
+    return Average(price=price, since_ms=since_ms, area=int(area), span_ms=span_ms, known=known)
+
+
+def _put_positions(state: State, told: Any) -> None:
+    accounts, contracts = state.accounts, state.contracts
+    columns = map(_numbers, told)
+    for number, holder, lots, entry, basis, realised in zip(*columns, strict=True):
+        position = Position(lots, entry, basis, realised)
+        contracts[number].holders[holder] = position
+        account = accounts[holder]
+        if account is not None:
+            if account.positions is None:
+                account.positions = {}
+            account.positions[number] = position
+
+
+def _put_rules(state: State, told: Any, venue: str) -> None:
+    for name, toml, day, arrays_bytes in told:
+        rules = Rules(toml=toml, day=day, rulebook=read_rules(name, toml, day))
+        state.rules[name] = rules
+        if arrays_bytes:
+            found = compile_rules(state, rules, arrays_bytes)
+            rules.arrays_bytes = arrays_bytes
+            rules.arrays, rules.plan = found.arrays, found.plan
+            rules.row_of_contract, rules.quanta_of_value = found.rows, found.quanta
+    state.venue_rulebook = venue
+    if venue:
+        state.house = state.rules[venue].house

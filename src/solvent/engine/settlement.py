@@ -1,0 +1,395 @@
+"""Money that all holders of a contract exchange: funding, variation, expiry; and interest.
+
+What losers owe is collected first, into the contract's clearing; winners are paid from it. Where a
+loser cannot pay, it owes (`losses = "debt"`), or the insurance fund pays for it and, when that is
+empty, the winners get what there is, each its share (`"collect"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from solvent.account.ledger import (
+    CLEARING,
+    GENERAL,
+    INSURANCE,
+    ROUNDING,
+    VENUE,
+    margin_slot,
+    node,
+)
+from solvent.account.position import Change
+from solvent.account.sharing import shared_out
+from solvent.engine import contract_rules
+from solvent.engine.dealing import put_position, rounded
+from solvent.engine.refusal import Refused, asset_named, contract_named
+from solvent.engine.state import Account, Contract, State
+from solvent.engine.trading import reduce_order
+from solvent.errors import Reject, check
+from solvent.margining.levels.rows import Sheet, Unset
+from solvent.messages.commands import (
+    AccrueInterest,
+    PayFunding,
+    Phase,
+    SettleExpiry,
+    SettleVariation,
+)
+from solvent.messages.events import (
+    Event,
+    ExpirySettled,
+    FundingPaid,
+    InterestAccrued,
+    VariationSettled,
+)
+from solvent.units import YEAR_MS, div_up
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What losers paid, what winners received, and what winners went without."""
+
+    paid: int
+    received: int
+    uncollected: int
+
+
+def exchange(
+    state: State,
+    contract: Contract,
+    due: Callable[[int], Fraction],
+    *,
+    stake: Fraction,
+) -> Paid:
+    """Collect from and pay to every holder of a contract what is due, positive received.
+
+    `due` takes a holder's number; `stake` is what the contract's clearing owes besides: what its
+    positions keep at stake afterwards.
+    """
+    ledger, asset = state.ledger, contract.deal.asset
+    clearing = node(CLEARING, margin_slot(contract.number), asset)
+    exact = [(holder, due(holder)) for holder in contract.holders]
+    amounts = [(holder, rounded(state, one.numerator, one.denominator)) for holder, one in exact]
+    lost = 0
+    for holder, amount in amounts:
+        if amount < 0:
+            lost += _collect(state, contract, state.account(holder), -amount)
+    winners = [(holder, amount) for holder, amount in amounts if amount > 0]
+    kept = -(-stake.numerator // stake.denominator)
+    available = ledger.balance(clearing) - kept
+    owed = sum(amount for _, amount in winners)
+    collected = lost == -sum(amount for _, amount in amounts if amount < 0)
+    if available < owed and collected:
+        # Nobody failed to pay: what is missing are roundings alone.
+        ledger.move(node(ROUNDING, GENERAL, asset), clearing, owed - available)
+        available = owed
+    shares = shared_out([amount for _, amount in winners], max(available, 0)) if winners else []
+    for (holder, _), share in zip(winners, shares, strict=True):
+        ledger.move(clearing, _cash(state, contract, state.account(holder)), share)
+    rest = ledger.balance(clearing) - kept
+    ledger.pay(node(ROUNDING, GENERAL, asset), clearing, rest)
+    return Paid(lost, sum(shares), owed - sum(shares))
+
+
+def _cash(state: State, contract: Contract, account: Account) -> int:
+    """The account that a holder's gains and losses go to."""
+    by_itself = account.isolates(contract.number) or state.house.contract is not None
+    slot = margin_slot(contract.number) if by_itself and account.number != INSURANCE else GENERAL
+    return node(account.number, slot, contract.deal.asset)
+
+
+def _collect(state: State, contract: Contract, account: Account, amount: int) -> int:
+    """Take a loss where it may be taken; how much came in."""
+    ledger, asset = state.ledger, contract.deal.asset
+    clearing = node(CLEARING, margin_slot(contract.number), asset)
+    pool = node(INSURANCE, GENERAL, asset)
+    if state.house.losses == "debt" and account.number != INSURANCE:
+        ledger.move(_cash(state, contract, account), clearing, amount)
+        return amount
+    sources = [_cash(state, contract, account)]
+    if state.house.contract is not None and not account.isolates(contract.number):
+        sources.append(node(account.number, GENERAL, asset))
+    sources.append(pool)
+    if account.number == INSURANCE and state.house.losses == "debt":
+        sources.append(node(VENUE, GENERAL, asset))
+    left = amount
+    for source in dict.fromkeys(sources):
+        part = min(left, max(ledger.balance(source), 0))
+        ledger.move(source, clearing, part)
+        left -= part
+    return amount - left
+
+
+# ── variation ────────────────────────────────────────────────────────────────────────────────────
+
+
+def settle_variation(state: State, command: SettleVariation, events: list[Event]) -> None:
+    """All gains and losses up to the mark are paid; positions stand at it from now on."""
+    contract = contract_named(state, command.symbol)
+    deal = contract.deal
+    if deal.up_front:
+        raise Refused(
+            Reject.INSTRUMENT_NOT_FOR_THIS,
+            f"instrument {command.symbol}: expected a future or a perpetual, found an option",
+        )
+    points = contract.mark_points
+    if points is None or (points == 0 and deal.inverse):
+        raise Refused(
+            Reject.MARK_MISSING, f"instrument {command.symbol}: expected a mark, found {points}"
+        )
+    # From here on the variation must be settled.
+    at_mark = {number: deal.value(one.lots, points) for number, one in contract.holders.items()}
+
+    def due(holder: int) -> Fraction:
+        return deal.money(at_mark[holder] - contract.holders[holder].basis_value)
+
+    stake = -deal.money(sum(at_mark.values()))
+    paid = exchange(state, contract, due, stake=stake)
+    holders = [state.account(number) for number in contract.holders]
+    for account in holders:
+        position = contract.holders[account.number]
+        value = at_mark[account.number]
+        if value != position.basis_value:
+            change = Change(position.lots, position.entry_value, value, 0, 0)
+            put_position(contract, account, change, 0, events)
+    contract.settled_points = points
+    if state.house.contract is not None:
+        for account in holders:
+            contract_rules.fill_or_give_back(state, account, contract)
+    events.append(
+        VariationSettled(contract.number, points, paid.paid, paid.received, paid.uncollected)
+    )
+
+
+# ── funding ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def pay_funding(state: State, command: PayFunding, events: list[Event]) -> None:
+    """Longs pay shorts, or shorts longs, for the time up to one that is told, once."""
+    contract = contract_named(state, command.symbol)
+    if contract.deal.kind != "perpetual":
+        raise Refused(
+            Reject.INSTRUMENT_NOT_FOR_THIS,
+            f"instrument {command.symbol}: expected a perpetual, found a {contract.deal.kind}",
+        )
+    check_period(command.symbol, command.until_ms, contract.funded_ms, state.log.time_ms)
+    if command.rate is not None:
+        payment, averages = _told(contract, Fraction(command.rate)), ("", "")
+    else:
+        payment, averages = _computed(state, contract, command.until_ms)
+    deal = contract.deal
+    per_lot = payment * deal.lot_size * deal.asset_scale
+    per_lot *= 1 if deal.inverse else deal.quanto_rate
+    # From here on the funding must be paid.
+    stake = -deal.money(contract.basis_total)
+    paid = exchange(
+        state, contract, lambda holder: -contract.holders[holder].lots * per_lot, stake=stake
+    )
+    contract.funded_ms = command.until_ms
+    contract.auction_ms = 0
+    contract.phase_ms = state.log.time_ms
+    contract.future.restart(state.log.time_ms)
+    contract.spot.restart(state.log.time_ms)
+    if state.house.contract is not None:
+        for number in contract.holders:
+            contract_rules.fill_or_give_back(state, state.account(number), contract)
+    events.append(
+        FundingPaid(
+            contract.number, command.until_ms, str(payment), *averages, paid.paid, paid.received
+        )
+    )
+
+
+def check_period(what: str, until_ms: int, paid_ms: int, time_ms: int) -> None:
+    """Refuse a period that is not over, or was paid."""
+    if until_ms > time_ms:
+        raise Refused(
+            Reject.TIME_NOT_REACHED, f"{what}: expected a time up to {time_ms}, found {until_ms}"
+        )
+    if until_ms <= paid_ms:
+        raise Refused(
+            Reject.PERIOD_PAID, f"{what}: expected a time after {paid_ms}, found {until_ms}"
+        )
+
+
+def _told(contract: Contract, rate: Fraction) -> Fraction:
+    """What a long of one unit of size pays at a rate of its value at the mark."""
+    if abs(rate) > 1:
+        raise Refused(
+            Reject.RATE_INVALID,
+            f"instrument {contract.listing.symbol}: expected a rate from -1 to 1, found {rate}",
+        )
+    points = contract.mark_points
+    if not points:
+        raise Refused(
+            Reject.MARK_MISSING,
+            f"instrument {contract.listing.symbol}: expected a mark, found {points}",
+        )
+    price = points * contract.deal.point
+    return rate / price if contract.deal.inverse else rate * price
+
+
+def _computed(state: State, contract: Contract, until_ms: int) -> tuple[Fraction, tuple[str, str]]:
+    """What the venue's rulebook makes of the period's average mark and index."""
+    symbol, deal, house = contract.listing.symbol, contract.deal, state.house
+    if house.funding is None or deal.inverse:
+        raise Refused(
+            Reject.RATE_INVALID,
+            f"instrument {symbol}: expected a rate, as the venue's rulebook computes none",
+        )
+    counts = contract.phase is not Phase.AUCTION
+    time_ms = state.log.time_ms
+    future = contract.future.value(time_ms, counts=counts)
+    spot = contract.spot.value(time_ms, counts=counts)
+    if future is None or spot is None:
+        raise Refused(
+            Reject.PRICES_INCOMPLETE,
+            f"instrument {symbol}: expected marks and index prices since {contract.funded_ms}",
+        )
+    future, spot = future * deal.point, spot / 10**9
+    period_ms = until_ms - contract.funded_ms
+    auction_ms = contract.auction_ms + (0 if counts else time_ms - contract.phase_ms)
+    told: dict[str, Any] = {
+        "future_twap": future,
+        "spot_twap": spot,
+        "funding_years": Fraction(period_ms, YEAR_MS),
+        "auction_share": Fraction(min(auction_ms, period_ms), period_ms),
+    }
+    payment = _column(state, contract, house.funding.payment, told)
+    return payment, (str(future), str(spot))
+
+
+def _column(state: State, contract: Contract, column: str, told: dict[str, Any]) -> Fraction:
+    rulebook = state.rules[state.venue_rulebook].rulebook
+    facts = {**contract_rules.facts(state, contract), **told, **contract.deal.parameters}
+    row = {"instrument": contract.listing.symbol, "underlying": contract.deal.underlying, **facts}
+    sheet = Sheet(rulebook.form, {"instrument": [row]}, tables=rulebook.tables)  # type: ignore[union-attr,arg-type]
+    try:
+        value = sheet.value("instrument", column)
+    except Unset as fault:
+        raise Refused(
+            Reject.PRICES_INCOMPLETE, f"instrument {contract.listing.symbol}: {fault}"
+        ) from fault
+    check(isinstance(value, Fraction), "a payment is one number", column)
+    return value  # type: ignore[return-value]
+
+
+# ── expiry ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def settle_expiry(state: State, command: SettleExpiry, events: list[Event]) -> None:
+    """A contract ends: everything is paid at the settlement price, and nobody holds it any more."""
+    contract = contract_named(state, command.symbol)
+    deal, expiry_ms = contract.deal, contract.deal.expiry_ms
+    if expiry_ms is None:
+        raise Refused(
+            Reject.INSTRUMENT_NOT_FOR_THIS,
+            f"instrument {command.symbol}: expected one that expires, found a {deal.kind}",
+        )
+    if state.log.time_ms < expiry_ms:
+        raise Refused(
+            Reject.INSTRUMENT_NOT_EXPIRED,
+            f"instrument {command.symbol}: expected a time from {expiry_ms}, found "
+            f"{state.log.time_ms}",
+        )
+    price = _settlement_price(state, contract, command.price_nano)
+    if price == 0 and deal.inverse:
+        raise Refused(
+            Reject.PRICE_NOT_POSITIVE, f"instrument {command.symbol}: expected a price above 0"
+        )
+    # From here on the contract must be settled.
+    per_lot = deal.final_money(price)
+
+    def due(holder: int) -> Fraction:
+        position = contract.holders[holder]
+        return position.lots * per_lot - deal.money(position.basis_value)
+
+    paid = exchange(state, contract, due, stake=Fraction(0))
+    holders = [state.account(number) for number in contract.holders]
+    for account in holders:
+        position = contract.holders[account.number]
+        value = position.lots * per_lot - deal.money(position.entry_value)
+        gain = rounded(state, value.numerator, value.denominator)
+        put_position(contract, account, Change(0, 0, 0, 0, 0), gain, events)
+        give_margin_back(state, account, contract)
+    contract.settled = "expired"
+    cancel_all(state, contract, events)
+    events.append(ExpirySettled(contract.number, str(price), paid.paid, paid.received))
+
+
+def give_margin_back(state: State, account: Account, contract: Contract) -> None:
+    """What a position that is gone leaves of its own margin is the account's own money again."""
+    asset = contract.deal.asset
+    if account.number != INSURANCE:
+        margin = node(account.number, margin_slot(contract.number), asset)
+        own = node(account.number, GENERAL, asset)
+        state.ledger.pay(own, margin, state.ledger.balance(margin))
+
+
+def cancel_all(state: State, contract: Contract, events: list[Event]) -> None:
+    """Take every order in a contract back."""
+    if not contract.orders_count:
+        return
+    for account in state.accounts:
+        for name, order in list((account.orders or {}).items()) if account else ():
+            if order.instrument == contract.number and account is not None:
+                reduce_order(state, account, name, abs(order.lots), events)
+                if state.house.contract is not None:
+                    contract_rules.reserve_orders(state, account, contract)
+
+
+def _settlement_price(state: State, contract: Contract, told_nano: int | None) -> Fraction:
+    """The price that is told, or the index's time-weighted average before expiry."""
+    if told_nano is not None:
+        return Fraction(told_nano, 10**9)
+    deal = contract.deal
+    underlying = state.underlyings.get(deal.underlying)
+    expiry_ms = deal.expiry_ms or 0
+    since_ms = expiry_ms - state.house.settlement_window_ms
+    area = span_ms = 0
+    seen = list(underlying.seen) if underlying is not None else []
+    ends = [time_ms for time_ms, _ in seen[1:]] + [expiry_ms]
+    for (begin_ms, price_nano), end_ms in zip(seen, ends, strict=False):
+        part_ms = min(end_ms, expiry_ms) - max(begin_ms, since_ms)
+        if part_ms > 0:
+            area += price_nano * part_ms
+            span_ms += part_ms
+    if span_ms == 0:
+        raise Refused(
+            Reject.PRICES_INCOMPLETE,
+            f"instrument {deal.symbol}: expected index prices of {deal.underlying} from "
+            f"{since_ms} to {expiry_ms}, found none",
+        )
+    return Fraction(area, span_ms * 10**9)
+
+
+# ── interest ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def accrue_interest(state: State, command: AccrueInterest, events: list[Event]) -> None:
+    """Every debt in an asset grows by a share of it, up to a time, once; the venue receives it."""
+    asset = asset_named(state, command.asset)
+    rate = Fraction(command.rate)
+    if not 0 <= rate <= 1:
+        raise Refused(
+            Reject.RATE_INVALID,
+            f"asset {command.asset}: expected a rate from 0 to 1, found {command.rate}",
+        )
+    paid_ms = state.interest_ms.get(asset, 0)
+    check_period(command.asset, command.until_ms, paid_ms, state.log.time_ms)
+    # From here on the interest must be charged.
+    charged = 0
+    venue = node(VENUE, GENERAL, asset)
+    for account in state.accounts:
+        if account is None or account.kind == "system":
+            continue
+        own = node(account.number, GENERAL, asset)
+        debt = -state.ledger.balance(own)
+        if debt > 0:
+            interest = div_up(debt * rate.numerator, rate.denominator)
+            state.ledger.move(own, venue, interest)
+            charged += interest
+    state.interest_ms[asset] = command.until_ms
+    events.append(InterestAccrued(asset, command.until_ms, charged))

@@ -1,0 +1,304 @@
+"""Where accounts stand by their rulebooks, on the published risk arrays; many at once.
+
+A *view* is an account as it is, or as it would be after something: what is held, owned and ordered.
+Nothing here changes the state. An account under arrays that are absent or too old is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from solvent.account.ledger import GENERAL, margin_slot, node
+from solvent.engine.state import Account, Mode, Order, Rules, Standing, State
+from solvent.margining.assess import Assessed, assess
+from solvent.margining.compile import AnyPlan
+from solvent.margining.levels.book import Balances, LevelsPlan, Orders
+from solvent.margining.levels.modes import Modes
+from solvent.risk import Book
+from solvent.units import DOLLARS, quanta_per_unit
+
+NOT_KNOWN: Final = Standing(0, 0, 0, False, False, False)
+
+
+@dataclass(slots=True)
+class View:
+    """What an account holds (contract → lots, basis), owns and orders.
+
+    `margins` are the balances of isolated positions by contract, `modes` how contracts are held.
+    """
+
+    account: Account
+    positions: dict[int, tuple[int, int]]
+    balances: dict[int, int]
+    margins: dict[int, int] = field(default_factory=dict)
+    orders: list[Order] = field(default_factory=list)
+    modes: dict[int, Mode] = field(default_factory=dict)
+
+
+def view(state: State, account: Account) -> View:
+    """An account as it is."""
+    balances = state.ledger.balances
+    base = node(account.number, GENERAL, 0)
+    owned = {}
+    for asset in range(len(state.assets)):
+        if amount := balances.get(base + asset, 0):
+            owned[asset] = amount
+    seen = View(account, {}, owned)
+    for number, one in (account.positions or {}).items():
+        seen.positions[number] = (one.lots, one.basis_value)
+    if account.modes:
+        seen.modes = account.modes
+        seen.margins = isolated_margins(state, account)
+    if account.orders:
+        seen.orders = list(account.orders.values())
+    return seen
+
+
+def isolated_margins(state: State, account: Account) -> dict[int, int]:
+    """Contract → balance of the margin of a position that is isolated, in its settlement asset."""
+    found = {}
+    for number, mode in (account.modes or {}).items():
+        if mode.isolated:
+            asset = state.contracts[number].deal.asset
+            found[number] = state.ledger.balance(node(account.number, margin_slot(number), asset))
+    return found
+
+
+def has_risk(seen: View) -> bool:
+    """Whether margin is asked of it at all: something is held, ordered or owed."""
+    return bool(
+        seen.positions or seen.orders or any(amount < 0 for amount in seen.balances.values())
+    )
+
+
+def fresh_plan(state: State, rules: Rules) -> AnyPlan | None:
+    """The plan on which a rulebook decides now; None without arrays, or with old ones."""
+    if rules.plan is None or rules.arrays is None:
+        return None
+    age_ms = state.log.time_ms - rules.arrays.as_of_ms
+    return None if age_ms > rules.house.age_ms_max else rules.plan
+
+
+def standings(state: State, views: Sequence[View]) -> list[Standing]:
+    """Every view's standing, in order."""
+    found = [NOT_KNOWN] * len(views)
+    by_rulebook: dict[str, list[int]] = {}
+    for place, seen in enumerate(views):
+        by_rulebook.setdefault(seen.account.rulebook, []).append(place)
+    for name, places in by_rulebook.items():
+        rules = state.rules[name]
+        plan = fresh_plan(state, rules)
+        if plan is not None:
+            mine = [views[place] for place in places]
+            for place, one in zip(places, _assessed(state, rules, plan, mine), strict=True):
+                found[place] = one
+    return found
+
+
+def standing(state: State, seen: View) -> Standing:
+    """One view's standing."""
+    return standings(state, [seen])[0]
+
+
+def _assessed(
+    state: State, rules: Rules, plan: AnyPlan, views: Sequence[View]
+) -> Iterable[Standing]:
+    """Under a rulebook of formulas orders are its own; under one of scans they are taken as filled,
+    all bids or all offers, and the worse counts."""
+    if isinstance(plan, LevelsPlan):
+        return _columns(_assess(state, rules, plan, views, with_orders=True), views)
+    ordering = [place for place, seen in enumerate(views) if seen.orders]
+    if not ordering:
+        return _columns(_assess(state, rules, plan, views), views)
+    found = list(_columns(_assess(state, rules, plan, views), views))
+    for buys in (True, False):
+        filled = [_filled(state, views[place], buys=buys) for place in ordering]
+        worse = _columns(_assess(state, rules, plan, filled), filled)
+        for place, one in zip(ordering, worse, strict=True):
+            was = found[place]
+            initial = max(was.initial_micro, one.initial_micro)
+            known = was.known and one.known
+            found[place] = was._replace(
+                initial_micro=initial, known=known, call=known and was.equity_micro < initial
+            )
+    return found
+
+
+def _filled(state: State, seen: View, *, buys: bool) -> View:
+    """A view with all its bids, or all its offers, filled at their prices."""
+    held = dict(seen.positions)
+    for order in seen.orders:
+        if (order.lots > 0) is buys:
+            deal = state.contracts[order.instrument].deal
+            lots, basis = held.get(order.instrument, (0, 0))
+            cost = deal.value(order.lots, order.price_ticks * deal.points_per_tick)
+            held[order.instrument] = (lots + order.lots, basis + (0 if deal.up_front else cost))
+    held = {number: one for number, one in held.items() if one[0]}
+    return View(seen.account, held, seen.balances, seen.margins, [], seen.modes)
+
+
+def _columns(found: Assessed, views: Sequence[View]) -> Iterable[Standing]:
+    return (
+        Standing(*row)
+        for row in zip(
+            found.equity_micro.tolist()[: len(views)], found.initial_micro.tolist(),
+            found.maintenance_micro.tolist(), found.known.tolist(), found.call.tolist(),
+            found.liquidate.tolist(), strict=True,
+        )
+    )  # fmt: skip
+
+
+def _assess(
+    state: State, rules: Rules, plan: AnyPlan, views: Sequence[View], *, with_orders: bool = False
+) -> Assessed:
+    names = _row_names(views)
+    book, unlisted = _book(rules, views, names)
+    answer = assess(
+        plan, book,
+        balances=_balances(state, plan, views),
+        orders=_orders(state, rules, views) if with_orders else None,
+        modes=_modes(state, rules, views, names),
+    )  # fmt: skip
+    if not unlisted:
+        return answer
+    known = answer.known.copy()
+    known[unlisted] = False
+    return Assessed(
+        equity_micro=answer.equity_micro, initial_micro=answer.initial_micro,
+        maintenance_micro=answer.maintenance_micro, known=known, call=answer.call & known,
+        liquidate=answer.liquidate & known,
+    )  # fmt: skip
+
+
+def _row_names(views: Sequence[View]) -> list[str]:
+    """Names of rows, each its own: one account may be seen in several ways."""
+    names = [seen.account.name for seen in views]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} {place}" for place, name in enumerate(names)]
+
+
+def _book(rules: Rules, views: Sequence[View], names: list[str]) -> tuple[Book, list[int]]:
+    """Positions as margining takes them, and the views that hold what the arrays do not know."""
+    rows_of, factor_of = rules.row_of_contract, rules.quanta_of_value
+    account, instrument, lots, basis, factor = [], [], [], [], []
+    unlisted = []
+    for place, seen in enumerate(views):
+        for number, (held, value) in seen.positions.items():
+            row = rows_of[number] if number < len(rows_of) else -1
+            if row < 0:
+                unlisted.append(place)
+                continue
+            account.append(place)
+            instrument.append(row)
+            lots.append(held)
+            basis.append(value)
+            factor.append(factor_of[number])
+    owner = np.array(account, dtype=np.int32)
+    rows = np.array(instrument, dtype=np.int32)
+    order = np.lexsort((rows, owner))
+    held_lots = np.array(lots, dtype=np.float64)[order]
+    quanta = np.rint(np.array(basis, dtype=np.float64) * np.array(factor, dtype=np.float64))
+    owner = owner[order]
+    return (
+        Book(
+            accounts=names,
+            first=np.searchsorted(owner, np.arange(len(views) + 1)).astype(np.int64),
+            instrument=rows[order],
+            lots=held_lots,
+            entry_lots=held_lots,
+            entry_value=quanta[order],
+        ),
+        unlisted,
+    )
+
+
+def _balances(state: State, plan: AnyPlan, views: Sequence[View]) -> Balances:
+    account, asset, amount = [], [], []
+    scales = [10**decimals for _, decimals in state.assets]
+    for place, seen in enumerate(views):
+        for number, owned in seen.balances.items():
+            account.append(place)
+            asset.append(number)
+            amount.append(owned / scales[number])
+    names = [name for name, _ in state.assets]
+    prices = np.array([_price(plan, name) for name in names] or [0.0])
+    codes = np.array(asset, dtype=np.int64)
+    return Balances(
+        account=np.array(account, dtype=np.int64),
+        asset=[names[code] for code in asset],
+        amount=np.array(amount, dtype=np.float64),
+        price=prices[codes],
+    )
+
+
+def _price(plan: AnyPlan, asset: str) -> float:
+    """Dollars per unit by the arrays' index; a dollar is a dollar where they have none."""
+    names, index = plan.arrays.universe.underlyings, plan.arrays.index
+    if asset in names and index[names.index(asset)] > 0.0:
+        return float(index[names.index(asset)])
+    return 1.0 if asset in DOLLARS else np.nan
+
+
+def _orders(state: State, rules: Rules, views: Sequence[View]) -> Orders | None:
+    rows = [
+        (place, rules.row_of_contract[order.instrument], order)
+        for place, seen in enumerate(views)
+        for order in seen.orders
+        if order.instrument < len(rules.row_of_contract)
+        and rules.row_of_contract[order.instrument] >= 0
+    ]
+    if not rows:
+        return None
+    deals = [state.contracts[order.instrument].deal for _, _, order in rows]
+    return Orders(
+        account=np.array([place for place, _, _ in rows], dtype=np.int64),
+        instrument=np.array([row for _, row, _ in rows], dtype=np.int64),
+        size=np.array(
+            [float(abs(o.lots) * d.lot_size) for (_, _, o), d in zip(rows, deals, strict=True)]
+        ),
+        price=np.array(
+            [
+                float(o.price_ticks * d.points_per_tick * d.point)
+                for (_, _, o), d in zip(rows, deals, strict=True)
+            ]
+        ),
+        buy=np.array([float(order.lots > 0) for _, _, order in rows]),
+    )
+
+
+def _modes(state: State, rules: Rules, views: Sequence[View], names: list[str]) -> Modes | None:
+    """How positions are held, as far as the rulebook asks; isolated ones with their margin."""
+    asked = {one for columns in getattr(rules.rulebook.text, "inputs", {}).values()
+             if isinstance(columns, Mapping) for one in columns}  # fmt: skip
+    isolated: set[tuple[str, str]] = set()
+    values: dict[str, dict[tuple[str, str], float]] = {}
+    for place, seen in enumerate(views):
+        for number, mode in seen.modes.items():
+            if number not in seen.positions:
+                continue
+            contract = state.contracts[number]
+            pair = names[place], contract.listing.symbol
+            if mode.factor is not None and "leverage" in asked:
+                values.setdefault("leverage", {})[pair] = float(1 / mode.factor)
+            if mode.isolated:
+                isolated.add(pair)
+                if "isolated_margin" in asked:
+                    scale = contract.deal.asset_scale
+                    margin = seen.margins.get(number, 0) / scale
+                    values.setdefault("isolated_margin", {})[pair] = margin
+    if not isolated and not values:
+        return None
+    return Modes(isolated=frozenset(isolated), hedged=frozenset(), values=values)
+
+
+def quanta_of_value(state: State, number: int) -> float:
+    """Quanta of risk per value unit of a contract: a factor between two scales of one asset."""
+    deal = state.contracts[number].deal
+    asset = state.assets[deal.asset][0]
+    scale = quanta_per_unit(asset) / deal.asset_scale
+    return deal.numerator / deal.denominator * scale

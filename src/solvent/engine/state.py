@@ -1,0 +1,250 @@
+"""Everything that the engine remembers. A fold over the journal; nothing else may change it.
+
+Whatever has a name has a number too, given in the order of appearance and never used twice. All
+collections keep the order in which they were filled, which the commands alone decide.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+from solvent.account.deal import Deal
+from solvent.account.ledger import FIRST_ACCOUNT, SYSTEM_NAMES, Ledger
+from solvent.account.position import Position
+from solvent.chains import ORIGIN
+from solvent.instruments import Instrument
+from solvent.margining.compile import AnyPlan, AnyRulebook
+from solvent.margining.house import EngineText
+from solvent.messages.commands import ListInstrument, Phase
+from solvent.risk import RiskArrays
+
+
+class Standing(NamedTuple):
+    """Where an account stands. Money in millionths of a dollar; 0 where it is not `known`."""
+
+    equity_micro: int
+    initial_micro: int
+    maintenance_micro: int
+    known: bool
+    call: bool
+    liquidate: bool
+
+
+OPEN: Final = "open"
+FROZEN: Final = "frozen"
+LIQUIDATION: Final = "liquidation"
+CLOSED: Final = "closed"
+
+
+class Order:
+    """What is left of a resting order; positive lots buy."""
+
+    __slots__ = ("instrument", "lots", "price_ticks")
+
+    def __init__(self, instrument: int, lots: int, price_ticks: int) -> None:
+        self.instrument = instrument
+        self.lots = lots
+        self.price_ticks = price_ticks
+
+
+class Mode:
+    """How an account holds a contract. `factor` is margin over entry value, None if not chosen."""
+
+    __slots__ = ("factor", "isolated")
+
+    def __init__(self, *, isolated: bool, factor: Fraction | None) -> None:
+        self.isolated = isolated
+        self.factor = factor
+
+
+class Account:
+    """Who holds what. `status` is `open`, `frozen`, `liquidation` or `closed`."""
+
+    __slots__ = (
+        "frozen", "kind", "modes", "name", "number", "orders", "parent", "positions", "rulebook",
+        "status", "subaccounts",
+    )  # fmt: skip
+
+    def __init__(self, number: int, name: str, kind: str, parent: int, rulebook: str) -> None:
+        self.number = number
+        self.name = name
+        self.kind = kind
+        self.parent = parent
+        self.rulebook = rulebook
+        self.status = OPEN
+        self.frozen = False
+        """Frozen by an operator: a status that liquidation hides comes back after it."""
+        self.subaccounts = 0
+        """How many open accounts have this one as parent."""
+        self.positions: dict[int, Position] | None = None
+        self.orders: dict[str, Order] | None = None
+        self.modes: dict[int, Mode] | None = None
+
+    def mode(self, instrument: int) -> Mode | None:
+        """How it holds a contract, where it has chosen."""
+        return None if self.modes is None else self.modes.get(instrument)
+
+    def isolates(self, instrument: int) -> bool:
+        """Whether a contract is margined by itself."""
+        mode = self.mode(instrument)
+        return mode is not None and mode.isolated
+
+
+@dataclass(slots=True)
+class Average:
+    """A time-weighted average that grows with each price: integral over time, pauses left out."""
+
+    price: int = 0
+    since_ms: int = 0
+    area: int = 0
+    span_ms: int = 0
+    known: bool = False
+
+    def advance(self, time_ms: int, *, counts: bool) -> None:
+        """Let the last price hold until now; time in an auction does not count."""
+        if self.known and counts and time_ms > self.since_ms:
+            self.area += self.price * (time_ms - self.since_ms)
+            self.span_ms += time_ms - self.since_ms
+        self.since_ms = max(self.since_ms, time_ms)
+
+    def observe(self, price: int, time_ms: int, *, counts: bool) -> None:
+        """A new price from now on."""
+        self.advance(time_ms, counts=counts)
+        self.price, self.known = price, True
+
+    def value(self, time_ms: int, *, counts: bool) -> Fraction | None:
+        """The average until now; None before any time has counted."""
+        more_ms = max(0, time_ms - self.since_ms) if self.known and counts else 0
+        span_ms = self.span_ms + more_ms
+        return Fraction(self.area + self.price * more_ms, span_ms) if span_ms else None
+
+    def restart(self, time_ms: int) -> None:
+        """Begin a new period with the price that holds."""
+        self.area = self.span_ms = 0
+        self.since_ms = max(self.since_ms, time_ms)
+
+
+@dataclass(slots=True, kw_only=True)
+class Contract:
+    """A listed instrument and all that happens to it.
+
+    Attributes:
+        holders: account → position; the same objects as the accounts hold.
+        basis_total: sum of all positions' basis, in value units.
+        funded_ms: up to when funding was paid. auction_ms: time in auctions since then.
+        settled: `""`, or how it ended: `expired`, `delisted`.
+    """
+
+    number: int
+    listing: ListInstrument
+    instrument: Instrument
+    deal: Deal
+    listed_ms: int
+    phase: Phase = Phase.CONTINUOUS
+    settled: str = ""
+    mark_points: int | None = None
+    settled_points: int = 0
+    """Mark of the last settlement of gains, 0 where there was none."""
+    holders: dict[int, Position] = field(default_factory=dict)
+    orders_count: int = 0
+    basis_total: int = 0
+    funded_ms: int = 0
+    phase_ms: int = 0
+    auction_ms: int = 0
+    future: Average = field(default_factory=Average)
+    """The mark, in points, since funding was last paid."""
+    spot: Average = field(default_factory=Average)
+    """The index, in billionths of a dollar, since funding was last paid."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Underlying:
+    """An index and the prices of its last half hour and more, for settlement."""
+
+    price_nano: int
+    seen: deque[tuple[int, int]] = field(default_factory=deque)
+    """(from when, price) in order of time; the first may be older than the window."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Rules:
+    """A rulebook in force, and the arrays on which it decides; compiled when first needed."""
+
+    toml: str
+    day: str
+    rulebook: AnyRulebook
+    arrays_bytes: bytes = b""
+    arrays: RiskArrays | None = None
+    plan: AnyPlan | None = None
+    row_of_contract: list[int] = field(default_factory=list)
+    """Contract → its row in the arrays, −1 where they do not have it."""
+    quanta_of_value: list[float] = field(default_factory=list)
+    """Contract → quanta of risk per value unit."""
+
+    @property
+    def house(self) -> EngineText:
+        """How the venue moves money under it."""
+        return self.rulebook.text.engine
+
+
+@dataclass(slots=True, kw_only=True)
+class Pending:
+    """Money under way."""
+
+    account: int
+    asset: int
+    amount: int
+    incoming: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Log:
+    """Where in history the state stands.
+
+    `answers`: actor and key → digest of the request, sequence and code of the answer.
+    """
+
+    sequence: int = 0
+    time_ms: int = 0
+    chain: bytes = ORIGIN
+    answers: dict[str, tuple[bytes, int, int]] = field(default_factory=dict)
+
+
+class State:
+    """The venue's books.
+
+    `house` is how money moves: that of the venue's rulebook, or the default before it has one.
+    """
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.ledger = Ledger()
+        self.assets: list[tuple[str, int]] = []
+        self.asset_numbers: dict[str, int] = {}
+        self.interest_ms: dict[int, int] = {}
+        self.accounts: list[Account | None] = [None] * FIRST_ACCOUNT
+        self.account_numbers: dict[str, int] = {}
+        self.contracts: list[Contract] = []
+        self.contract_numbers: dict[str, int] = {}
+        self.underlyings: dict[str, Underlying] = {}
+        self.rules: dict[str, Rules] = {}
+        self.venue_rulebook = ""
+        self.house = EngineText()
+        self.pending: dict[str, Pending] = {}
+        self.references: dict[str, str] = {}
+        """Reference → how its money ended; a reference is never used twice."""
+        self.ahead: dict[tuple[int, int], Standing] = {}
+        """(sequence, side) → what `ahead` worked out for it; no part of what is remembered."""
+        for number, name in SYSTEM_NAMES.items():
+            self.accounts[number] = Account(number, name, "system", -1, "")
+            self.account_numbers[name] = number
+
+    def account(self, number: int) -> Account:
+        """An account by number, which must be one."""
+        found = self.accounts[number]
+        if found is None:
+            raise LookupError(f"no account {number}")
+        return found

@@ -1,0 +1,381 @@
+"""Orders that rest, and trades between two accounts."""
+
+from __future__ import annotations
+
+from solvent.account.ledger import FEES, GENERAL, INSURANCE, margin_slot, node, order_slot
+from solvent.engine import contract_rules
+from solvent.engine.dealing import Leg, leg, margin_moves, post, premium_of, sweep, view_after
+from solvent.engine.fees import BUY, SELL, Charge, charges
+from solvent.engine.refusal import (
+    Refused,
+    account_named,
+    check_active,
+    traded_contract,
+    trader_named,
+)
+from solvent.engine.standing import fresh_plan, standing, view
+from solvent.engine.state import FROZEN, OPEN, Account, Contract, Order, Standing, State
+from solvent.errors import Reject
+from solvent.limits import LOTS_MAX
+from solvent.messages.commands import CancelOrder, PlaceOrder, Side, Trade
+from solvent.messages.events import Event, FeePaid, OrderReduced, OrderRested
+
+# ── trades ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def trade(state: State, command: Trade, events: list[Event]) -> None:
+    """Two accounts trade. Refusals, in order: the contract, the accounts, their orders, limits,
+    then each side's margin, the buyer's first."""
+    contract = traded_contract(state, command.symbol)
+    buyer = trader_named(state, command.buyer)
+    seller = trader_named(state, command.seller)
+    if buyer is seller:
+        raise Refused(
+            Reject.ACCOUNTS_THE_SAME, f"account {buyer.name}: expected another one on each side"
+        )
+    buy_order = _order_filled(buyer, command.buy_order, contract, command, bought=True)
+    sell_order = _order_filled(seller, command.sell_order, contract, command, bought=False)
+    points = command.price_ticks * contract.deal.points_per_tick
+    premium = premium_of(contract, command.lots, points)
+    legs = (
+        leg(state, contract, buyer, lots=command.lots, points=points, premium=premium),
+        leg(state, contract, seller, lots=-command.lots, points=points, premium=premium),
+    )
+    costs = charges(state, contract, lots=command.lots, points=points, aggressor=command.aggressor)
+    for charge in costs:
+        legs[charge.side].fees -= charge.amount
+        if charge.receiver is None:
+            legs[BUY + SELL - charge.side].fees += charge.amount
+    by_contract = state.house.contract is not None
+    moves = [(0, 0), (0, 0)]
+    for side, (one, order) in enumerate(zip(legs, (buy_order, sell_order), strict=True)):
+        if by_contract:
+            aggressive = command.aggressor is not None and (command.aggressor is Side.BUY) is (
+                side == BUY
+            )
+            moves[side] = _admit_by_contract(state, one, order, points, aggressive=aggressive)
+        else:
+            one.to_margin = margin_moves(state, one)
+            admit(state, one, side)
+    # From here on the trade must succeed.
+    pay_between(state, contract, buyer, seller, premium)
+    for one in sorted(legs, key=lambda one: one.realised):
+        post(state, one, events)
+    _charge(state, contract, (buyer, seller), costs, events)
+    for account, order, name in (
+        (buyer, buy_order, command.buy_order), (seller, sell_order, command.sell_order),
+    ):  # fmt: skip
+        if order is not None and name is not None:
+            reduce_order(state, account, name, command.lots, events)
+    sweep(state, contract)
+    if by_contract:
+        for one, (into_margin, into_orders) in zip(legs, moves, strict=True):
+            _after_fill(state, one, into_margin, into_orders)
+
+
+def _order_filled(
+    account: Account, name: str | None, contract: Contract, command: Trade, *, bought: bool
+) -> Order | None:
+    """The order that a trade fills, which must be for such a trade."""
+    if name is None:
+        return None
+    order = order_named(account, name)
+    left = order.lots if bought else -order.lots
+    at_limit = command.price_ticks <= order.price_ticks
+    if not bought:
+        at_limit = command.price_ticks >= order.price_ticks
+    if order.instrument != contract.number or left < command.lots or not at_limit:
+        raise Refused(
+            Reject.ORDER_MISMATCHED,
+            f"order {name} of account {account.name}: expected one to "
+            f"{'buy' if bought else 'sell'} at least {command.lots} lots of {command.symbol} at "
+            f"{command.price_ticks} ticks, found {order.lots} at {order.price_ticks}",
+        )
+    return order
+
+
+def admit(state: State, one: Leg, side: int = BUY) -> None:
+    """Refuse a leg that the account's margin does not allow.
+
+    A leg that only makes the position smaller is let through where the venue's rule says so, even
+    when nothing is known of the market; a frozen account may do that too.
+    """
+    account = one.account
+    if account.number == INSURANCE:
+        check_pool(state, one)
+        return
+    if one.apart:
+        _check_apart(state, one)
+    reducing = one.reduces and state.house.reducing != "none"
+    if account.status != OPEN and not (account.status == FROZEN and one.reduces):
+        check_active(account)
+    if reducing and state.house.reducing == "position":
+        return
+    after = _primed(state, one, side)
+    if not after.known:
+        if reducing:
+            return
+        raise Refused(
+            Reject.RISK_UNKNOWN,
+            f"account {account.name}: expected known risk, found none by {account.rulebook}",
+        )
+    if not after.call:
+        return
+    if state.house.reducing == "margin":
+        before = standing(state, view(state, account))
+        if before.known and after.initial_micro <= before.initial_micro:
+            return
+    raise Refused(Reject.MARGIN_INSUFFICIENT, short_of_margin(account, after))
+
+
+def _primed(state: State, one: Leg, side: int) -> Standing:
+    """The account's standing after the leg: looked up where it was computed with others' ahead."""
+    ahead = state.ahead.get((state.log.sequence + 1, side))
+    if ahead is not None and fresh_plan(state, state.rules[one.account.rulebook]) is not None:
+        return ahead
+    return standing(state, view_after(state, one, view(state, one.account)))
+
+
+def short_of_margin(account: Account, found: Standing) -> str:
+    """What an account lacks, in words."""
+    return (
+        f"account {account.name}: expected equity of at least its initial margin by "
+        f"{account.rulebook}, {found.initial_micro} micro, found {found.equity_micro}"
+    )
+
+
+def check_pool(state: State, one: Leg) -> None:
+    """Refuse a leg that the insurance fund could not pay."""
+    pool = state.ledger.balance(node(INSURANCE, GENERAL, one.contract.deal.asset))
+    if pool + one.general < 0:
+        raise Refused(
+            Reject.FUND_INSUFFICIENT,
+            f"insurance fund: expected {-one.general} for {one.contract.listing.symbol}, found "
+            f"{pool}",
+        )
+
+
+def _check_apart(state: State, one: Leg) -> None:
+    """An isolated position pays its losses itself; its margin comes from money that is there."""
+    deal, account = one.contract.deal, one.account
+    slot = margin_slot(one.contract.number)
+    margin = state.ledger.balance(node(account.number, slot, deal.asset))
+    if margin + one.realised + min(one.to_margin, 0) < 0:
+        raise Refused(
+            Reject.ISOLATED_MARGIN_INSUFFICIENT,
+            f"account {account.name}, {deal.symbol}: expected a margin of {-one.realised} to pay "
+            f"its loss, found {margin}",
+        )
+    own = state.ledger.balance(node(account.number, GENERAL, deal.asset))
+    if one.general < 0 and own + one.general < 0:
+        raise Refused(
+            Reject.BALANCE_INSUFFICIENT,
+            f"account {account.name}, {deal.symbol}: expected {-one.general} for its margin and "
+            f"fees, found {own}",
+        )
+
+
+def _admit_by_contract(
+    state: State, one: Leg, order: Order | None, points: int, *, aggressive: bool
+) -> tuple[int, int]:
+    """What a leg moves into the margin and the order account, where contracts are ruled by
+    themselves."""
+    account = one.account
+    if account.number == INSURANCE:
+        check_pool(state, one)
+        return 0, 0
+    if account.status != OPEN and not (account.status == FROZEN and one.reduces):
+        check_active(account)
+    margin, _, general = contract_rules.balances_of(state, account, one.contract)
+    if one.general < 0 and general + margin + one.general < 0:
+        raise Refused(
+            Reject.BALANCE_INSUFFICIENT,
+            f"account {account.name}: expected {-one.general} for fees, found {general} and a "
+            f"margin of {margin}",
+        )
+    filled = () if order is None else (order,)
+    resting = contract_rules.order_rows(account, one.contract, but=filled)
+    if order is not None:
+        left = order.lots - (one.change.lots - one.before_lots)
+        if left:
+            row = contract_rules.order_row(one.contract, left, order.price_ticks)
+            resting = [*resting, row]
+    return contract_rules.admit_fill(
+        state, one, points=points, aggressive=aggressive, resting=resting
+    )
+
+
+def pay_between(
+    state: State, contract: Contract, buyer: Account, seller: Account, premium: int
+) -> None:
+    """An option's premium, from who buys it to who sells it."""
+    asset = contract.deal.asset
+    state.ledger.move(
+        node(buyer.number, GENERAL, asset), node(seller.number, GENERAL, asset), premium
+    )
+
+
+def _charge(
+    state: State,
+    contract: Contract,
+    sides: tuple[Account, Account],
+    costs: list[Charge],
+    events: list[Event],
+) -> None:
+    """Post fees. What is charged comes first, so that it can pay a rebate, which is cut to what the
+    venue's fees hold."""
+    ledger, asset = state.ledger, contract.deal.asset
+    fees = node(FEES, GENERAL, asset)
+    for charge in sorted(costs, key=lambda one: one.amount < 0):
+        payer = sides[charge.side]
+        own = node(payer.number, GENERAL, asset)
+        amount = charge.amount
+        if amount < 0:
+            amount = -min(-amount, ledger.balance(fees))
+            ledger.move(fees, own, -amount)
+        else:
+            other = charge.receiver
+            if other is None:
+                other = node(sides[BUY + SELL - charge.side].number, GENERAL, asset)
+            rest = 0
+            if state.house.contract is not None and payer.number != INSURANCE:
+                rest = max(0, amount - max(0, ledger.balance(own)))
+                margin = node(payer.number, margin_slot(contract.number), asset)
+                ledger.move(margin, other, rest)
+            ledger.move(own, other, amount - rest)
+        events.append(FeePaid(payer.number, charge.component, amount))
+
+
+def _after_fill(state: State, one: Leg, into_margin: int, into_orders: int) -> None:
+    """Move what a fill moves between a contract's accounts, and fill up a cross one."""
+    account, contract = one.account, one.contract
+    if account.number == INSURANCE:
+        return
+    asset, number = contract.deal.asset, contract.number
+    own = node(account.number, GENERAL, asset)
+    ledger = state.ledger
+    moves = [
+        (node(account.number, order_slot(number), asset), into_orders),
+        (node(account.number, margin_slot(number), asset), into_margin),
+    ]
+    # What comes back comes first, so that it can be spent.
+    for which, amount in sorted(moves, key=lambda move: move[1]):
+        ledger.pay(which, own, amount)
+    contract_rules.fill_or_give_back(state, account, contract)
+
+
+# ── orders ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def order_named(account: Account, name: str) -> Order:
+    """A resting order of an account."""
+    order = None if account.orders is None else account.orders.get(name)
+    if order is None:
+        raise Refused(
+            Reject.ORDER_UNKNOWN,
+            f"order {name!r} of account {account.name}: expected a resting one",
+        )
+    return order
+
+
+def place_order(state: State, command: PlaceOrder, events: list[Event]) -> None:
+    """Rest an order, if the account's margin bears it beside all others. An order that can only
+    make the position smaller is let through as such a trade is."""
+    contract = traded_contract(state, command.symbol)
+    account = account_named(state, command.account)
+    if account.orders is not None and command.order in account.orders:
+        raise Refused(
+            Reject.ORDER_DUPLICATED,
+            f"order {command.order!r} of account {account.name}: expected a new name",
+        )
+    lots = command.lots if command.side is Side.BUY else -command.lots
+    order = Order(contract.number, lots, command.price_ticks)
+    reduces = _only_reduces(account, contract, lots)
+    if account.status != OPEN and not (account.status == FROZEN and reduces):
+        check_active(account)
+    if len(account.orders or ()) >= ORDERS_MAX:
+        raise Refused(
+            Reject.CAPACITY_REACHED, f"account {account.name}: expected at most {ORDERS_MAX} orders"
+        )
+    if sum(abs(one.lots) for one in (account.orders or {}).values()) + abs(lots) > LOTS_MAX:
+        raise Refused(
+            Reject.POSITION_TOO_LARGE,
+            f"account {account.name}: expected orders of at most {LOTS_MAX} lots in all",
+        )
+    if state.house.contract is not None:
+        _admit_order_by_contract(state, account, contract, order, reduces=reduces)
+    elif not (reduces and state.house.reducing == "position"):
+        seen = view(state, account)
+        seen.orders = [*seen.orders, order]
+        after = standing(state, seen)
+        if not after.known:
+            raise Refused(
+                Reject.RISK_UNKNOWN,
+                f"account {account.name}: expected known risk, found none by {account.rulebook}",
+            )
+        if after.call:
+            raise Refused(Reject.MARGIN_INSUFFICIENT, short_of_margin(account, after))
+    # From here on the order must rest.
+    if account.orders is None:
+        account.orders = {}
+    account.orders[command.order] = order
+    contract.orders_count += 1
+    events.append(
+        OrderRested(account.number, command.order, contract.number, lots, command.price_ticks)
+    )
+    if state.house.contract is not None:
+        contract_rules.reserve_orders(state, account, contract)
+        contract_rules.fill_or_give_back(state, account, contract)
+
+
+ORDERS_MAX = 10_000
+"""Resting orders of one account."""
+
+
+def _only_reduces(account: Account, contract: Contract, lots: int) -> bool:
+    """Whether an order, with all others on its side, could only make the position smaller."""
+    position = contract.holders.get(account.number)
+    held = position.lots if position else 0
+    same_side = sum(
+        abs(one.lots)
+        for one in (account.orders or {}).values()
+        if one.instrument == contract.number and one.lots * lots > 0
+    )
+    return held * lots < 0 and same_side + abs(lots) <= abs(held)
+
+
+def _admit_order_by_contract(
+    state: State, account: Account, contract: Contract, order: Order, *, reduces: bool
+) -> None:
+    row = contract_rules.order_row(contract, order.lots, order.price_ticks)
+    rows = [*contract_rules.order_rows(account, contract), row]
+    sheet = contract_rules.as_it_is(state, account, contract, orders=rows)
+    if not reduces and not sheet.holds(contract_rules.hooks(state).order_accepted):
+        raise Refused(
+            Reject.MARGIN_INSUFFICIENT,
+            f"account {account.name}, {contract.listing.symbol}: expected the margin that the "
+            f"order needs, found {contract_rules.balances_of(state, account, contract)} in "
+            "margin, orders and general",
+        )
+
+
+def cancel_order(state: State, command: CancelOrder, events: list[Event]) -> None:
+    """Take an order back; always allowed."""
+    account = account_named(state, command.account)
+    order = order_named(account, command.order)
+    contract = state.contracts[order.instrument]
+    reduce_order(state, account, command.order, abs(order.lots), events)
+    if state.house.contract is not None:
+        contract_rules.reserve_orders(state, account, contract)
+
+
+def reduce_order(state: State, account: Account, name: str, lots: int, events: list[Event]) -> None:
+    """Take lots off an order, and the order away when none are left."""
+    order = order_named(account, name)
+    order.lots -= lots if order.lots > 0 else -lots
+    events.append(OrderReduced(account.number, name, order.lots))
+    if order.lots == 0 and account.orders is not None:
+        state.contracts[order.instrument].orders_count -= 1
+        del account.orders[name]
+        if not account.orders:
+            account.orders = None

@@ -1,0 +1,554 @@
+"""Every command that the engine knows. A closed set: what is not here cannot happen.
+
+Amounts are whole smallest units of their asset, `lots` whole lots, `price_ticks` whole ticks,
+`points` the finer unit of marks (`ListInstrument.points_per_tick` of them are a tick), times are
+milliseconds since 1970 UTC. Numbers that are no amounts (lot sizes, rates) are decimals in text, so
+that none is ever rounded on the way. Nothing has a default that is money.
+
+Each carries the `actor` who asks and a `key` by which a repeat of the same request is known;
+sequence and time come when it is sealed (`codec.Sealed`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final, TypeAlias
+
+from msgspec import Meta, Struct
+
+from solvent.limits import LOTS_MAX, MONEY_MAX, POINTS_MAX, TIME_MS_MAX
+
+NewName = Annotated[
+    str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:@/+-]*\Z")
+]
+"""A name as it is given; where it is only looked up, any short text will do."""
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Text = Annotated[str, Meta(max_length=1 << 20)]
+Amount = Annotated[int, Meta(ge=1, le=MONEY_MAX)]
+Lots = Annotated[int, Meta(ge=1, le=LOTS_MAX)]
+PriceTicks = Annotated[int, Meta(ge=1, le=POINTS_MAX)]
+Points = Annotated[int, Meta(ge=0, le=POINTS_MAX)]
+TimeMs = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
+Decimals = Annotated[int, Meta(ge=0, le=12)]
+Number = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"\A-?[0-9]+(\.[0-9]+)?\Z")]
+"""A decimal in plain ASCII digits, without an exponent."""
+RatePpm = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+def _tag(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+class Command(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag=_tag,
+    gc=False,
+):  # fmt: skip
+    """What every command carries."""
+
+    key: Name
+    actor: Name
+
+
+# ── what there is to trade, and by which rules ───────────────────────────────────────────────────
+
+
+class ListAsset(Command, frozen=True):
+    """Make an asset known; its smallest unit is 10**-decimals."""
+
+    asset: NewName
+    decimals: Decimals
+
+
+class TermText(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One elementary payoff of a structure: `call`, `put`, `above` or `below` a strike."""
+
+    payoff: Name
+    strike: Number
+    weight: Number
+
+
+class ListInstrument(Command, frozen=True):
+    """Open a contract for trading.
+
+    Sizes are in the venue's own unit: the base coin, or dollars of an inverse future. `parameters`
+    are this contract's own numbers for what the rulebook leaves to each contract: fee rates
+    (`maker_fee`), and inputs of its formulas.
+    """
+
+    symbol: NewName
+    kind: Name
+    base: NewName
+    quote: NewName
+    settlement: NewName
+    lot_size: Number
+    contract_size: Number
+    tick_size: Number
+    points_per_tick: Annotated[int, Meta(ge=1, le=1_000_000)]
+    inverse: bool
+    quanto_rate: Number = "1"
+    expiry_ms: TimeMs | None = None
+    strike: Number | None = None
+    option_type: Name | None = None
+    terms: tuple[TermText, ...] = ()
+    parameters: dict[Name, Number] = {}
+
+
+class DelistInstrument(Command, frozen=True):
+    """Close a contract in which nobody holds a position or an order."""
+
+    symbol: Name
+
+
+class Phase(StrEnum):
+    """How a contract trades just now."""
+
+    CONTINUOUS = "continuous"
+    AUCTION = "auction"
+    HALTED = "halted"
+
+
+class SetPhase(Command, frozen=True):
+    """Call an auction, end it, halt trading or resume it."""
+
+    symbol: Name
+    phase: Phase
+
+
+class AdoptRulebook(Command, frozen=True):
+    """Put a rulebook in force, with the parameters of a day (`2026-02-06`).
+
+    `venue` makes it the one by which the venue itself settles, charges and funds; accounts choose
+    theirs for margin alone. A name that is in force is replaced.
+    """
+
+    name: NewName
+    toml: Text
+    day: Name
+    venue: bool
+
+
+class AssignRulebook(Command, frozen=True):
+    """Margin an account under another rulebook, if it is healthy there."""
+
+    account: Name
+    rulebook: Name
+
+
+# ── accounts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class AccountKind(StrEnum):
+    """Who an account is."""
+
+    USER = "user"
+    MEMBER = "member"
+    """A clearing member: it contributes to the default fund."""
+
+
+class OpenAccount(Command, frozen=True):
+    """Open an account, or a subaccount of `parent`."""
+
+    account: NewName
+    kind: AccountKind
+    rulebook: Name
+    parent: Name | None = None
+
+
+class CloseAccount(Command, frozen=True):
+    """Close an account that holds nothing."""
+
+    account: Name
+
+
+class FreezeAccount(Command, frozen=True):
+    """Let an account take no new risk and move no money out, until it is unfrozen."""
+
+    account: Name
+    reason: Annotated[str, Meta(max_length=256)]
+
+
+class UnfreezeAccount(Command, frozen=True):
+    """Undo a freeze."""
+
+    account: Name
+
+
+class MarginMode(StrEnum):
+    """Whether a contract is margined with all others or by itself."""
+
+    CROSS = "cross"
+    ISOLATED = "isolated"
+
+
+class SetMarginMode(Command, frozen=True):
+    """Hold a contract in another mode. Isolated needs a leverage: entry value over margin."""
+
+    account: Name
+    symbol: Name
+    mode: MarginMode
+    leverage: Number | None = None
+    margin_factor: Number | None = None
+    """The other way to say it: margin as a share of the entry value."""
+
+
+class SetLeverage(Command, frozen=True):
+    """Choose the leverage of a contract; of an isolated one, margin is moved to fit."""
+
+    account: Name
+    symbol: Name
+    leverage: Number | None = None
+    margin_factor: Number | None = None
+
+
+class AddIsolatedMargin(Command, frozen=True):
+    """Move money from the account to the margin of one of its isolated positions."""
+
+    account: Name
+    symbol: Name
+    amount: Amount
+
+
+class RemoveIsolatedMargin(Command, frozen=True):
+    """Move it back, as far as the position can spare it."""
+
+    account: Name
+    symbol: Name
+    amount: Amount
+
+
+# ── money in and out ─────────────────────────────────────────────────────────────────────────────
+
+
+class Deposit(Command, frozen=True):
+    """Money that has arrived. The account may be `insurance` or `venue`."""
+
+    account: Name
+    asset: Name
+    amount: Amount
+
+
+class AnnounceDeposit(Command, frozen=True):
+    """Money that is seen on its way: it counts for nothing until it is confirmed."""
+
+    account: Name
+    asset: Name
+    amount: Amount
+    reference: Name
+
+
+class ConfirmDeposit(Command, frozen=True):
+    """The announced money has arrived."""
+
+    reference: Name
+
+
+class CancelDeposit(Command, frozen=True):
+    """The announced money will not come."""
+
+    reference: Name
+
+
+class RequestWithdrawal(Command, frozen=True):
+    """Take money out, if the margin allows: of the account now, of the venue when confirmed."""
+
+    account: Name
+    asset: Name
+    amount: Amount
+    reference: Name
+
+
+class ConfirmWithdrawal(Command, frozen=True):
+    """The money has left."""
+
+    reference: Name
+
+
+class CancelWithdrawal(Command, frozen=True):
+    """The money could not be sent: it goes back to the account."""
+
+    reference: Name
+
+
+class Transfer(Command, frozen=True):
+    """Move money between two accounts, if the source's margin allows."""
+
+    source: Name
+    target: Name
+    asset: Name
+    amount: Amount
+
+
+class ContributeFund(Command, frozen=True):
+    """A clearing member pays into the default fund."""
+
+    account: Name
+    asset: Name
+    amount: Amount
+
+
+class ReturnFund(Command, frozen=True):
+    """The default fund pays a member's contribution back."""
+
+    account: Name
+    asset: Name
+    amount: Amount
+
+
+# ── trading ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Side(StrEnum):
+    """Which side of a trade."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class PlaceOrder(Command, frozen=True):
+    """Rest an order: it is margined until it is filled or cancelled."""
+
+    account: Name
+    order: Name
+    symbol: Name
+    side: Side
+    lots: Lots
+    price_ticks: PriceTicks
+
+
+class CancelOrder(Command, frozen=True):
+    """Take what is left of an order back."""
+
+    account: Name
+    order: Name
+
+
+class Trade(Command, frozen=True):
+    """Two accounts trade. `aggressor` pays as taker; without one (a block, an auction) both make.
+
+    The orders that are filled may be named; what fills one is no new risk of a size it had not.
+    """
+
+    buyer: Name
+    seller: Name
+    symbol: Name
+    lots: Lots
+    price_ticks: PriceTicks
+    aggressor: Side | None
+    buy_order: Name | None = None
+    sell_order: Name | None = None
+
+
+# ── the market ───────────────────────────────────────────────────────────────────────────────────
+
+
+class IndexPrice(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """Fair price of an underlying in billionths of a dollar, and how old it is."""
+
+    underlying: Name
+    price_nano: Annotated[int, Meta(ge=1, le=MONEY_MAX)]
+    age_ms: TimeMs
+
+
+class MarkPrice(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """Fair price of a contract in points, and how old it is."""
+
+    symbol: Name
+    mark_points: Points
+    age_ms: TimeMs
+
+
+class PublishMarket(Command, frozen=True):
+    """What the market is: index prices, marks, and (for who wants to reprice) the snapshot."""
+
+    index: tuple[IndexPrice, ...]
+    marks: tuple[MarkPrice, ...]
+    snapshot: bytes = b""
+
+
+class PublishArrays(Command, frozen=True):
+    """The risk arrays on which a rulebook decides from now on."""
+
+    rulebook: Name
+    arrays: bytes
+
+
+class PayFunding(Command, frozen=True):
+    """Exchange funding on a perpetual up to a time, once.
+
+    `rate` is what a long pays as a share of its value at the mark; without one the venue's rulebook
+    computes the payment from the prices that were published since the last.
+    """
+
+    symbol: Name
+    until_ms: TimeMs
+    rate: Number | None = None
+
+
+class SettleVariation(Command, frozen=True):
+    """Pay out all gains and losses of a contract up to its mark."""
+
+    symbol: Name
+
+
+class SettleExpiry(Command, frozen=True):
+    """Settle an expired contract: at a price told (in points of a linear contract's price, or of
+    the underlying's for an inverse one), or at the index's time-weighted average before expiry."""
+
+    symbol: Name
+    price_nano: Annotated[int, Meta(ge=0, le=MONEY_MAX)] | None = None
+
+
+class AccrueInterest(Command, frozen=True):
+    """Charge debts in an asset up to a time, once: `rate` is a share of the debt for the period."""
+
+    asset: Name
+    until_ms: TimeMs
+    rate: Number
+
+
+class Heartbeat(Command, frozen=True):
+    """Time passes, even when nothing else happens."""
+
+
+# ── when an account cannot pay ───────────────────────────────────────────────────────────────────
+
+
+class BeginLiquidation(Command, frozen=True):
+    """Take an account over: its orders go, and only liquidation changes its positions."""
+
+    account: Name
+
+
+class Liquidate(Command, frozen=True):
+    """Reduce a position of an account under liquidation against another account.
+
+    `fee_ppm` of the value goes to the insurance fund, as far as the account has it.
+    """
+
+    account: Name
+    counterparty: Name
+    symbol: Name
+    lots: Lots
+    price_ticks: PriceTicks
+    fee_ppm: RatePpm
+
+
+class TakeOver(Command, frozen=True):
+    """The insurance fund takes a position over at a price."""
+
+    account: Name
+    symbol: Name
+    lots: Lots
+    price_ticks: PriceTicks
+
+
+class Deleverage(Command, frozen=True):
+    """Close a position against one of the other side that must give its up; nobody pays fees."""
+
+    account: Name
+    counterparty: Name
+    symbol: Name
+    lots: Lots
+    price_ticks: PriceTicks
+
+
+class Confiscate(Command, frozen=True):
+    """What is left of an account under liquidation goes to the insurance fund.
+
+    Of an isolated position its margin alone (`symbol`); the account's own money without one.
+    """
+
+    account: Name
+    asset: Name
+    amount: Amount
+    symbol: Name | None = None
+
+
+class CoverFrom(StrEnum):
+    """Whose money makes a debt good."""
+
+    INSURANCE = "insurance"
+    VENUE = "venue"
+    MEMBER = "member"
+
+
+class CoverDebt(Command, frozen=True):
+    """Pay a debt of an account under liquidation from a fund, as far as the fund reaches.
+
+    `symbol`: the debt of that isolated position. `member`: whose contribution pays.
+    """
+
+    account: Name
+    asset: Name
+    amount: Amount
+    source: CoverFrom
+    member: Name | None = None
+    symbol: Name | None = None
+
+
+class Share(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """What one winner gives up."""
+
+    account: Name
+    amount: Amount
+
+
+class SocialiseLoss(Command, frozen=True):
+    """Winners give up money to make a debt good; the shares add up to what is covered."""
+
+    account: Name
+    asset: Name
+    shares: tuple[Share, ...]
+
+
+class EndLiquidation(Command, frozen=True):
+    """Give an account back that is above its maintenance margin again, or holds nothing."""
+
+    account: Name
+
+
+# ── moving in ────────────────────────────────────────────────────────────────────────────────────
+
+
+class OpeningPosition(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """A position as another system kept it; long positive. Its entry price is in points."""
+
+    account: Name
+    symbol: Name
+    lots: Annotated[int, Meta(ge=-LOTS_MAX, le=LOTS_MAX)]
+    entry_points: Points
+
+
+class OpeningBalance(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """Money as another system kept it; a debt is negative. With a `symbol` it is the margin of that
+    contract, or what is reserved `for_orders` in it."""
+
+    account: Name
+    asset: Name
+    amount: Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX)]
+    symbol: Name | None = None
+    for_orders: bool = False
+
+
+class ImportBooks(Command, frozen=True):
+    """Take balances and positions of another system over, all or none.
+
+    Positions must net to zero in each contract.
+    """
+
+    balances: tuple[OpeningBalance, ...]
+    positions: tuple[OpeningPosition, ...]
+
+
+AnyCommand: TypeAlias = (
+    ListAsset | ListInstrument | DelistInstrument | SetPhase | AdoptRulebook | AssignRulebook
+    | OpenAccount | CloseAccount | FreezeAccount | UnfreezeAccount | SetMarginMode | SetLeverage
+    | AddIsolatedMargin | RemoveIsolatedMargin | Deposit | AnnounceDeposit | ConfirmDeposit
+    | CancelDeposit | RequestWithdrawal | ConfirmWithdrawal | CancelWithdrawal | Transfer
+    | ContributeFund | ReturnFund | PlaceOrder | CancelOrder | Trade | PublishMarket
+    | PublishArrays | PayFunding | SettleVariation | SettleExpiry | AccrueInterest | Heartbeat
+    | BeginLiquidation | Liquidate | TakeOver | Deleverage | Confiscate | CoverDebt
+    | SocialiseLoss | EndLiquidation | ImportBooks
+)  # fmt: skip
+COMMANDS: Final[tuple[type[Command], ...]] = AnyCommand.__args__
+"""Every kind of command."""

@@ -1,0 +1,220 @@
+"""Every event that a command can bring about, as plain frozen rows.
+
+Accounts, assets and contracts are told by number; `Numbered` says which name a number belongs to.
+A `node` of the ledger is a number too: `solvent.account.ledger` tells how it is made up. Events
+alone are enough to follow every balance and position.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+Move: TypeAlias = tuple[int, int, int]
+"""Source node, target node, amount in the asset's smallest unit."""
+
+
+def _tag(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+class Event(Struct, frozen=True, array_like=True, tag=_tag, gc=False):
+    """What every event is: a row that begins with its kind."""
+
+
+class Rejected(Event, frozen=True):
+    """Nothing has changed. `code` is of `errors.Reject`; `detail` names whose, expected, found."""
+
+    code: int
+    detail: str
+
+
+class Repeated(Event, frozen=True):
+    """The request had been taken before, as command `sequence`; `code` is 0 if it was done."""
+
+    sequence: int
+    code: int
+
+
+class Posted(Event, frozen=True):
+    """Money moved. Nothing else moves money."""
+
+    moves: tuple[Move, ...]
+
+
+class Numbered(Event, frozen=True):
+    """A name was given its number: of an `account`, `asset` or `instrument`."""
+
+    kind: str
+    name: str
+    number: int
+
+
+class Delisted(Event, frozen=True):
+    """A contract is no longer traded."""
+
+    instrument: int
+
+
+class PhaseChanged(Event, frozen=True):
+    """A contract trades in another way."""
+
+    instrument: int
+    phase: str
+
+
+class RulebookAdopted(Event, frozen=True):
+    """A rulebook is in force; `digest` is SHA-256 of its content."""
+
+    name: str
+    digest: str
+    venue: bool
+
+
+class RulebookAssigned(Event, frozen=True):
+    """An account is margined by another rulebook."""
+
+    account: int
+    rulebook: str
+
+
+class StatusChanged(Event, frozen=True):
+    """An account is `open`, `frozen`, in `liquidation` or `closed`."""
+
+    account: int
+    status: str
+
+
+class ModeChanged(Event, frozen=True):
+    """How an account holds a contract; `margin_factor` is margin over entry value, empty if none
+    was chosen."""
+
+    account: int
+    instrument: int
+    isolated: bool
+    margin_factor: str
+
+
+class PendingChanged(Event, frozen=True):
+    """Money under way: `announced`, `requested`, `confirmed` or `cancelled`."""
+
+    reference: str
+    status: str
+
+
+class OrderRested(Event, frozen=True):
+    """An order waits. `lots` are positive to buy."""
+
+    account: int
+    order: str
+    instrument: int
+    lots: int
+    price_ticks: int
+
+
+class OrderReduced(Event, frozen=True):
+    """An order was filled or taken back; `lots` are what is left of it."""
+
+    account: int
+    order: str
+    lots: int
+
+
+class PositionChanged(Event, frozen=True):
+    """A position is now this. Values are in the contract's value units; `realised` is money that
+    this change brought, in the settlement asset's smallest unit."""
+
+    account: int
+    instrument: int
+    lots: int
+    entry_value: int
+    basis_value: int
+    realised: int
+
+
+class FeePaid(Event, frozen=True):
+    """One component of a fee; a rebate is negative."""
+
+    account: int
+    component: str
+    amount: int
+
+
+class MarketPublished(Event, frozen=True):
+    """How many prices the market holds now."""
+
+    index: int
+    marks: int
+
+
+class ArraysPublished(Event, frozen=True):
+    """A rulebook has new risk arrays, as of a time."""
+
+    rulebook: str
+    as_of_ms: int
+
+
+class FundingPaid(Event, frozen=True):
+    """Funding up to a time. `payment` is what a long of one unit of size pays, in quote currency,
+    as a fraction; so are the averages behind it, empty where a rate was told."""
+
+    instrument: int
+    until_ms: int
+    payment: str
+    future_average: str
+    index_average: str
+    paid: int
+    received: int
+
+
+class VariationSettled(Event, frozen=True):
+    """Gains and losses up to the mark were paid; `uncollected` is what winners did not get."""
+
+    instrument: int
+    mark_points: int
+    paid: int
+    received: int
+    uncollected: int
+
+
+class ExpirySettled(Event, frozen=True):
+    """A contract is over. `price` is the settlement price of the underlying, as a fraction."""
+
+    instrument: int
+    price: str
+    paid: int
+    received: int
+
+
+class InterestAccrued(Event, frozen=True):
+    """Debts in an asset were charged up to a time."""
+
+    asset: int
+    until_ms: int
+    charged: int
+
+
+class LiquidationBegun(Event, frozen=True):
+    """An account could not pay: its equity and maintenance margin in millionths of a dollar."""
+
+    account: int
+    equity_micro: int
+    maintenance_micro: int
+
+
+class Imported(Event, frozen=True):
+    """How much was taken over from another system."""
+
+    balances: int
+    positions: int
+
+
+AnyEvent: TypeAlias = (
+    Rejected | Repeated | Posted | Numbered | Delisted | PhaseChanged | RulebookAdopted
+    | RulebookAssigned | StatusChanged | ModeChanged | PendingChanged | OrderRested | OrderReduced
+    | PositionChanged | FeePaid | MarketPublished | ArraysPublished | FundingPaid
+    | VariationSettled | ExpirySettled | InterestAccrued | LiquidationBegun | Imported
+)  # fmt: skip
+EVENTS: Final[tuple[type[Event], ...]] = AnyEvent.__args__
+"""Every kind of event."""
