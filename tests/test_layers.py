@@ -12,7 +12,7 @@ from tests.conftest import SOURCE
 
 ROWS = {
     "errors": 0, "limits": 0, "units": 0, "expressions": 0, "rationals": 0, "chains": 0,
-    "elementary": 0, "coefficients": 0, "portable": 0,
+    "elementary": 0, "coefficients": 0, "portable": 0, "frames": 0,
     "instruments": 1,
     "market": 2,
     "scenarios": 3,

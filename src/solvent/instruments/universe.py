@@ -8,24 +8,29 @@ the same instruments number them alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from operator import is_not
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solvent.errors import check
+from solvent.errors import BadInput, Problem, Reject, check
 from solvent.instruments.contract import Contract, Kind, OptionType
+from solvent.instruments.identity import IDENTITY_BYTES, identity
 from solvent.instruments.sheet import Instrument
 from solvent.instruments.symbols import parse_symbol
 from solvent.limits import INSTRUMENTS_MAX
-from solvent.units import Float64
+from solvent.units import YEAR_MS, Float64
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+Known = Mapping[str, Instrument] | Callable[[str], Instrument | None]
+"""What a symbol is, to whoever reads what was written of it."""
 Array = TypeVar("Array", bound=NDArray[Any])
 
 
@@ -97,6 +102,16 @@ class Universe:
         """Rows whose worth depends on volatility."""
         return self.kind >= Kind.OPTION
 
+    def years(self, at_ms: int) -> Float64:
+        """Time to expiry from a moment by instrument; 0 without expiry and after it."""
+        remaining = np.maximum(self.expiry_ms - at_ms, 0)
+        return np.where(self.expiry_ms > 0, remaining / YEAR_MS, 0.0)
+
+    @cached_property
+    def identities(self) -> bytes:
+        """`identity` of every instrument, one after the other."""
+        return b"".join(identity(instrument) for instrument in self.instruments)
+
     @cached_property
     def _row_of_contract(self) -> dict[Contract, int]:
         listed = (
@@ -119,6 +134,88 @@ class Universe:
             side=frozen(np.ascontiguousarray(coefficients[:, 2])),
             strike=_floats(term.strike for term in flat),
         )
+
+
+def universe_of(
+    symbols: Sequence[str],
+    identities: bytes,
+    instruments: Known,
+    *,
+    source: str,
+    like: Universe | None = None,
+) -> Universe:
+    """The universe of some symbols, with instruments that are what `identities` says.
+
+    `like` is a universe that is probably the same one: it is taken as it is if its instruments are
+    the very objects that `instruments` knows.
+
+    Raises BadInput for a symbol that is not known, for terms that differ, and for symbols that are
+    not in canonical order.
+    """
+    if not 0 < len(symbols) <= INSTRUMENTS_MAX:
+        raise BadInput(
+            Problem(
+                code=Reject.SOURCE_UNREADABLE,
+                source=source,
+                field="symbol",
+                expected=f"1 to {INSTRUMENTS_MAX} symbols",
+                found=f"{len(symbols)}",
+            )
+        )
+    find = instruments.get if isinstance(instruments, Mapping) else instruments
+    known = [find(symbol) for symbol in symbols]
+    found = [one for one in known if one is not None]
+    if len(found) < len(known):
+        missing = symbols[known.index(None)]
+        raise BadInput(
+            Problem(
+                code=Reject.INSTRUMENT_NOT_IN_MARKET,
+                source=source,
+                field="symbol",
+                expected=f"instrument {missing}, which the numbers are of",
+                found="none of that symbol",
+            )
+        )
+    ours = [instrument.symbol for instrument in found]
+    same = like is not None and len(like) == len(found)
+    if like is None or not same or any(map(is_not, found, like.instruments)):
+        keys = [_canonical_order(instrument) for instrument in found]
+        if not all(before < after for before, after in pairwise(keys)):
+            raise BadInput(_disordered(source))
+        like = Universe(found)
+    if ours != list(symbols):
+        raise BadInput(_disordered(source))
+    if like.identities != identities:
+        raise BadInput(_differs(like, identities, source))
+    return like
+
+
+def _disordered(source: str) -> Problem:
+    return Problem(
+        code=Reject.SOURCE_UNREADABLE,
+        source=source,
+        field="symbol",
+        expected="every symbol once, in canonical order, as its instrument has it",
+        found="others",
+    )
+
+
+def _differs(universe: Universe, identities: bytes, source: str) -> Problem:
+    """The first instrument that is not what it was."""
+    width = IDENTITY_BYTES
+    told = [identities[at : at + width] for at in range(0, len(identities), width)]
+    mine = [
+        universe.identities[at : at + width] for at in range(0, len(universe.identities), width)
+    ]
+    row = next((n for n, pair in enumerate(zip(told, mine, strict=False)) if pair[0] != pair[1]), 0)
+    return Problem(
+        code=Reject.SOURCE_UNREADABLE,
+        source=source,
+        field="terms",
+        expected=f"{universe.symbols[row] if mine else 'nothing'} as it was (identity "
+        f"{told[row].hex() if told else 'none'})",
+        found=f"identity {mine[row].hex() if mine else 'none'}: other terms or sizes",
+    )
 
 
 def _canonical_order(instrument: Instrument) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from solvent.instruments import Universe
 from solvent.instruments.contract import moment_of
-from solvent.units import YEAR_MS, Float64, TimeMs
+from solvent.units import Float64, TimeMs
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -100,8 +100,7 @@ class Snapshot:
     @property
     def years(self) -> Float64:
         """Time to expiry by instrument; 0 without expiry and after it."""
-        remaining = np.maximum(self.universe.expiry_ms - self.as_of_ms, 0)
-        return np.where(self.universe.expiry_ms > 0, remaining / YEAR_MS, 0.0)
+        return self.universe.years(self.as_of_ms)
 
     @property
     def rate(self) -> Float64:

@@ -43,6 +43,10 @@ Bool = NDArray[np.bool_]
 
 DELTA_PER_COIN: Final = 1e10
 CENTS_PER_DOLLAR: Final = 100.0
+FACTS: Final = ("forward", "mark", "iv", "rate")
+"""Fields that come from the market, not from the universe or the moment."""
+UNITS: Final = ("value", "worth", "notional", "delta", "gamma", "vega", "theta")
+"""Columns per lot, in the table's order or another: names alone matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,19 +127,12 @@ def publish(
     applied = np.nan_to_num(weight, nan=1.0)[groups.of_instrument]
     pnl_units = (worth[:, :-1] - worth[:, -1:]) * per_lot[:, None] * applied
     units = _columns(snapshot, worth[:, -1], usable)
-    quanta = np.array([quanta_per_unit(name) for name in universe.settlements])
-    scale = dict.fromkeys(("pnl", "value", "worth", "vega", "theta"), quanta[universe.settlement])
-    scale |= dict.fromkeys(("delta", "gamma"), np.full(len(universe), DELTA_PER_COIN))
-    scale["notional"] = np.full(len(universe), CENTS_PER_DOLLAR)
-    usable &= _exact(pnl_units, scale["pnl"])
+    scale = scales_of(universe)
+    usable &= exact(pnl_units, scale["pnl"])
     for name, column in units.items():
-        usable &= _exact(column, scale[name])
+        usable &= exact(column, scale[name])
     pnl_units[~usable] = 0.0
     units = {name: frozen(np.where(usable, column, 0.0)) for name, column in units.items()}
-    columns = {
-        name: frozen(quantise(column, quanta_per_unit=scale[name]))
-        for name, column in units.items()
-    }
     return RiskArrays(
         as_of_ms=snapshot.as_of_ms,
         universe=universe,
@@ -148,11 +145,38 @@ def publish(
         pnl_units=frozen(pnl_units),
         model_units=frozen(np.where(usable, worth[:, -1] * per_lot, 0.0)),
         weight=frozen(weight),
-        columns=columns,
+        columns=columns_of(units, scale),
         units=units,
         scale=scale,
-        fields=_fields(snapshot, worth[:, -1], units),
+        fields=fields_of(
+            universe,
+            snapshot.as_of_ms,
+            index=snapshot.index,
+            facts={
+                "forward": snapshot.forward,
+                "mark": _marks(snapshot, worth[:, -1]),
+                "iv": snapshot.vol,
+                "rate": snapshot.rate,
+            },
+            units=units,
+        ),
     )
+
+
+def scales_of(universe: Universe) -> dict[str, Float64]:
+    """Quanta per unit of the PnL and of every column, by instrument."""
+    quanta = np.array([quanta_per_unit(name) for name in universe.settlements])
+    settled = dict.fromkeys(("pnl", "value", "worth", "vega", "theta"), quanta[universe.settlement])
+    coins = dict.fromkeys(("delta", "gamma"), np.full(len(universe), DELTA_PER_COIN))
+    return settled | coins | {"notional": np.full(len(universe), CENTS_PER_DOLLAR)}
+
+
+def columns_of(units: Mapping[str, Float64], scale: Mapping[str, Float64]) -> dict[str, Float64]:
+    """Columns per lot in whole quanta."""
+    return {
+        name: frozen(quantise(column, quanta_per_unit=scale[name]))
+        for name, column in units.items()
+    }
 
 
 def _blocked(snapshot: Snapshot, shocks: Shocks, usable: Bool) -> dict[int, str]:
@@ -168,11 +192,12 @@ def _blocked(snapshot: Snapshot, shocks: Shocks, usable: Bool) -> dict[int, str]
     return reasons
 
 
-def _exact(amounts: Float64, scale: Float64) -> Bool:
+def exact(amounts: Float64, scale: Float64) -> Bool:
     """[instrument] whether every amount is finite and, in quanta, inside the exact range."""
     rows = amounts.reshape(len(scale), -1)
     largest = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
-    return np.asarray(largest * scale < EXACT_MAX)
+    with np.errstate(over="ignore"):
+        return np.asarray(largest * scale < EXACT_MAX)
 
 
 def groups_of(universe: Universe) -> Groups:
@@ -328,24 +353,29 @@ def _greek_columns(snapshot: Snapshot, lot: Float64, usable: Bool) -> dict[str, 
     return {name: np.add.reduceat(column, first) * lot for name, column in by_term.items()}
 
 
-def _fields(snapshot: Snapshot, model: Float64, units: Mapping[str, Float64]) -> dict[str, Float64]:
-    """Facts by instrument for a rulebook's expressions; all per lot or pure."""
-    universe = snapshot.universe
-    years = snapshot.years
+def fields_of(
+    universe: Universe,
+    as_of_ms: TimeMs,
+    *,
+    index: Float64,
+    facts: Mapping[str, Float64],
+    units: Mapping[str, Float64],
+) -> dict[str, Float64]:
+    """Facts by instrument for a rulebook's expressions; all per lot or pure.
+
+    `facts` are `FACTS`; what follows from the universe, the moment and the units is added here.
+    """
+    years = universe.years(as_of_ms)
+    futures = (universe.kind == Kind.FUTURE) | (universe.kind == Kind.PERPETUAL)
     fields: dict[str, Float64] = {
-        "index": snapshot.index_by_instrument,
-        "forward": snapshot.forward,
-        "mark": _marks(snapshot, model),
+        **facts,
+        "index": index[universe.underlying],
         "strike": universe.strike,
-        "iv": snapshot.vol,
         "years": years,
         "days": years * DAYS_PER_YEAR,
-        "rate": snapshot.rate,
         "is_option": (universe.kind == Kind.OPTION).astype(np.float64),
         "is_call": universe.is_call.astype(np.float64),
-        "is_future": ((universe.kind == Kind.FUTURE) | (universe.kind == Kind.PERPETUAL)).astype(
-            np.float64
-        ),
+        "is_future": futures.astype(np.float64),
         "is_dated": (universe.expiry_ms > 0).astype(np.float64),
         "coin": universe.inverse.astype(np.float64),
         "lot": universe.lot_size,
