@@ -31,7 +31,6 @@ from solvent.messages.commands import (
     AssignRulebook,
     CloseAccount,
     FreezeAccount,
-    MarginMode,
     OpenAccount,
     RemoveIsolatedMargin,
     SetLeverage,
@@ -45,6 +44,7 @@ from solvent.messages.events import (
     RulebookAssigned,
     StatusChanged,
 )
+from solvent.messages.fields import MarginMode
 from solvent.units import div_up
 
 LEVERAGE_MAX = 1_000

@@ -7,7 +7,7 @@ line after which nothing may fail. A refused command changes nothing but its pla
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ from solvent.engine import (
     settlement,
     trading,
 )
+from solvent.engine.ahead import look_ahead
 from solvent.engine.refusal import Refused
 from solvent.engine.state import State
 from solvent.errors import Reject, check
@@ -29,6 +30,7 @@ from solvent.limits import KEYS_MAX
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed, encode_command, encode_events
 from solvent.messages.events import Event, Posted, Rejected, Repeated
+from solvent.messages.fields import Command
 
 Handler = Callable[[State, Any, list[Event]], None]
 
@@ -37,7 +39,7 @@ def _heartbeat(state: State, command: c.Heartbeat, events: list[Event]) -> None:
     """Time has passed; it has been noted already."""
 
 
-HANDLERS: Final[dict[type[c.Command], Handler]] = {
+HANDLERS: Final[dict[type[Command], Handler]] = {
     c.ListAsset: reference.list_asset,
     c.ListInstrument: reference.list_instrument,
     c.DelistInstrument: reference.delist_instrument,
@@ -141,7 +143,7 @@ def apply(state: State, sealed: Sealed, body: bytes | None = None) -> Applied:
     return Applied(tuple(events), kind, body, stored, log.chain)
 
 
-def _again(command: c.Command, digest: bytes, seen: tuple[bytes, int, int]) -> Event:
+def _again(command: Command, digest: bytes, seen: tuple[bytes, int, int]) -> Event:
     first_digest, sequence, code = seen
     if digest == first_digest:
         return Repeated(sequence, code)
@@ -150,3 +152,21 @@ def _again(command: c.Command, digest: bytes, seen: tuple[bytes, int, int]) -> E
         f"key {command.key!r} of {command.actor}: expected the request of command {sequence}, "
         "found another",
     )
+
+
+def apply_all(
+    state: State, commands: Sequence[Command], times_ms: Sequence[int], bodies: Sequence[bytes]
+) -> list[Applied]:
+    """Apply commands in order; the same as one by one, and faster. Times do not run backwards."""
+    found: list[Applied] = []
+    log, ahead = state.log, state.ahead
+    try:
+        for place, (command, time_ms, body) in enumerate(
+            zip(commands, times_ms, bodies, strict=True)
+        ):
+            if type(command) is c.Trade and id(command) not in ahead:
+                look_ahead(state, commands, place)
+            found.append(apply(state, Sealed(log.sequence + 1, time_ms, command), body))
+    finally:
+        ahead.clear()
+    return found

@@ -39,7 +39,6 @@ from solvent.messages.commands import (
     BeginLiquidation,
     Confiscate,
     CoverDebt,
-    CoverFrom,
     Deleverage,
     EndLiquidation,
     Liquidate,
@@ -47,6 +46,7 @@ from solvent.messages.commands import (
     TakeOver,
 )
 from solvent.messages.events import Event, FeePaid, LiquidationBegun, StatusChanged
+from solvent.messages.fields import CoverFrom
 from solvent.units import div_up
 
 PPM = 1_000_000

@@ -8,7 +8,7 @@ from fractions import Fraction
 from solvent.account.ledger import FEES, GENERAL, INSURANCE, LIQUIDITY, node
 from solvent.engine.state import Contract, State
 from solvent.margining.house import FeeText
-from solvent.messages.commands import Phase, Side
+from solvent.messages.fields import Phase, Side
 from solvent.units import div_up
 
 _RECEIVERS = {"venue": FEES, "insurance": INSURANCE, "liquidity": LIQUIDITY}

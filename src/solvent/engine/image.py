@@ -39,7 +39,10 @@ from solvent.engine.state import (
 )
 from solvent.errors import check
 from solvent.messages.codec import decode_command, encode_command
-from solvent.messages.commands import ListInstrument, Phase
+from solvent.messages.commands import (
+    ListInstrument,
+)
+from solvent.messages.fields import Phase
 
 FORMAT: Final = 1
 LOG: Final = "log"

@@ -7,8 +7,12 @@ from solvent.engine.refusal import Refused, contract_named, rules_named
 from solvent.engine.state import Contract, State, Underlying
 from solvent.errors import Reject
 from solvent.limits import INSTRUMENTS_MAX
-from solvent.messages.commands import Phase, PublishArrays, PublishMarket
+from solvent.messages.commands import (
+    PublishArrays,
+    PublishMarket,
+)
 from solvent.messages.events import ArraysPublished, Event, MarketPublished
+from solvent.messages.fields import Phase
 
 OBSERVATIONS_MAX = 100_000
 """Index prices of one underlying that are kept for its settlement."""

@@ -18,8 +18,11 @@ from solvent.engine.refusal import Refused, account_named, asset_named, contract
 from solvent.engine.state import Account, Contract, State
 from solvent.errors import Reject
 from solvent.limits import MONEY_MAX
-from solvent.messages.commands import ImportBooks, OpeningBalance, OpeningPosition
+from solvent.messages.commands import (
+    ImportBooks,
+)
 from solvent.messages.events import Event, Imported
+from solvent.messages.fields import OpeningBalance, OpeningPosition
 
 _POOLS = {"insurance": INSURANCE, "venue": VENUE}
 

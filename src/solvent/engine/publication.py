@@ -11,7 +11,7 @@ from solvent.errors import BadInput, Reject, RulebookError
 from solvent.instruments import Instrument
 from solvent.margining.compile import AnyPlan, plan_of
 from solvent.risk import RiskArrays
-from solvent.risk.wire import read_arrays
+from solvent.risk.wire import decode_arrays
 
 
 class Compiled(NamedTuple):
@@ -30,7 +30,7 @@ def compile_rules(state: State, rules: Rules, published: bytes) -> Compiled:
         contract.listing.symbol: contract.instrument for contract in state.contracts
     }
     try:
-        arrays = read_arrays(published, listed)
+        arrays = decode_arrays(published, listed)
         plan = plan_of(rules.rulebook, arrays)
     except (BadInput, RulebookError) as fault:
         raise Refused(Reject.ARRAYS_INVALID, f"risk arrays: {fault}") from fault

@@ -30,7 +30,6 @@ from solvent.messages.commands import (
     DelistInstrument,
     ListAsset,
     ListInstrument,
-    Phase,
     SetPhase,
 )
 from solvent.messages.events import (
@@ -40,6 +39,7 @@ from solvent.messages.events import (
     PhaseChanged,
     RulebookAdopted,
 )
+from solvent.messages.fields import Phase
 from solvent.units import TimeMs
 
 _KINDS = {kind.name.lower(): kind for kind in Kind if kind is not Kind.SPOT}

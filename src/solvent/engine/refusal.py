@@ -9,7 +9,7 @@ from __future__ import annotations
 from solvent.account.ledger import INSURANCE
 from solvent.engine.state import CLOSED, FROZEN, LIQUIDATION, Account, Contract, Rules, State
 from solvent.errors import Reject
-from solvent.messages.commands import Phase
+from solvent.messages.fields import Phase
 
 
 class Refused(Exception):

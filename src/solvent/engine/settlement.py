@@ -33,7 +33,6 @@ from solvent.margining.levels.rows import Sheet, Unset
 from solvent.messages.commands import (
     AccrueInterest,
     PayFunding,
-    Phase,
     SettleExpiry,
     SettleVariation,
 )
@@ -44,6 +43,7 @@ from solvent.messages.events import (
     InterestAccrued,
     VariationSettled,
 )
+from solvent.messages.fields import Phase
 from solvent.units import YEAR_MS, div_up
 
 

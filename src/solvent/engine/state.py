@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from solvent.account.deal import Deal
 from solvent.account.ledger import FIRST_ACCOUNT, SYSTEM_NAMES, Ledger
@@ -18,7 +18,10 @@ from solvent.chains import ORIGIN
 from solvent.instruments import Instrument
 from solvent.margining.compile import AnyPlan, AnyRulebook
 from solvent.margining.house import EngineText
-from solvent.messages.commands import ListInstrument, Phase
+from solvent.messages.commands import (
+    ListInstrument,
+)
+from solvent.messages.fields import Phase
 from solvent.risk import RiskArrays
 
 
@@ -236,8 +239,8 @@ class State:
         self.pending: dict[str, Pending] = {}
         self.references: dict[str, str] = {}
         """Reference → how its money ended; a reference is never used twice."""
-        self.ahead: dict[tuple[int, int], Standing] = {}
-        """(sequence, side) → what `ahead` worked out for it; no part of what is remembered."""
+        self.ahead: dict[int, Any] = {}
+        """What `engine.ahead` worked out for commands to come; no part of what is remembered."""
         for number, name in SYSTEM_NAMES.items():
             self.accounts[number] = Account(number, name, "system", -1, "")
             self.account_numbers[name] = number

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from solvent.account.ledger import FEES, GENERAL, INSURANCE, margin_slot, node, order_slot
 from solvent.engine import contract_rules
 from solvent.engine.dealing import Leg, leg, margin_moves, post, premium_of, sweep, view_after
@@ -17,15 +19,61 @@ from solvent.engine.standing import fresh_plan, standing, view
 from solvent.engine.state import FROZEN, OPEN, Account, Contract, Order, Standing, State
 from solvent.errors import Reject
 from solvent.limits import LOTS_MAX
-from solvent.messages.commands import CancelOrder, PlaceOrder, Side, Trade
+from solvent.messages.commands import (
+    CancelOrder,
+    PlaceOrder,
+    Trade,
+)
 from solvent.messages.events import Event, FeePaid, OrderReduced, OrderRested
+from solvent.messages.fields import Side
 
 # ── trades ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class Dealt:
+    """A trade worked out: who, on what terms, and what each side would hold and pay."""
+
+    contract: Contract
+    legs: tuple[Leg, Leg]
+    premium: int
+    costs: list[Charge]
+    orders: tuple[Order | None, Order | None]
 
 
 def trade(state: State, command: Trade, events: list[Event]) -> None:
     """Two accounts trade. Refusals, in order: the contract, the accounts, their orders, limits,
     then each side's margin, the buyer's first."""
+    ready = state.ahead.pop(id(command), None)
+    dealt, known = ready if ready is not None else (deal_in(state, command), (None, None))
+    contract, legs = dealt.contract, dealt.legs
+    by_contract = state.house.contract is not None
+    moves = [(0, 0), (0, 0)]
+    for side, one in enumerate(legs):
+        if by_contract:
+            moves[side] = _admit_by_contract(state, one, dealt.orders[side], command, side)
+        else:
+            admit(state, one, known[side])
+    # From here on the trade must succeed.
+    buyer, seller = legs[BUY].account, legs[SELL].account
+    if dealt.premium:
+        pay_between(state, contract, buyer, seller, dealt.premium)
+    first = BUY if legs[BUY].realised <= legs[SELL].realised else SELL
+    post(state, legs[first], events)
+    post(state, legs[BUY + SELL - first], events)
+    if dealt.costs:
+        _charge(state, contract, (buyer, seller), dealt.costs, events)
+    for account, name in ((buyer, command.buy_order), (seller, command.sell_order)):
+        if name is not None:
+            reduce_order(state, account, name, command.lots, events)
+    sweep(state, contract)
+    if by_contract:
+        for one, (into_margin, into_orders) in zip(legs, moves, strict=True):
+            _after_fill(state, one, into_margin, into_orders)
+
+
+def deal_in(state: State, command: Trade) -> Dealt:
+    """Work a trade out. Refuses what cannot be traded, whatever the margin."""
     contract = traded_contract(state, command.symbol)
     buyer = trader_named(state, command.buyer)
     seller = trader_named(state, command.seller)
@@ -33,44 +81,25 @@ def trade(state: State, command: Trade, events: list[Event]) -> None:
         raise Refused(
             Reject.ACCOUNTS_THE_SAME, f"account {buyer.name}: expected another one on each side"
         )
-    buy_order = _order_filled(buyer, command.buy_order, contract, command, bought=True)
-    sell_order = _order_filled(seller, command.sell_order, contract, command, bought=False)
-    points = command.price_ticks * contract.deal.points_per_tick
-    premium = premium_of(contract, command.lots, points)
-    legs = (
-        leg(state, contract, buyer, lots=command.lots, points=points, premium=premium),
-        leg(state, contract, seller, lots=-command.lots, points=points, premium=premium),
+    orders = (
+        _order_filled(buyer, command.buy_order, contract, command, bought=True),
+        _order_filled(seller, command.sell_order, contract, command, bought=False),
     )
-    costs = charges(state, contract, lots=command.lots, points=points, aggressor=command.aggressor)
+    lots, points = command.lots, command.price_ticks * contract.deal.points_per_tick
+    premium = premium_of(contract, lots, points)
+    legs = (
+        leg(state, contract, buyer, lots=lots, points=points, premium=premium),
+        leg(state, contract, seller, lots=-lots, points=points, premium=premium),
+    )
+    costs = charges(state, contract, lots=lots, points=points, aggressor=command.aggressor)
     for charge in costs:
         legs[charge.side].fees -= charge.amount
         if charge.receiver is None:
             legs[BUY + SELL - charge.side].fees += charge.amount
-    by_contract = state.house.contract is not None
-    moves = [(0, 0), (0, 0)]
-    for side, (one, order) in enumerate(zip(legs, (buy_order, sell_order), strict=True)):
-        if by_contract:
-            aggressive = command.aggressor is not None and (command.aggressor is Side.BUY) is (
-                side == BUY
-            )
-            moves[side] = _admit_by_contract(state, one, order, points, aggressive=aggressive)
-        else:
+    if state.house.contract is None:
+        for one in legs:
             one.to_margin = margin_moves(state, one)
-            admit(state, one, side)
-    # From here on the trade must succeed.
-    pay_between(state, contract, buyer, seller, premium)
-    for one in sorted(legs, key=lambda one: one.realised):
-        post(state, one, events)
-    _charge(state, contract, (buyer, seller), costs, events)
-    for account, order, name in (
-        (buyer, buy_order, command.buy_order), (seller, sell_order, command.sell_order),
-    ):  # fmt: skip
-        if order is not None and name is not None:
-            reduce_order(state, account, name, command.lots, events)
-    sweep(state, contract)
-    if by_contract:
-        for one, (into_margin, into_orders) in zip(legs, moves, strict=True):
-            _after_fill(state, one, into_margin, into_orders)
+    return Dealt(contract, legs, premium, costs, orders)
 
 
 def _order_filled(
@@ -94,8 +123,14 @@ def _order_filled(
     return order
 
 
-def admit(state: State, one: Leg, side: int = BUY) -> None:
-    """Refuse a leg that the account's margin does not allow.
+def let_through(state: State, one: Leg) -> bool:
+    """Whether a leg needs no margin, as it only makes the position smaller."""
+    return state.house.reducing == "position" and one.reduces
+
+
+def admit(state: State, one: Leg, known: Standing | None = None) -> None:
+    """Refuse a leg that the account's margin does not allow. `known` is where the account would
+    stand after it, if that has been worked out.
 
     A leg that only makes the position smaller is let through where the venue's rule says so, even
     when nothing is known of the market; a frozen account may do that too.
@@ -106,12 +141,15 @@ def admit(state: State, one: Leg, side: int = BUY) -> None:
         return
     if one.apart:
         _check_apart(state, one)
-    reducing = one.reduces and state.house.reducing != "none"
     if account.status != OPEN and not (account.status == FROZEN and one.reduces):
         check_active(account)
-    if reducing and state.house.reducing == "position":
+    if let_through(state, one):
         return
-    after = _primed(state, one, side)
+    reducing = one.reduces and state.house.reducing == "margin"
+    if known is not None and fresh_plan(state, state.rules[account.rulebook]) is not None:
+        after = known
+    else:
+        after = standing(state, view_after(state, one, view(state, account)))
     if not after.known:
         if reducing:
             return
@@ -126,14 +164,6 @@ def admit(state: State, one: Leg, side: int = BUY) -> None:
         if before.known and after.initial_micro <= before.initial_micro:
             return
     raise Refused(Reject.MARGIN_INSUFFICIENT, short_of_margin(account, after))
-
-
-def _primed(state: State, one: Leg, side: int) -> Standing:
-    """The account's standing after the leg: looked up where it was computed with others' ahead."""
-    ahead = state.ahead.get((state.log.sequence + 1, side))
-    if ahead is not None and fresh_plan(state, state.rules[one.account.rulebook]) is not None:
-        return ahead
-    return standing(state, view_after(state, one, view(state, one.account)))
 
 
 def short_of_margin(account: Account, found: Standing) -> str:
@@ -176,7 +206,7 @@ def _check_apart(state: State, one: Leg) -> None:
 
 
 def _admit_by_contract(
-    state: State, one: Leg, order: Order | None, points: int, *, aggressive: bool
+    state: State, one: Leg, order: Order | None, command: Trade, side: int
 ) -> tuple[int, int]:
     """What a leg moves into the margin and the order account, where contracts are ruled by
     themselves."""
@@ -200,8 +230,10 @@ def _admit_by_contract(
         if left:
             row = contract_rules.order_row(one.contract, left, order.price_ticks)
             resting = [*resting, row]
+    taker = None if command.aggressor is None else BUY if command.aggressor is Side.BUY else SELL
+    points = command.price_ticks * one.contract.deal.points_per_tick
     return contract_rules.admit_fill(
-        state, one, points=points, aggressive=aggressive, resting=resting
+        state, one, points=points, aggressive=taker == side, resting=resting
     )
 
 

@@ -34,10 +34,22 @@ def rulebook_names() -> tuple[str, ...]:
 @cache
 def shipped_text(name: str) -> RulebookText | LevelsText:
     """A rulebook by its name. Raises RulebookError for a name that does not exist."""
-    if name not in rulebook_names():
-        raise RulebookError(f"no rulebook {name!r}; there are {', '.join(rulebook_names())}")
-    source = files("solvent") / "rulebooks" / f"{name}.toml"
-    return read_rulebook(source.read_text("utf-8"), source=f"{name}.toml")
+    return read_rulebook(rulebook_source(name), source=f"{name}.toml")
+
+
+def rulebook_source(name_or_path: str | Path) -> str:
+    """The TOML of a shipped rulebook by name, or of any at a path that ends in .toml."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        try:
+            return path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as fault:
+            raise RulebookError(f"{path}: cannot be read: {fault}") from fault
+    if str(name_or_path) not in rulebook_names():
+        there = ", ".join(rulebook_names())
+        raise RulebookError(f"no rulebook {str(name_or_path)!r}; there are {there}")
+    source = files("solvent") / "rulebooks" / f"{name_or_path}.toml"
+    return source.read_text("utf-8")
 
 
 def shipped_rulebook(name: str) -> RulebookText:
@@ -59,10 +71,7 @@ def load_rulebook(name_or_path: str | Path) -> RulebookText | LevelsText:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         return shipped_text(str(name_or_path))
-    try:
-        return read_rulebook(path.read_text("utf-8"), source=str(path))
-    except (OSError, UnicodeDecodeError) as fault:
-        raise RulebookError(f"{path}: cannot be read: {fault}") from fault
+    return read_rulebook(rulebook_source(path), source=str(path))
 
 
 def day_of(text: str) -> date:

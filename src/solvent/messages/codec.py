@@ -15,8 +15,11 @@ from msgspec import Struct
 
 from solvent.errors import Problem, Reject
 from solvent.limits import COMMAND_BYTES_MAX, TIME_MS_MAX
-from solvent.messages.commands import AnyCommand, Command
+from solvent.messages.commands import (
+    AnyCommand,
+)
 from solvent.messages.events import AnyEvent, Event
+from solvent.messages.fields import Command
 
 VERSION: Final = 1
 _PREFIX: Final = bytes([VERSION])

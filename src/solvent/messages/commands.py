@@ -11,43 +11,35 @@ sequence and time come when it is sealed (`codec.Sealed`).
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Final, TypeAlias
 
-from msgspec import Meta, Struct
+from msgspec import Meta, field
 
-from solvent.limits import LOTS_MAX, MONEY_MAX, POINTS_MAX, TIME_MS_MAX
-
-NewName = Annotated[
-    str, Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:@/+-]*\Z")
-]
-"""A name as it is given; where it is only looked up, any short text will do."""
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
-Text = Annotated[str, Meta(max_length=1 << 20)]
-Amount = Annotated[int, Meta(ge=1, le=MONEY_MAX)]
-Lots = Annotated[int, Meta(ge=1, le=LOTS_MAX)]
-PriceTicks = Annotated[int, Meta(ge=1, le=POINTS_MAX)]
-Points = Annotated[int, Meta(ge=0, le=POINTS_MAX)]
-TimeMs = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
-Decimals = Annotated[int, Meta(ge=0, le=12)]
-Number = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"\A-?[0-9]+(\.[0-9]+)?\Z")]
-"""A decimal in plain ASCII digits, without an exponent."""
-RatePpm = Annotated[int, Meta(ge=0, le=1_000_000)]
-
-
-def _tag(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-
-
-class Command(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag=_tag,
-    gc=False,
-):  # fmt: skip
-    """What every command carries."""
-
-    key: Name
-    actor: Name
-
+from solvent.limits import MONEY_MAX
+from solvent.messages.fields import (
+    AccountKind,
+    Amount,
+    Command,
+    CoverFrom,
+    Decimals,
+    IndexPrice,
+    Lots,
+    MarginMode,
+    MarkPrice,
+    Name,
+    NewName,
+    Number,
+    OpeningBalance,
+    OpeningPosition,
+    Phase,
+    PriceTicks,
+    RatePpm,
+    Share,
+    Side,
+    TermText,
+    Text,
+    TimeMs,
+)
 
 # ── what there is to trade, and by which rules ───────────────────────────────────────────────────
 
@@ -57,14 +49,6 @@ class ListAsset(Command, frozen=True):
 
     asset: NewName
     decimals: Decimals
-
-
-class TermText(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
-    """One elementary payoff of a structure: `call`, `put`, `above` or `below` a strike."""
-
-    payoff: Name
-    strike: Number
-    weight: Number
 
 
 class ListInstrument(Command, frozen=True):
@@ -90,21 +74,13 @@ class ListInstrument(Command, frozen=True):
     strike: Number | None = None
     option_type: Name | None = None
     terms: tuple[TermText, ...] = ()
-    parameters: dict[Name, Number] = {}
+    parameters: dict[Name, Number] = field(default_factory=dict)
 
 
 class DelistInstrument(Command, frozen=True):
     """Close a contract in which nobody holds a position or an order."""
 
     symbol: Name
-
-
-class Phase(StrEnum):
-    """How a contract trades just now."""
-
-    CONTINUOUS = "continuous"
-    AUCTION = "auction"
-    HALTED = "halted"
 
 
 class SetPhase(Command, frozen=True):
@@ -137,14 +113,6 @@ class AssignRulebook(Command, frozen=True):
 # ── accounts ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class AccountKind(StrEnum):
-    """Who an account is."""
-
-    USER = "user"
-    MEMBER = "member"
-    """A clearing member: it contributes to the default fund."""
-
-
 class OpenAccount(Command, frozen=True):
     """Open an account, or a subaccount of `parent`."""
 
@@ -171,13 +139,6 @@ class UnfreezeAccount(Command, frozen=True):
     """Undo a freeze."""
 
     account: Name
-
-
-class MarginMode(StrEnum):
-    """Whether a contract is margined with all others or by itself."""
-
-    CROSS = "cross"
-    ISOLATED = "isolated"
 
 
 class SetMarginMode(Command, frozen=True):
@@ -297,13 +258,6 @@ class ReturnFund(Command, frozen=True):
 # ── trading ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class Side(StrEnum):
-    """Which side of a trade."""
-
-    BUY = "buy"
-    SELL = "sell"
-
-
 class PlaceOrder(Command, frozen=True):
     """Rest an order: it is margined until it is filled or cancelled."""
 
@@ -339,22 +293,6 @@ class Trade(Command, frozen=True):
 
 
 # ── the market ───────────────────────────────────────────────────────────────────────────────────
-
-
-class IndexPrice(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
-    """Fair price of an underlying in billionths of a dollar, and how old it is."""
-
-    underlying: Name
-    price_nano: Annotated[int, Meta(ge=1, le=MONEY_MAX)]
-    age_ms: TimeMs
-
-
-class MarkPrice(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
-    """Fair price of a contract in points, and how old it is."""
-
-    symbol: Name
-    mark_points: Points
-    age_ms: TimeMs
 
 
 class PublishMarket(Command, frozen=True):
@@ -464,14 +402,6 @@ class Confiscate(Command, frozen=True):
     symbol: Name | None = None
 
 
-class CoverFrom(StrEnum):
-    """Whose money makes a debt good."""
-
-    INSURANCE = "insurance"
-    VENUE = "venue"
-    MEMBER = "member"
-
-
 class CoverDebt(Command, frozen=True):
     """Pay a debt of an account under liquidation from a fund, as far as the fund reaches.
 
@@ -484,13 +414,6 @@ class CoverDebt(Command, frozen=True):
     source: CoverFrom
     member: Name | None = None
     symbol: Name | None = None
-
-
-class Share(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
-    """What one winner gives up."""
-
-    account: Name
-    amount: Amount
 
 
 class SocialiseLoss(Command, frozen=True):
@@ -508,26 +431,6 @@ class EndLiquidation(Command, frozen=True):
 
 
 # ── moving in ────────────────────────────────────────────────────────────────────────────────────
-
-
-class OpeningPosition(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
-    """A position as another system kept it; long positive. Its entry price is in points."""
-
-    account: Name
-    symbol: Name
-    lots: Annotated[int, Meta(ge=-LOTS_MAX, le=LOTS_MAX)]
-    entry_points: Points
-
-
-class OpeningBalance(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
-    """Money as another system kept it; a debt is negative. With a `symbol` it is the margin of that
-    contract, or what is reserved `for_orders` in it."""
-
-    account: Name
-    asset: Name
-    amount: Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX)]
-    symbol: Name | None = None
-    for_orders: bool = False
 
 
 class ImportBooks(Command, frozen=True):
