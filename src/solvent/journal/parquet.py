@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from solvent.journal.errors import JournalCorrupt, JournalStopped
+from solvent.journal.errors import JournalCorrupt, JournalError
 from solvent.journal.files import Files
 from solvent.journal.row import EMPTY, KIND_CHECKS, Head, Row, verified_rows
 
@@ -40,7 +41,7 @@ def write_parquet(
 ) -> None:
     """All rows up to `head` in a file, which has its name only once it is whole.
 
-    What reading the rows raises comes through. Raises JournalStopped where the disk refuses.
+    What reading the rows raises comes through. Raises JournalError where the disk refuses.
     """
     aside = path.with_name(f"{path.name}.new")
     faults: list[Exception] = []
@@ -66,11 +67,12 @@ def write_parquet(
             os.close(descriptor)
         files.rename(aside, path)
         files.sync_directory(path.absolute().parent)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        aside.unlink(missing_ok=True)
+    except Exception as error:
+        with suppress(OSError):
+            aside.unlink()
         if faults:
-            raise faults[0] from error
-        raise JournalStopped(f"{path}: could not be written: {error}") from error
+            raise faults[0] from None
+        raise JournalError(f"{path}: could not be written: {error}") from error
 
 
 def read_parquet(path: Path) -> Iterator[list[Row]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def create(url: str | Path, *, files: Files | None = None) -> None:
     """Make a new, empty journal in a directory or in the database at `postgresql://…`.
 
-    Raises JournalExists where there is one, JournalBusy, JournalStopped.
+    Raises JournalExists where there is one, JournalBusy, JournalError where it cannot be made.
     """
     place = _place(url)
     if isinstance(place, Path):
@@ -33,7 +33,7 @@ def create(url: str | Path, *, files: Files | None = None) -> None:
 def upgrade(url: str | Path, *, files: Files | None = None) -> None:
     """Bring a journal's tables to this Solvent's version; nothing happens to those that are.
 
-    Raises JournalMissing, JournalBusy, JournalStopped.
+    Raises JournalMissing, JournalBusy, JournalVersion, JournalStopped.
     """
     store = store_at(url, read_only=False, files=files or Files())
     try:

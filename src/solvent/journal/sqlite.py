@@ -18,11 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from solvent.journal.errors import (
-    JournalCorrupt,
     JournalError,
     JournalExists,
     JournalMissing,
-    JournalStopped,
 )
 from solvent.journal.files import Files
 from solvent.journal.lock import FileLock
@@ -61,8 +59,7 @@ class SqliteStore(Store):
         self._files = files
         self._unwritten_bytes = 0
         self._writer: Connection | None = None
-        self._witness: Witness | None = None
-        self._closing = ExitStack()
+        self._witness = Witness(directory / WITNESS, files)
         database = directory / DATABASE
         if not database.is_file():
             raise JournalMissing(f"{directory}: expected a journal, found no {DATABASE}")
@@ -70,6 +67,8 @@ class SqliteStore(Store):
         with self.reading(), ExitStack() as undoing:
             if not read_only:
                 undoing.callback(FileLock(directory / LOCK, files).release)
+                undoing.callback(self._witness.close)
+                undoing.callback(self.abandon)
                 writers = _engine(database, "mode=rw")
                 event.listen(writers, "begin", _begin_immediate)
                 self._writer = writers.connect()
@@ -116,29 +115,24 @@ class SqliteStore(Store):
             self._check_witness(told(path, content, meta.journal_id), meta.head, path)
         if self._writer is not None:
             with self.reading():
-                self._witness = Witness.begin(path, meta.journal_id, meta.head, self._files)
+                self._witness.begin(meta.journal_id, meta.head)
         return meta
 
     def _check_witness(self, said: Head, head: Head, path: Path) -> None:
         if said.sequence > head.sequence:
-            raise JournalCorrupt(
-                self.name, sequence=head.sequence + 1,
-                expected=f"rows up to {said.sequence}, durable once as {path} says",
-                found=f"rows up to {head.sequence}",
+            raise self.damaged(
+                f"rows up to {said.sequence}, durable once as {path} says",
+                f"rows up to {head.sequence}", head.sequence + 1,
             )  # fmt: skip
         if said.sequence > 0 and self.chain_at(said.sequence) != said.chain:
-            raise JournalCorrupt(
-                self.name, sequence=said.sequence,
-                expected=f"link {said.chain.hex()} as {path} says", found="another",
-            )  # fmt: skip
+            raise self.damaged(f"link {said.chain.hex()} as {path} says", "another", said.sequence)
 
     def acknowledged(self, head: Head, rows: Sequence[Row]) -> None:
         """Tell the witness; now and then move the log into the database, and see that it worked.
 
         SQLite's own checkpoints are off: it takes no notice when their sync fails.
         """
-        if self._witness is not None:
-            self._witness.tell(head)
+        self._witness.tell(head)
         # A row, its share of a page, and the pages that every commit writes.
         self._unwritten_bytes += 3 * _PAGE_BYTES + 96 * len(rows)
         self._unwritten_bytes += sum(map(len, map(_COMMAND, rows)))
@@ -174,22 +168,19 @@ class SqliteStore(Store):
         Raises JournalStopped where that fails: what was acknowledged is durable all the same.
         """
         with self._closing:
-            if self._writer is None or self._witness is None:
-                self.abandon()
+            if self._writer is None:
                 return
             try:
                 self._checkpoint("TRUNCATE")
                 self._witness.sync()
             except (sqlite3.Error, OSError) as error:
                 raise self.stopped("closed", error) from error
-            finally:
-                self.abandon()
 
 
 def create_directory(directory: Path, files: Files) -> None:
     """A new journal, which has its name only once all of it is on the disk.
 
-    Raises JournalExists, JournalBusy, and JournalStopped where the disk refuses.
+    Raises JournalExists, JournalBusy, and JournalError where the disk refuses.
     """
     database, aside = directory / DATABASE, directory / "journal.new"
     try:
@@ -207,13 +198,14 @@ def create_directory(directory: Path, files: Files) -> None:
             meta = Meta(str(uuid.uuid4()), time.time_ns() // 1_000_000, EMPTY)
             _make_tables(aside, meta)
             files.sync(descriptor)
-            witness = Witness.begin(directory / WITNESS, meta.journal_id, EMPTY, files)
-            witness.close()
+            witness = Witness(directory / WITNESS, files)
+            undoing.callback(witness.close)
+            witness.begin(meta.journal_id, EMPTY)
             files.rename(aside, database)
             files.sync_directory(directory)
             files.sync_directory(directory.parent)
     except (OSError, SQLAlchemyError, sqlite3.Error) as error:
-        raise JournalStopped(f"{directory}: no journal could be made: {error}") from error
+        raise JournalError(f"{directory}: no journal could be made: {error}") from error
 
 
 def _make_tables(database: Path, meta: Meta) -> None:

@@ -56,6 +56,8 @@ class Store(ABC):
 
     name: str
     driver_error: ClassVar[type[Exception]]
+    fault: JournalStopped | None = None
+    """Why nothing more is written or read, once that is so."""
 
     @abstractmethod
     def writer(self) -> Connection:
@@ -103,15 +105,15 @@ class Store(ABC):
             self._check_version(list(version))
             lines = connection.execute(META_ROW).all()
         if len(lines) != 1:
-            raise self._damaged("one row in journal_meta", f"{len(lines)} rows")
+            raise self.damaged("one row in journal_meta", f"{len(lines)} rows")
         _, journal_id, created_ms, sequence, chain, seal, last = lines[0]
         if not isinstance(sequence, int) or not isinstance(chain, bytes):
-            raise self._damaged("a head in journal_meta", f"{sequence!r}, {chain!r}")
+            raise self.damaged("a head in journal_meta", f"{sequence!r}, {chain!r}")
         meta = Meta(journal_id, created_ms, Head(sequence, chain))
         if meta.seal() != seal:
-            raise self._damaged(f"journal_meta under the seal {meta.seal().hex()}", f"{seal!r}")
+            raise self.damaged(f"journal_meta under the seal {meta.seal().hex()}", f"{seal!r}")
         if (last or 0) != sequence:
-            raise self._damaged(
+            raise self.damaged(
                 f"rows up to {sequence}, the head", f"rows up to {last or 0}",
                 sequence=min(last or 0, sequence) + 1,
             )  # fmt: skip
@@ -190,19 +192,22 @@ class Store(ABC):
             fault = _of_driver(error)
             if isinstance(fault, UnicodeError) or self.is_damage(fault):
                 place = None if after is None else after + 1
-                raise self._damaged(
+                raise self.damaged(
                     "a database that can be read", f"{fault}", sequence=place
                 ) from error
             raise self.stopped("read", error) from error
 
-    def _damaged(self, expected: str, found: str, sequence: int | None = None) -> JournalCorrupt:
+    def damaged(self, expected: str, found: str, sequence: int | None = None) -> JournalCorrupt:
+        """The exception that says what is wrong with this journal, and where."""
         return JournalCorrupt(self.name, sequence=sequence, expected=expected, found=found)
 
     def stopped(self, done: str, error: Exception) -> JournalStopped:
-        """The exception that ends all use of the journal."""
-        return JournalStopped(
+        """The exception that ends all use of the journal; from here on nothing is written."""
+        self.fault = JournalStopped(
             f"{self.name}: the journal could not be {done}, and stopped: {_of_driver(error)!r}"
         )
+        self.abandon()
+        return self.fault
 
 
 def _of_driver(error: Exception) -> BaseException:

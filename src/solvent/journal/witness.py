@@ -25,24 +25,22 @@ _SLOT_OFFSETS: Final = (0, 512)
 
 
 class Witness:
-    """The heads that were told to one journal's file, and the writing of the next."""
+    """The writing of heads. Nothing is written before `begin`."""
 
-    def __init__(self, path: Path, journal_id: str, files: Files, descriptor: int) -> None:
+    def __init__(self, path: Path, files: Files) -> None:
         self._path = path
-        self._journal_id = journal_id
         self._files = files
-        self._descriptor = descriptor
+        self._journal_id = ""
+        self._descriptor = -1
         self._turn = 0
 
-    @classmethod
-    def begin(cls, path: Path, journal_id: str, head: Head, files: Files) -> Witness:
-        """The file made anew, with both slots at `head`, and synced."""
-        flags = os.O_RDWR | os.O_CREAT
-        witness = cls(path, journal_id, files, files.open(path, flags))
-        witness.tell(head)
-        witness.tell(head)
-        witness.sync()
-        return witness
+    def begin(self, journal_id: str, head: Head) -> None:
+        """The file, made if need be, with both slots at `head`, and synced. Raises OSError."""
+        self._journal_id = journal_id
+        self._descriptor = self._files.open(self._path, os.O_RDWR | os.O_CREAT)
+        self.tell(head)
+        self.tell(head)
+        self.sync()
 
     def tell(self, head: Head) -> None:
         """A durable head; not synced. Raises OSError."""
@@ -51,12 +49,15 @@ class Witness:
         self._files.write_at(self._descriptor, said, _SLOT_OFFSETS[self._turn])
 
     def sync(self) -> None:
-        """What was told is on the disk. Raises OSError."""
-        self._files.sync(self._descriptor)
+        """What was told is on the disk, if anything was. Raises OSError."""
+        if self._descriptor >= 0:
+            self._files.sync(self._descriptor)
 
     def close(self) -> None:
-        """Let go of the file; nothing is written."""
-        os.close(self._descriptor)
+        """Let go of the file, if it was begun; nothing is written."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def told(path: Path, content: bytes, journal_id: str) -> Head:
