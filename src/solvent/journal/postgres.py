@@ -25,13 +25,14 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql.psycopg import dialect
+from sqlalchemy.exc import SQLAlchemyError
 
 from solvent.journal.errors import JournalBusy, JournalError, JournalExists, JournalMissing
 from solvent.journal.migrate import bring_up
 from solvent.journal.row import EMPTY, KIND_CHECKS, Head, Row
 from solvent.journal.schema import META, ROWS, SNAPSHOT_PARTS, SNAPSHOTS, Meta
 from solvent.journal.snapshots import KEPT, Sealing, Snapshot, Snapshots, opened
-from solvent.journal.store import SOME_ROWS, Store, first_meta
+from solvent.journal.store import SOME_ROWS, Store, first_meta, of_driver
 
 _COPY: Final = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(sql.Identifier(ROWS.name))
 _TYPES: Final = ("int8", "int8", "text", "bytea", "bytea", "bytea", "int8")
@@ -66,8 +67,9 @@ class PostgresStore(Store):
                         f"{self.name}: expected a journal, found no table {META.name}"
                     )
             if not read_only:
-                self._writer = undoing.enter_context(self._engine.connect())
-                self._begin_writing(self._writer)
+                writer = undoing.enter_context(self._engine.connect())
+                self._begin_writing(writer)
+                self._writer = writer
             self._closing = undoing.pop_all()
 
     def _begin_writing(self, connection: Connection) -> None:
@@ -196,7 +198,7 @@ def name_of(url: URL) -> str:
 
 
 def create_tables(url: URL) -> None:
-    """A new journal, in one transaction. Raises JournalExists, JournalStopped."""
+    """A new journal, in one transaction. Raises JournalExists, and JournalError if it fails."""
     engine = _engine(url)
     try:
         with engine.begin() as connection:
@@ -206,6 +208,10 @@ def create_tables(url: URL) -> None:
             bring_up(connection)
             meta = Meta(str(uuid.uuid4()), time.time_ns() // 1_000_000, EMPTY)
             connection.execute(insert(META), first_meta(meta))
+    except (SQLAlchemyError, psycopg.Error, OSError) as error:
+        raise JournalError(
+            f"{name_of(url)}: no journal could be made: {of_driver(error)}"
+        ) from error
     finally:
         engine.dispose()
 

@@ -28,7 +28,7 @@ from solvent.journal.migrate import bring_up
 from solvent.journal.row import EMPTY, KIND_CHECKS, Head, Row
 from solvent.journal.schema import META, ROWS, Meta
 from solvent.journal.snapshots import FileSnapshots
-from solvent.journal.store import SOME_ROWS, Store, first_meta
+from solvent.journal.store import SOME_ROWS, Store, first_meta, of_driver
 from solvent.journal.witness import Witness, told
 
 DATABASE: Final = "journal.db"
@@ -205,7 +205,7 @@ def create_directory(directory: Path, files: Files) -> None:
             files.sync_directory(directory)
             files.sync_directory(directory.parent)
     except (OSError, SQLAlchemyError, sqlite3.Error) as error:
-        raise JournalError(f"{directory}: no journal could be made: {error}") from error
+        raise JournalError(f"{directory}: no journal could be made: {of_driver(error)}") from error
 
 
 def _make_tables(database: Path, meta: Meta) -> None:

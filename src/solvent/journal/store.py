@@ -189,7 +189,7 @@ class Store(ABC):
         try:
             yield
         except (SQLAlchemyError, OSError, UnicodeError, self.driver_error) as error:
-            fault = _of_driver(error)
+            fault = of_driver(error)
             if isinstance(fault, UnicodeError) or self.is_damage(fault):
                 place = None if after is None else after + 1
                 raise self.damaged(
@@ -204,12 +204,12 @@ class Store(ABC):
     def stopped(self, done: str, error: Exception) -> JournalStopped:
         """The exception that ends all use of the journal; from here on nothing is written."""
         self.fault = JournalStopped(
-            f"{self.name}: the journal could not be {done}, and stopped: {_of_driver(error)!r}"
+            f"{self.name}: the journal could not be {done}, and stopped: {of_driver(error)!r}"
         )
         self.abandon()
         return self.fault
 
 
-def _of_driver(error: Exception) -> BaseException:
+def of_driver(error: Exception) -> BaseException:
     """What the driver raised, without what SQLAlchemy says of it."""
     return (error.orig or error) if isinstance(error, DBAPIError) else error
