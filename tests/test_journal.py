@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -26,9 +27,10 @@ from solvent.journal.errors import (
     JournalError,
     JournalExists,
     JournalMissing,
+    JournalStopped,
     JournalVersion,
 )
-from solvent.journal.parquet import read_parquet
+from solvent.journal.parquet import frames_of, read_parquet
 from solvent.journal.row import EMPTY
 from tests.journals import batches, rows_after, started
 
@@ -368,9 +370,57 @@ def test_rows_before_the_damage_are_given(filled: Path) -> None:
             assert seen == ROWS[:11]
             assert list(journal.read(12)) == ROWS[12:]
             assert len(list(journal.read(verify=False))) == 20
-    change(filled, "DELETE FROM journal WHERE sequence = 5")
-    with Journal.open(filled) as journal, pytest.raises(JournalCorrupt, match="sequence 5: "):
-        list(journal.read(verify=False))
+    for missing, chunk in ((10, 10), (10, 5), (5, 100), (1, 1)):
+        change(filled, f"DELETE FROM journal WHERE sequence = {missing}")
+        with Journal.open(filled) as journal:
+            with pytest.raises(JournalCorrupt) as caught:
+                list(journal.read(verify=False, chunk=chunk))
+            assert caught.value.sequence == missing
+
+
+def test_a_head_that_is_sealed_and_wrong(filled: Path) -> None:
+    with Journal.open(filled, read_only=True) as journal:
+        wrong = journal._meta._replace(head=Head(20, bytes(31) + b"x"))
+    (filled / "head").unlink()
+    change(
+        filled,
+        f"UPDATE journal_meta SET head_chain = x'{wrong.head.chain.hex()}',"
+        f" seal = x'{wrong.seal().hex()}'",
+    )
+    with pytest.raises(JournalCorrupt, match=r"sequence 20: expected link 0.*78, the head, found"):
+        Journal.open(filled)
+
+
+@pytest.mark.parametrize(
+    ("code", "damage"),
+    [
+        (sqlite3.SQLITE_CORRUPT, True),
+        (sqlite3.SQLITE_CORRUPT_VTAB, True),
+        (sqlite3.SQLITE_NOTADB, True),
+        (sqlite3.SQLITE_ERROR, True),
+        (sqlite3.SQLITE_IOERR_SHORT_READ, True),
+        (sqlite3.SQLITE_IOERR_READ, False),
+        (sqlite3.SQLITE_BUSY_RECOVERY, False),
+        (sqlite3.SQLITE_CANTOPEN, False),
+        (sqlite3.SQLITE_NOMEM, False),
+    ],
+)
+def test_damage_is_told_from_a_machine_in_trouble(
+    filled: Path, monkeypatch: pytest.MonkeyPatch, code: int, damage: bool
+) -> None:
+    fault = sqlite3.OperationalError("as SQLite says it")
+    fault.sqlite_errorcode = code
+
+    def refuse(*_: object) -> None:
+        raise fault
+
+    with Journal.open(filled) as journal:
+        monkeypatch.setattr(journal._store, "raw_rows", refuse)
+        with pytest.raises(JournalCorrupt if damage else JournalStopped, match="as SQLite says it"):
+            list(journal.read())
+        if not damage:
+            with pytest.raises(JournalStopped):
+                journal.append(rows_after(Head(20, ROWS[19].chain), 1))
 
 
 # ── snapshots ────────────────────────────────────────────────────────────────────────────────────
@@ -511,6 +561,33 @@ def test_an_export_that_has_no_place(filled: Path, tmp_path: Path) -> None:
         with pytest.raises(JournalError, match=r"rows\.parquet: could not be written: "):
             journal.export(tmp_path / "none" / "rows.parquet")
         assert journal.export(tmp_path / "rows.parquet") == 20
+
+
+def test_an_export_with_other_rows_than_it_should_have(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal.open(filled) as journal:
+        monkeypatch.setattr(journal, "read", lambda **_: iter(ROWS[:7]))
+        with pytest.raises(JournalError, match="every row was written once, was 7, 20"):
+            journal.export(tmp_path / "rows.parquet")
+    assert not (tmp_path / "rows.parquet").exists()
+
+
+def test_frames_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polars runs these on a thread of its own, out of sight of coverage."""
+    monkeypatch.setattr("solvent.journal.parquet._CHUNK_ROWS", 7)
+    faults: list[Exception] = []
+    frames = list(frames_of(iter(ROWS), faults))
+    assert [len(frame) for frame in frames] == [7, 7, 6]
+    assert [Row(*raw[:6]) for frame in frames for raw in frame.iter_rows()] == ROWS
+    with pytest.raises(JournalCorrupt):
+        list(frames_of(failing(), faults))
+    assert len(faults) == 1
+
+
+def failing() -> Iterator[Row]:
+    yield ROWS[0]
+    raise JournalCorrupt("here", expected="this", found="that")
 
 
 def test_a_damaged_export_is_refused(filled: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from solvent.journal import Head, Journal, Row, create
+from solvent.journal import Head, Journal, Row, create, upgrade
 from solvent.journal import sqlite as sqlite_module
 from solvent.journal.errors import JournalCorrupt, JournalError, JournalStopped
 from solvent.journal.files import Files
@@ -369,6 +369,31 @@ def test_the_nth_thing_fails_while_it_is_made(tmp_path: Path, forever: bool) -> 
             check_after(place, [0, 3], {"rows": 0, "snapshot": 0})
             if not faults.fired and where == "files":
                 return
+
+
+def test_the_nth_thing_fails_while_it_is_upgraded(tmp_path: Path) -> None:
+    create(tmp_path)
+    for number in range(1, 1_000):
+        faults, told = Faults(number, forever=False), ""
+        try:
+            with faulty_database(faults):
+                upgrade(tmp_path)
+        except JournalStopped as fault:
+            told = str(fault)
+        assert (f"fault {number}" in told) == faults.fired
+        if not faults.fired:
+            break
+    check_after(tmp_path, [0, 3], {"rows": 0, "snapshot": 0})
+
+
+def test_a_short_write_is_a_failed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(tmp_path)
+    with Journal.open(tmp_path) as journal:
+        monkeypatch.setattr("os.pwrite", lambda *_: 3)
+        with pytest.raises(JournalStopped, match="short write"):
+            journal.append(rows_after(EMPTY, 3))
+    monkeypatch.undo()
+    check_after(tmp_path, [0, 3], {"rows": 0, "snapshot": 0})
 
 
 @pytest.mark.usefixtures("small_pages")

@@ -16,6 +16,7 @@ from typing import Any, Final
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from solvent.errors import check
 from solvent.journal.errors import JournalCorrupt, JournalError
 from solvent.journal.files import Files
 from solvent.journal.row import EMPTY, KIND_CHECKS, Head, Row, verified_rows
@@ -45,21 +46,12 @@ def write_parquet(
     """
     aside = path.with_name(f"{path.name}.new")
     faults: list[Exception] = []
-
-    def frames(
-        _columns: object, _predicate: object, _count: object, _size: object
-    ) -> Iterator[pl.DataFrame]:
-        try:
-            yield from _frames(rows)
-        except Exception as fault:
-            # Polars would tell of it in its own words only.
-            faults.append(fault)
-            raise
-
     said: dict[str, str] = {_JOURNAL: journal_id, _HEAD: _shown(head)}
     try:
-        lazy = register_io_source(frames, schema=_SCHEMA)
+        lazy = register_io_source(lambda *_: frames_of(rows, faults), schema=_SCHEMA)
         lazy.sink_parquet(aside, row_group_size=_CHUNK_ROWS, metadata=said, engine="streaming")
+        written = pl.scan_parquet(aside).select(pl.len()).collect().item()
+        check(written == head.sequence, "every row was written once", written, head.sequence)
         descriptor = files.open(aside, os.O_RDONLY)
         try:
             files.sync(descriptor)
@@ -100,10 +92,15 @@ def read_parquet(path: Path) -> Iterator[list[Row]]:
         raise _damaged(path, f"the head {_shown(head)}", _shown(last))
 
 
-def _frames(rows: Iterator[Row]) -> Iterator[pl.DataFrame]:
+def frames_of(rows: Iterator[Row], faults: list[Exception]) -> Iterator[pl.DataFrame]:
+    """Rows in tables; what reading them raises is kept, since Polars has its own words for it."""
     checks = KIND_CHECKS
-    while chunk := [(*row, checks[row.kind]) for row in islice(rows, _CHUNK_ROWS)]:
-        yield pl.DataFrame(chunk, schema=_SCHEMA, orient="row")
+    try:
+        while chunk := [(*row, checks[row.kind]) for row in islice(rows, _CHUNK_ROWS)]:
+            yield pl.DataFrame(chunk, schema=_SCHEMA, orient="row")
+    except Exception as fault:
+        faults.append(fault)
+        raise
 
 
 def _head(path: Path) -> Head:

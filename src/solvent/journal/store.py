@@ -140,7 +140,7 @@ class Store(ABC):
             connection = self.writer()
             with connection.begin():
                 bring_up(connection)
-        except (SQLAlchemyError, self.driver_error) as error:
+        except (SQLAlchemyError, OSError, self.driver_error) as error:
             raise self.stopped("upgraded", error) from error
 
     def append(self, rows: Sequence[Row], before: Meta, after: Meta) -> None:
