@@ -432,6 +432,7 @@ def snapshot_files(place: Path) -> list[Path]:
 
 def test_two_snapshots_are_kept(filled: Path) -> None:
     with Journal.open(filled) as journal:
+        shutil.rmtree(filled / "snapshots")
         assert journal.latest_snapshot() is None
         journal.save_snapshot(0, ORIGIN, b"")
         assert journal.latest_snapshot() == (0, ORIGIN, b"")

@@ -6,8 +6,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from io import BytesIO
 from typing import Any, ClassVar, Final
 
 import psycopg
@@ -177,19 +178,22 @@ class _TableSnapshots(Snapshots):
         one = select(SNAPSHOTS.c.trailer).where(SNAPSHOTS.c.sequence == sequence)
         with self._store.reading(), self._store.reader() as connection:
             trailer = connection.execute(one).scalar() or b""
-            return opened(name, journal_id, trailer, _parts(connection, sequence))
+            return opened(name, journal_id, trailer, _image(connection, sequence))
 
 
-def _parts(connection: Connection, sequence: int) -> Iterator[bytes]:
+def _image(connection: Connection, sequence: int) -> bytes:
+    """All parts as one; BytesIO hands its buffer over, so there is no second copy of gigabytes."""
     one = (
         select(SNAPSHOT_PARTS.c.image)
         .where(SNAPSHOT_PARTS.c.sequence == sequence)
         .where(SNAPSHOT_PARTS.c.part == bindparam("number"))
     )
+    image = BytesIO()
     number = 0
     while (part := connection.execute(one, {"number": number}).scalar()) is not None:
-        yield part
+        image.write(part)
         number += 1
+    return image.getvalue()
 
 
 def name_of(url: URL) -> str:

@@ -9,7 +9,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from io import BufferedReader, BytesIO
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
@@ -20,7 +19,7 @@ from solvent.journal.row import Head
 
 KEPT: Final = 2
 PART_BYTES: Final = 8 << 20
-"""Images are read and written in parts of this size."""
+"""Images are written in parts of at most this size."""
 _VERSION: Final = 1
 _MAGIC: Final = b"SOLVSNAP"
 _TRAILER: Final = Struct(">8sI36sQ32sQ")
@@ -62,8 +61,8 @@ class Sealing:
         return said + self._digest.digest()
 
 
-def opened(name: str, journal_id: str, trailer: bytes, parts: Iterable[bytes]) -> Snapshot:
-    """The snapshot that parts and a trailer make. Raises JournalCorrupt naming what is wrong."""
+def opened(name: str, journal_id: str, trailer: bytes, image: bytes) -> Snapshot:
+    """The snapshot that an image and a trailer make. Raises JournalCorrupt naming what is wrong."""
     if len(trailer) != TRAILER_BYTES:
         raise JournalCorrupt(
             name, expected=f"a trailer of {TRAILER_BYTES} bytes", found=f"{len(trailer)} bytes"
@@ -78,18 +77,14 @@ def opened(name: str, journal_id: str, trailer: bytes, parts: Iterable[bytes]) -
         raise JournalCorrupt(
             name, expected=f"a snapshot of journal {journal_id}", found=f"one of {owner!r}"
         )
-    digest, image = blake2b(digest_size=_DIGEST_BYTES), BytesIO()
-    for part in parts:
-        digest.update(part)
-        image.write(part)
+    digest = blake2b(image, digest_size=_DIGEST_BYTES)
     digest.update(said)
-    if image.tell() != length or digest.digest() != digest_said:
+    if len(image) != length or digest.digest() != digest_said:
         raise JournalCorrupt(
             name, expected=f"{length} bytes with digest {digest_said.hex()}",
-            found=f"{image.tell()} bytes with digest {digest.hexdigest()}",
+            found=f"{len(image)} bytes with digest {digest.hexdigest()}",
         )  # fmt: skip
-    # BytesIO hands its buffer over as it is: no second copy of gigabytes.
-    return Snapshot(sequence, chain, image.getvalue())
+    return Snapshot(sequence, chain, image)
 
 
 class Snapshots(ABC):
@@ -122,6 +117,8 @@ class FileSnapshots(Snapshots):
 
     def save(self, journal_id: str, head: Head, image: bytes | Iterable[bytes]) -> None:
         """Nothing has the name of a snapshot before all of it is on the disk."""
+        # A copy of a journal may have come without its snapshots.
+        self._directory.mkdir(mode=0o700, exist_ok=True)
         for leftover in self._directory.glob("*.new"):
             self._files.remove(leftover)
         target = self._path(head.sequence)
@@ -148,14 +145,7 @@ class FileSnapshots(Snapshots):
             file.seek(length)
             trailer = file.read()
             file.seek(0)
-            return opened(str(path), journal_id, trailer, _parts(file, length))
+            return opened(str(path), journal_id, trailer, file.read(length))
 
     def _path(self, sequence: int) -> Path:
         return self._directory / f"{sequence:020d}.snap"
-
-
-def _parts(file: BufferedReader, length: int) -> Iterator[bytes]:
-    while length > 0:
-        part = file.read(min(length, PART_BYTES))
-        length -= len(part) or length
-        yield part
