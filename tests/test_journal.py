@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -215,6 +216,34 @@ def test_tables_of_another_version_are_refused(
     for act in (Journal.open, upgrade):
         with pytest.raises(JournalVersion, match=r"found \[\]"):
             act(filled)
+
+
+def test_the_sql_of_the_page_runs(filled: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "journal.md").read_text("utf-8")
+    statements = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    with sqlite3.connect(filled / "journal.db") as connection:
+        kinds, days, gaps, head = (connection.execute(s).fetchall() for s in statements)
+    connection.close()
+    assert sum(count for _, count, _ in kinds) == 20
+    assert days == [(19675, 20, 1, 20)]
+    assert gaps == []
+    assert head[0][0] == 20
+
+
+def test_a_copy_that_is_taken_while_an_engine_writes(filled: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    with Journal.open(filled) as journal:
+        journal.append(rows_after(journal.head, 2))
+        source = sqlite3.connect(filled / "journal.db")
+        target = sqlite3.connect(tmp_path / "copy" / "journal.db")
+        source.backup(target)
+        source.close()
+        target.close()
+        journal.append(rows_after(journal.head, 2))
+    with Journal.open(tmp_path / "copy", read_only=True) as copy:
+        assert copy.verify().rows == 22
+    with Journal.open(tmp_path / "copy") as copy:
+        copy.append(rows_after(copy.head, 2))
 
 
 # ── one writer ───────────────────────────────────────────────────────────────────────────────────
