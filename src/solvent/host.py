@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from solvent.engine.apply import Applied, apply_all
 from solvent.engine.image import image, restore, state_hash
@@ -47,8 +47,7 @@ class ReplayDiverged(SolventError):
         self.sequence = sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came of a command: its place in history, 0 or the reject code, and the events.
 
     A repeated request has the sequence, code and events of the first.
@@ -189,7 +188,8 @@ class Engine:
         bodies = [encode_command(command) for command in commands]
         first = self._state.log.sequence
         try:
-            found = apply_all(self._state, commands, times_ms, bodies)
+            with uncollected():
+                found = apply_all(self._state, commands, times_ms, bodies)
             self._journal.append(_rows(found, times_ms, first))
         except BaseException:
             self._stopped = True
@@ -239,20 +239,26 @@ def _rows(found: Sequence[Applied], times_ms: Sequence[int], sequence: int) -> l
 def recovered(journal: Journal, *, progress: Callable[[int, int], None] | None = None) -> State:
     """The state at a journal's head: snapshot and tail, the tail checked against its record."""
     kept = journal.latest_snapshot()
-    state = State() if kept is None else restore(kept.image)
     head = journal.head.sequence
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
+        state = State() if kept is None else restore(kept.image)
         for rows in batches(journal.read(after=state.log.sequence), REPLAY_BATCH):
             replay(state, rows)
             if progress is not None:
                 progress(state.log.sequence, head)
+    return state
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for cycles meanwhile: the books have none, and are walked again and again by it."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
-        gc.freeze()
         if collecting:
             gc.enable()
-    return state
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:

@@ -114,8 +114,8 @@ class Ledger:
 
     def move(self, source: int, target: int, amount: int) -> None:
         """Take from one node, give to another. The direction is in the arguments, not in a sign."""
-        check(amount >= 0, "an amount that is moved is not negative", amount)
-        if amount == 0:
+        if amount <= 0:
+            check(amount == 0, "an amount that is moved is not negative", amount)
             return
         balances = self.balances
         left = balances.get(source, 0) - amount

@@ -1,9 +1,9 @@
 """Margin checks of many trades at once, before their turn comes.
 
 A margin check of one account costs a thousand times what it costs in a crowd. So when a trade comes
-up, those behind it are looked at too: each whose accounts nothing before it touches has the same
-answer now as when its turn comes, and is worked out together with the others. Nothing is decided
-here, and the answers are the same to the bit; a trade that was not worked out is checked by itself.
+up, those behind it are looked at too, and worked out together as if all of them were done. What was
+worked out for a trade is used when its turn comes if every trade that it rests on was done indeed;
+otherwise it is thrown away. Nothing is decided here, and the answers are the same to the bit.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from solvent.account.ledger import INSURANCE
-from solvent.engine.dealing import view_after
+from solvent.engine.bargain import deal_in, let_through
+from solvent.engine.dealing import Leg, view_after
 from solvent.engine.refusal import Refused
 from solvent.engine.standing import View, standings, view
 from solvent.engine.state import Standing, State
-from solvent.engine.trading import Dealt, deal_in, let_through
 from solvent.messages.commands import (
     CancelOrder,
     Deposit,
@@ -29,58 +29,119 @@ from solvent.messages.fields import Command
 
 AHEAD_MAX = 16_384
 """Commands that are looked at."""
-_CONFLICTS = 32
+_ALONE_MAX = 8
+"""Accounts that are assessed by themselves before all trades are worked out together again."""
+_PASSED_MAX = 64
 """Trades that may be passed over, beyond as many as were worked out."""
+
+
+class _Run:
+    """Trades in a row as if each were done: positions and views that would then be."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.held: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self.views: dict[int, View] = {}
+        self.last: dict[int, int] = {}
+        """Account → the command that it is seen after."""
+        self.paid_in: dict[str, list[Deposit]] = {}
+        """Deposits since the account was last seen."""
+        self.closed: set[str] = set()
+        """Accounts that something else changes: nothing more is said of them."""
+        self.found: list[tuple[Trade, tuple[int, ...]]] = []
+        self.asked: list[View] = []
+        self.places: list[tuple[int, int]] = []
+
+    def take(self, command: Trade) -> bool:
+        """Work a trade out; False where that cannot be done now."""
+        if command.buyer in self.closed or command.seller in self.closed:
+            return False
+        try:
+            dealt = deal_in(self.state, command, self.held)
+        except Refused:
+            return False
+        accounts = [leg.account for leg in dealt.legs]
+        known = [one.number in self.last or one.name in self.paid_in for one in accounts]
+        named = command.buy_order is not None or command.sell_order is not None
+        apart = dealt.legs[0].apart or dealt.legs[1].apart
+        pooled = any(leg.account.number == INSURANCE for leg in dealt.legs)
+        if pooled or ((named or apart) and any(known)):
+            return False
+        rests_on = [self.last[one.number] for one in accounts if one.number in self.last]
+        rests_on += [id(paid) for one in accounts for paid in self.paid_in.get(one.name, ())]
+        for side, leg in enumerate(dealt.legs):
+            self._see(leg, side, id(command))
+        self.found.append((command, tuple(rests_on)))
+        if named or apart:
+            self.closed.update((command.buyer, command.seller))
+        return True
+
+    def _see(self, leg: Leg, side: int, command: int) -> None:
+        number, change = leg.account.number, leg.change
+        before = self.views.get(number) or view(self.state, leg.account)
+        for paid in self.paid_in.pop(leg.account.name, ()):
+            before = _paid_in(self.state, before, paid)
+        after = view_after(self.state, leg, before)
+        self.views[number] = after
+        self.held[number, leg.contract.number] = (
+            change.lots, change.entry_value, change.basis_value
+        )  # fmt: skip
+        self.last[number] = command
+        if not let_through(self.state, leg):
+            self.asked.append(after)
+            self.places.append((len(self.found), side))
+
+
+def known(state: State, command: Command, side: int) -> Standing | None:
+    """Where one side of the trade whose turn it is would stand; None where it must be worked out by
+    itself.
+
+    Where slack helps most accounts, few come here; where it does not, all are worked out together.
+    """
+    batch = state.ahead
+    if not batch.ready(command):
+        batch.alone += 1
+        alone = not batch.commands or batch.commands[batch.place] is not command
+        if alone or (batch.alone < _ALONE_MAX and state.slack):
+            return None
+        look_ahead(state, batch.commands, batch.place)
+        batch.alone = 0
+    entry = batch.entries.get(id(command))
+    return None if entry is None else entry[0][side]
 
 
 def look_ahead(state: State, commands: Sequence[Command], start: int) -> None:
     """Work out trades from `start` on, into `state.ahead`."""
-    if state.house.contract is not None:
-        return
-    found = _worked_out(state, commands[start : start + AHEAD_MAX])
-    views: list[View] = []
-    asked: list[tuple[int, int]] = []
-    for place, (_, dealt) in enumerate(found):
-        for side, leg in enumerate(dealt.legs):
-            if leg.account.number != INSURANCE and not let_through(state, leg):
-                views.append(view_after(state, leg, view(state, leg.account)))
-                asked.append((place, side))
-    answers: list[list[Standing | None]] = [[None, None] for _ in found]
-    for (place, side), one in zip(asked, standings(state, views), strict=True):
-        answers[place][side] = one
-    for (command, dealt), (buyer, seller) in zip(found, answers, strict=True):
-        state.ahead[id(command)] = dealt, (buyer, seller)
-
-
-def _worked_out(state: State, commands: Sequence[Command]) -> list[tuple[Trade, Dealt]]:
-    """Trades that nothing before them can change, up to a command that may change anything."""
-    touched: set[str] = set()
-    found: list[tuple[Trade, Dealt]] = []
+    entries = state.ahead.entries
+    entries.clear()
+    run = _Run(state)
     passed = 0
-    for command in commands:
+    for command in commands[start : start + AHEAD_MAX]:
+        if isinstance(command, Trade):
+            if not run.take(command):
+                run.closed.update((command.buyer, command.seller))
+                passed += 1
+                if passed > _PASSED_MAX + len(run.found):
+                    break
+            continue
+        if isinstance(command, Deposit):
+            run.paid_in.setdefault(command.account, []).append(command)
+            continue
         names = _touched(command)
         if names is None:
             break
-        if id(command) in state.ahead:
-            pass
-        elif isinstance(command, Trade) and touched.isdisjoint(names):
-            dealt = _dealt(state, command)
-            if dealt is not None:
-                found.append((command, dealt))
-        elif isinstance(command, Trade):
-            passed += 1
-            if passed > _CONFLICTS + len(found):
-                break
-        touched.update(names)
-    return found
+        run.closed.update(names)
+    answers: list[list[Standing | None]] = [[None, None] for _ in run.found]
+    for (place, side), one in zip(run.places, standings(state, run.asked), strict=True):
+        answers[place][side] = one
+    for (command, rests_on), (buyer, seller) in zip(run.found, answers, strict=True):
+        entries[id(command)] = (buyer, seller), rests_on
 
 
 def _touched(command: Command) -> tuple[str, ...] | None:
     """Accounts that a command can change; None for one that may change anything."""
     match command:
-        case Trade():
-            return command.buyer, command.seller
-        case Deposit() | RequestWithdrawal() | PlaceOrder() | CancelOrder():
+        case RequestWithdrawal() | PlaceOrder() | CancelOrder():
             return (command.account,)
         case Transfer():
             return command.source, command.target
@@ -90,8 +151,13 @@ def _touched(command: Command) -> tuple[str, ...] | None:
             return None
 
 
-def _dealt(state: State, command: Trade) -> Dealt | None:
-    try:
-        return deal_in(state, command)
-    except Refused:
-        return None
+def _paid_in(state: State, before: View, paid: Deposit) -> View:
+    """A view with a deposit; one in an asset that is not there will be refused."""
+    asset = state.asset_numbers.get(paid.asset)
+    if asset is None:
+        return before
+    balances = dict(before.balances)
+    balances[asset] = balances.get(asset, 0) + paid.amount
+    return View(
+        before.account, before.positions, balances, before.margins, before.orders, before.modes
+    )

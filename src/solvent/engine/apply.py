@@ -22,8 +22,8 @@ from solvent.engine import (
     settlement,
     trading,
 )
-from solvent.engine.ahead import look_ahead
 from solvent.engine.refusal import Refused
+from solvent.engine.slack import forget
 from solvent.engine.state import State
 from solvent.errors import Reject, check
 from solvent.limits import KEYS_MAX
@@ -85,24 +85,25 @@ HANDLERS: Final[dict[type[Command], Handler]] = {
     c.ImportBooks: moving_in.import_books,
 }
 check(set(HANDLERS) == set(c.COMMANDS), "every command has its handler")
+KINDS: Final[dict[type[Command], str]] = {
+    kind: str(kind.__struct_config__.tag) for kind in HANDLERS
+}
 _DIGEST_BYTES: Final = 16
 
 
 class Applied(NamedTuple):
-    """What came of a command. `kind`, `command`, `stored` and `chain` are what a journal keeps;
-    of a repeat there is nothing to keep, and `chain` is empty."""
+    """What came of a command; `code` is 0 if it was done, or why not (`errors.Reject`).
+
+    `kind`, `command`, `stored` and `chain` are what a journal keeps; of a repeat there is nothing
+    to keep, and `chain` is empty.
+    """
 
     events: tuple[Event, ...]
+    code: int
     kind: str
     command: bytes
     stored: bytes
     chain: bytes
-
-    @property
-    def code(self) -> int:
-        """0 if it was done, or why not (`errors.Reject`)."""
-        first = self.events[0] if self.events else None
-        return first.code if isinstance(first, Rejected | Repeated) else 0
 
 
 def apply(state: State, sealed: Sealed, body: bytes | None = None) -> Applied:
@@ -111,18 +112,22 @@ def apply(state: State, sealed: Sealed, body: bytes | None = None) -> Applied:
     A key that was used before answers as it did then, or is refused if it came with another body.
     Neither takes a place in history.
     """
-    log, command = state.log, sealed.command
-    check(sealed.sequence == log.sequence + 1, "commands come in sequence", sealed.sequence)
-    check(sealed.time_ms >= log.time_ms, "time does not run backwards", sealed.time_ms)
-    if body is None:
-        body = encode_command(command)
-    kind: str = type(command).__struct_config__.tag  # type: ignore[assignment]
-    identity = f"{command.actor}\n{command.key}"
+    check(sealed.sequence == state.log.sequence + 1, "commands come in sequence", sealed.sequence)
+    body = encode_command(sealed.command) if body is None else body
+    return _apply(state, sealed.command, sealed.time_ms, body)
+
+
+def _apply(state: State, command: Command, time_ms: int, body: bytes) -> Applied:
+    log, kind = state.log, KINDS[type(command)]
+    if time_ms < log.time_ms:
+        check(False, "time does not run backwards", time_ms)
+    identity = f"{len(command.actor)} {command.actor}{command.key}"
     digest = blake2b(body, digest_size=_DIGEST_BYTES).digest()
     seen = log.answers.get(identity)
     if seen is not None:
-        return Applied((_again(command, digest, seen),), kind, body, b"", b"")
-    log.time_ms = sealed.time_ms
+        answer = _again(command, digest, seen)
+        return Applied((answer,), answer.code, kind, body, b"", b"")
+    log.time_ms = time_ms
     events: list[Event] = []
     code = 0
     try:
@@ -134,16 +139,18 @@ def apply(state: State, sealed: Sealed, body: bytes | None = None) -> Applied:
     else:
         if state.ledger.posted:
             events.append(Posted(state.ledger.take_posted()))
+        if state.slack:
+            forget(state, command)
     stored = encode_events(events)
-    log.sequence = sealed.sequence
-    log.chain = link(log.chain, sealed.sequence, sealed.time_ms, body, stored)
-    log.answers[identity] = (digest, sealed.sequence, code)
+    log.sequence += 1
+    log.chain = link(log.chain, log.sequence, time_ms, body, stored)
+    log.answers[identity] = (digest, log.sequence, code)
     if len(log.answers) > KEYS_MAX:
         del log.answers[next(iter(log.answers))]
-    return Applied(tuple(events), kind, body, stored, log.chain)
+    return Applied(tuple(events), code, kind, body, stored, log.chain)
 
 
-def _again(command: Command, digest: bytes, seen: tuple[bytes, int, int]) -> Event:
+def _again(command: Command, digest: bytes, seen: tuple[bytes, int, int]) -> Rejected | Repeated:
     first_digest, sequence, code = seen
     if digest == first_digest:
         return Repeated(sequence, code)
@@ -159,14 +166,17 @@ def apply_all(
 ) -> list[Applied]:
     """Apply commands in order; the same as one by one, and faster. Times do not run backwards."""
     found: list[Applied] = []
-    log, ahead = state.log, state.ahead
+    ahead = state.ahead
+    ahead.commands = commands
     try:
         for place, (command, time_ms, body) in enumerate(
             zip(commands, times_ms, bodies, strict=True)
         ):
-            if type(command) is c.Trade and id(command) not in ahead:
-                look_ahead(state, commands, place)
-            found.append(apply(state, Sealed(log.sequence + 1, time_ms, command), body))
+            ahead.place = place
+            one = _apply(state, command, time_ms, body)
+            if one.code and ahead.entries:
+                ahead.broken.add(id(command))
+            found.append(one)
     finally:
         ahead.clear()
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
 from solvent.account.ledger import CLEARING, GENERAL, ROUNDING, margin_slot, node
 from solvent.account.position import Change, Position, traded
@@ -19,6 +20,8 @@ from solvent.limits import LOTS_MAX, MONEY_MAX
 from solvent.messages.events import Event, PositionChanged
 from solvent.units import div_down, div_half_even, div_toward_zero, div_up
 
+VALUE_MAX: Final = MONEY_MAX // 4
+"""Values and money of one position stay below this, so that sums of them fit."""
 _ROUND = {
     "against_account": div_down,
     "toward_zero": div_toward_zero,
@@ -36,7 +39,7 @@ class Leg:
     """One side of a trade.
 
     Attributes:
-        before_lots: what it held. change: what it would hold.
+        before_lots, before_basis: what it held. change: what it would hold.
         realised: gains that are paid now. premium: of an option. fees: paid negative.
         to_margin: what moves from the account's own money to the position's margin, or back.
         apart: realised gains belong to the position's own margin account.
@@ -45,6 +48,7 @@ class Leg:
     account: Account
     contract: Contract
     before_lots: int
+    before_basis: int
     change: Change
     realised: int
     gain: int
@@ -74,46 +78,60 @@ class Leg:
         return own if self.apart else own + self.realised
 
 
+NOTHING: Final = (0, 0, 0)
+
+
 def leg(
-    state: State, contract: Contract, account: Account, *, lots: int, points: int, premium: int
+    state: State,
+    contract: Contract,
+    account: Account,
+    *,
+    lots: int,
+    points: int,
+    premium: int,
+    held: tuple[int, int, int] | None = None,
 ) -> Leg:
-    """One side of a trade of lots (positive: bought) at a price. Refuses what is beyond limits."""
+    """One side of a trade of lots (positive: bought) at a price. Refuses what is beyond limits.
+
+    `held` is the position (lots, entry, basis) before it, where that is not the one of now.
+    """
     deal, house = contract.deal, state.house
-    position = contract.holders.get(account.number)
-    held = (0, 0, 0) if position is None else (
-        position.lots, position.entry_value, position.basis_value
-    )  # fmt: skip
+    if held is None:
+        position = contract.holders.get(account.number)
+        held = NOTHING if position is None else (
+            position.lots, position.entry_value, position.basis_value
+        )  # fmt: skip
     change = traded(
         *held,
         change_lots=lots,
         cost_value=deal.value(lots, points),
-        at_mark=house.realise == "at_mark" and not deal.up_front,
+        at_mark=house.realise == "at_mark",
         whole_points=house.entry_price == "whole_points",
+        up_front=deal.up_front,
     )
-    gain = rounded(state, change.gain_value * deal.numerator, deal.denominator)
-    realised = gain
-    if deal.up_front:
-        change, realised = change._replace(basis_value=0, paid_value=0), 0
-    elif change.paid_value != change.gain_value:
+    gain = realised = 0
+    if change.gain_value:
+        gain = rounded(state, change.gain_value * deal.numerator, deal.denominator)
+    if change.paid_value == change.gain_value:
+        realised = gain
+    elif change.paid_value:
         realised = rounded(state, change.paid_value * deal.numerator, deal.denominator)
-    if abs(change.lots) > LOTS_MAX:
+    if not -LOTS_MAX <= change.lots <= LOTS_MAX:
         raise Refused(
             Reject.POSITION_TOO_LARGE,
             f"account {account.name}, {contract.listing.symbol}: expected at most {LOTS_MAX} lots, "
             f"found {change.lots}",
         )
-    largest = max(abs(change.entry_value), abs(change.basis_value), abs(realised), abs(premium))
-    if largest >= MONEY_MAX // 4:
+    values = change.entry_value, change.basis_value, realised, premium
+    if max(values) >= VALUE_MAX or min(values) <= -VALUE_MAX:
         raise Refused(
             Reject.AMOUNT_TOO_LARGE,
             f"account {account.name}, {contract.listing.symbol}: expected values below "
-            f"{MONEY_MAX // 4}, found {largest}",
+            f"{VALUE_MAX}, found {values}",
         )
-    return Leg(
-        account, contract, held[0], change, realised, gain,
-        premium=premium if lots < 0 else -premium,
-        apart=account.isolates(contract.number),
-    )  # fmt: skip
+    apart = account.modes is not None and account.isolates(contract.number)
+    own = premium if lots < 0 else -premium
+    return Leg(account, contract, held[0], held[2], change, realised, gain, own, 0, 0, apart)
 
 
 def premium_of(contract: Contract, lots: int, points: int) -> int:
@@ -171,12 +189,12 @@ def post(state: State, one: Leg, events: list[Event]) -> None:
     """Carry a leg out: its gains, its margin and its position. Premium and fees have two sides and
     are posted by who knows both."""
     contract, account = one.contract, one.account
-    asset, ledger = contract.deal.asset, state.ledger
-    own = node(account.number, GENERAL, asset)
-    margin = node(account.number, margin_slot(contract.number), asset)
-    clearing = node(CLEARING, margin_slot(contract.number), asset)
-    ledger.pay(margin if one.apart else own, clearing, one.realised)
-    if one.to_margin:
+    if one.realised or one.to_margin:
+        asset, ledger = contract.deal.asset, state.ledger
+        own = node(account.number, GENERAL, asset)
+        margin = node(account.number, margin_slot(contract.number), asset)
+        clearing = node(CLEARING, margin_slot(contract.number), asset)
+        ledger.pay(margin if one.apart else own, clearing, one.realised)
         ledger.pay(margin, own, one.to_margin)
     put_position(contract, account, one.change, one.gain, events)
 
@@ -217,7 +235,7 @@ def sweep(state: State, contract: Contract) -> None:
     up to whole units.
     """
     deal = contract.deal
-    if deal.denominator == 1:
+    if deal.denominator == 1 or deal.up_front:
         return
     clearing = node(CLEARING, margin_slot(contract.number), deal.asset)
     owed = -(contract.basis_total * deal.numerator // deal.denominator)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from solvent.engine.refusal import Refused
+from solvent.engine.slack import spare_of
 from solvent.engine.standing import quanta_of_value
-from solvent.engine.state import Rules, State
+from solvent.engine.state import Rules, Spare, State
 from solvent.errors import BadInput, Reject, RulebookError
 from solvent.instruments import Instrument
 from solvent.margining.compile import AnyPlan, plan_of
@@ -21,6 +22,7 @@ class Compiled(NamedTuple):
     plan: AnyPlan
     rows: list[int]
     quanta: list[float]
+    spare: Spare | None
 
 
 def compile_rules(state: State, rules: Rules, published: bytes) -> Compiled:
@@ -40,4 +42,5 @@ def compile_rules(state: State, rules: Rules, published: bytes) -> Compiled:
         plan,
         [row_of.get(contract.listing.symbol, -1) for contract in state.contracts],
         [quanta_of_value(state, number) for number in range(len(state.contracts))],
+        spare_of(state, plan),
     )

@@ -7,6 +7,7 @@ collections keep the order in which they were filled, which the commands alone d
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
@@ -21,7 +22,7 @@ from solvent.margining.house import EngineText
 from solvent.messages.commands import (
     ListInstrument,
 )
-from solvent.messages.fields import Phase
+from solvent.messages.fields import Command, Phase
 from solvent.risk import RiskArrays
 
 
@@ -172,6 +173,22 @@ class Underlying:
     """(from when, price) in order of time; the first may be older than the window."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spare:
+    """What bounds of an account's margin need (`engine.slack`), in millionths of a dollar.
+
+    Attributes:
+        steep_micro: [contract] what one lot can add to initial margin at most, infinity where that
+            is not known. worth_micro: [contract] what a lot adds to equity.
+        value_micro: [contract] of a value unit. unit_micro: [asset] of a smallest unit.
+    """
+
+    steep_micro: list[float]
+    worth_micro: list[float]
+    value_micro: list[float]
+    unit_micro: list[float]
+
+
 @dataclass(slots=True, kw_only=True)
 class Rules:
     """A rulebook in force, and the arrays on which it decides; compiled when first needed."""
@@ -186,6 +203,8 @@ class Rules:
     """Contract → its row in the arrays, −1 where they do not have it."""
     quanta_of_value: list[float] = field(default_factory=list)
     """Contract → quanta of risk per value unit."""
+    spare: Spare | None = None
+    """How its accounts' margin is bounded, where it can be."""
 
     @property
     def house(self) -> EngineText:
@@ -216,6 +235,42 @@ class Log:
     answers: dict[str, tuple[bytes, int, int]] = field(default_factory=dict)
 
 
+class Ahead:
+    """What `engine.ahead` has worked out for commands to come; no part of what is remembered.
+
+    `entries`: command (by identity) → what it would do, and the commands that this rests on.
+    `broken`: commands that were not done, so that nothing may rest on them. `alone`: how many
+    accounts were assessed by themselves since. `commands`, `place`: the batch, and whose turn it
+    is in it.
+    """
+
+    __slots__ = ("alone", "broken", "commands", "entries", "place")
+
+    def __init__(self) -> None:
+        self.commands: Sequence[Command] = ()
+        self.place = 0
+        self.entries: dict[int, tuple[Any, tuple[int, ...]]] = {}
+        self.broken: set[int] = set()
+        self.alone = 0
+
+    def ready(self, command: object) -> bool:
+        """Whether there is something worked out for a command that still holds."""
+        entry = self.entries.get(id(command))
+        if entry is None:
+            return False
+        if self.broken and not self.broken.isdisjoint(entry[1]):
+            del self.entries[id(command)]
+            self.broken.add(id(command))
+            return False
+        return True
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.entries.clear()
+        self.broken.clear()
+        self.commands, self.place = (), 0
+
+
 class State:
     """The venue's books.
 
@@ -239,8 +294,11 @@ class State:
         self.pending: dict[str, Pending] = {}
         self.references: dict[str, str] = {}
         """Reference → how its money ended; a reference is never used twice."""
-        self.ahead: dict[int, Any] = {}
-        """What `engine.ahead` worked out for commands to come; no part of what is remembered."""
+        self.ahead = Ahead()
+        self.slack: dict[int, int] = {}
+        """Account → a lower bound of its available margin; no part of what is remembered."""
+        self.asked: set[int] = set()
+        """Accounts that `slack` was asked for since it was last dropped."""
         for number, name in SYSTEM_NAMES.items():
             self.accounts[number] = Account(number, name, "system", -1, "")
             self.account_numbers[name] = number

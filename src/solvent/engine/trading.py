@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from solvent.account.ledger import FEES, GENERAL, INSURANCE, margin_slot, node, order_slot
-from solvent.engine import contract_rules
-from solvent.engine.dealing import Leg, leg, margin_moves, post, premium_of, sweep, view_after
-from solvent.engine.fees import BUY, SELL, Charge, charges
+from solvent.engine import ahead, contract_rules, slack
+from solvent.engine.bargain import deal_in, let_through, order_named
+from solvent.engine.dealing import Leg, post, sweep, view_after
+from solvent.engine.fees import BUY, SELL, Charge
 from solvent.engine.refusal import (
     Refused,
     account_named,
     check_active,
     traded_contract,
-    trader_named,
 )
 from solvent.engine.standing import fresh_plan, standing, view
 from solvent.engine.state import FROZEN, OPEN, Account, Contract, Order, Standing, State
@@ -25,36 +23,26 @@ from solvent.messages.commands import (
     Trade,
 )
 from solvent.messages.events import Event, FeePaid, OrderReduced, OrderRested
-from solvent.messages.fields import Side
+from solvent.messages.fields import Command, Side
 
 # ── trades ───────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(slots=True)
-class Dealt:
-    """A trade worked out: who, on what terms, and what each side would hold and pay."""
-
-    contract: Contract
-    legs: tuple[Leg, Leg]
-    premium: int
-    costs: list[Charge]
-    orders: tuple[Order | None, Order | None]
 
 
 def trade(state: State, command: Trade, events: list[Event]) -> None:
     """Two accounts trade. Refusals, in order: the contract, the accounts, their orders, limits,
     then each side's margin, the buyer's first."""
-    ready = state.ahead.pop(id(command), None)
-    dealt, known = ready if ready is not None else (deal_in(state, command), (None, None))
+    dealt = deal_in(state, command)
     contract, legs = dealt.contract, dealt.legs
     by_contract = state.house.contract is not None
     moves = [(0, 0), (0, 0)]
+    spared: list[int | None] = [None, None]
     for side, one in enumerate(legs):
         if by_contract:
             moves[side] = _admit_by_contract(state, one, dealt.orders[side], command, side)
         else:
-            admit(state, one, known[side])
+            spared[side] = admit(state, one, command, side)
     # From here on the trade must succeed.
+    slack.keep(state, legs, spared)
     buyer, seller = legs[BUY].account, legs[SELL].account
     if dealt.premium:
         pay_between(state, contract, buyer, seller, dealt.premium)
@@ -72,65 +60,10 @@ def trade(state: State, command: Trade, events: list[Event]) -> None:
             _after_fill(state, one, into_margin, into_orders)
 
 
-def deal_in(state: State, command: Trade) -> Dealt:
-    """Work a trade out. Refuses what cannot be traded, whatever the margin."""
-    contract = traded_contract(state, command.symbol)
-    buyer = trader_named(state, command.buyer)
-    seller = trader_named(state, command.seller)
-    if buyer is seller:
-        raise Refused(
-            Reject.ACCOUNTS_THE_SAME, f"account {buyer.name}: expected another one on each side"
-        )
-    orders = (
-        _order_filled(buyer, command.buy_order, contract, command, bought=True),
-        _order_filled(seller, command.sell_order, contract, command, bought=False),
-    )
-    lots, points = command.lots, command.price_ticks * contract.deal.points_per_tick
-    premium = premium_of(contract, lots, points)
-    legs = (
-        leg(state, contract, buyer, lots=lots, points=points, premium=premium),
-        leg(state, contract, seller, lots=-lots, points=points, premium=premium),
-    )
-    costs = charges(state, contract, lots=lots, points=points, aggressor=command.aggressor)
-    for charge in costs:
-        legs[charge.side].fees -= charge.amount
-        if charge.receiver is None:
-            legs[BUY + SELL - charge.side].fees += charge.amount
-    if state.house.contract is None:
-        for one in legs:
-            one.to_margin = margin_moves(state, one)
-    return Dealt(contract, legs, premium, costs, orders)
-
-
-def _order_filled(
-    account: Account, name: str | None, contract: Contract, command: Trade, *, bought: bool
-) -> Order | None:
-    """The order that a trade fills, which must be for such a trade."""
-    if name is None:
-        return None
-    order = order_named(account, name)
-    left = order.lots if bought else -order.lots
-    at_limit = command.price_ticks <= order.price_ticks
-    if not bought:
-        at_limit = command.price_ticks >= order.price_ticks
-    if order.instrument != contract.number or left < command.lots or not at_limit:
-        raise Refused(
-            Reject.ORDER_MISMATCHED,
-            f"order {name} of account {account.name}: expected one to "
-            f"{'buy' if bought else 'sell'} at least {command.lots} lots of {command.symbol} at "
-            f"{command.price_ticks} ticks, found {order.lots} at {order.price_ticks}",
-        )
-    return order
-
-
-def let_through(state: State, one: Leg) -> bool:
-    """Whether a leg needs no margin, as it only makes the position smaller."""
-    return state.house.reducing == "position" and one.reduces
-
-
-def admit(state: State, one: Leg, known: Standing | None = None) -> None:
-    """Refuse a leg that the account's margin does not allow. `known` is where the account would
-    stand after it, if that has been worked out.
+def admit(state: State, one: Leg, command: Command | None = None, side: int = BUY) -> int | None:
+    """Refuse a leg that the account's margin does not allow; what the account can spare after it at
+    least, where that can be told. `command`, `side`: of a batch, whose other trades may be worked
+    out together with this one.
 
     A leg that only makes the position smaller is let through where the venue's rule says so, even
     when nothing is known of the market; a frozen account may do that too.
@@ -138,31 +71,36 @@ def admit(state: State, one: Leg, known: Standing | None = None) -> None:
     account = one.account
     if account.number == INSURANCE:
         check_pool(state, one)
-        return
+        return None
     if one.apart:
         _check_apart(state, one)
     if account.status != OPEN and not (account.status == FROZEN and one.reduces):
         check_active(account)
+    bound = slack.after(state, one)
     if let_through(state, one):
-        return
+        return bound
+    if bound is None and account.number not in state.asked:
+        slack.warm(state, state.ahead.commands, state.ahead.place)
+        bound = slack.after(state, one)
+    fresh = fresh_plan(state, state.rules[account.rulebook]) is not None
+    if bound is not None and bound >= 0 and fresh:
+        return bound
     reducing = one.reduces and state.house.reducing == "margin"
-    if known is not None and fresh_plan(state, state.rules[account.rulebook]) is not None:
-        after = known
-    else:
-        after = standing(state, view_after(state, one, view(state, account)))
+    known = None if command is None or not fresh else ahead.known(state, command, side)
+    after = known or standing(state, view_after(state, one, view(state, account)))
     if not after.known:
         if reducing:
-            return
+            return None
         raise Refused(
             Reject.RISK_UNKNOWN,
             f"account {account.name}: expected known risk, found none by {account.rulebook}",
         )
     if not after.call:
-        return
+        return slack.told(state, account, after)
     if state.house.reducing == "margin":
         before = standing(state, view(state, account))
         if before.known and after.initial_micro <= before.initial_micro:
-            return
+            return slack.told(state, account, after)
     raise Refused(Reject.MARGIN_INSUFFICIENT, short_of_margin(account, after))
 
 
@@ -297,17 +235,6 @@ def _after_fill(state: State, one: Leg, into_margin: int, into_orders: int) -> N
 
 
 # ── orders ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def order_named(account: Account, name: str) -> Order:
-    """A resting order of an account."""
-    order = None if account.orders is None else account.orders.get(name)
-    if order is None:
-        raise Refused(
-            Reject.ORDER_UNKNOWN,
-            f"order {name!r} of account {account.name}: expected a resting one",
-        )
-    return order
 
 
 def place_order(state: State, command: PlaceOrder, events: list[Event]) -> None:
