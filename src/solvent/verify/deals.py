@@ -33,9 +33,9 @@ class Terms:
         self.points_per_tick: int = listing["points_per_tick"]
         self.premium_paid = self.kind in ("option", "structure")
         """Paid for when it is traded: it has no gains before it is over."""
-        self.lot = Fraction(listing["lot_size"])
-        self.point = Fraction(listing["tick_size"]) / self.points_per_tick
-        self.quanto = Fraction(listing["quanto_rate"])
+        self.lot: Fraction = Fraction(listing["lot_size"])
+        self.point: Fraction = Fraction(listing["tick_size"]) / self.points_per_tick
+        self.quanto: Fraction = Fraction(listing["quanto_rate"])
         self.scale: int = 10**decimals
         self.parameters = {name: Fraction(text) for name, text in listing["parameters"].items()}
         self.payoffs = [(kind, Fraction(strike), Fraction(weight))
