@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -198,6 +199,13 @@ def test_the_tables_are_what_the_scripts_make(place: Path) -> None:
         assert compare_metadata(context, schema_module.TABLES) == []
         assert context.get_current_revision() == schema_module.VERSIONS[-1]
     engine.dispose()
+
+
+def test_the_scripts_do_nothing_of_themselves(filled: Path) -> None:
+    before = contents(filled)
+    importlib.import_module("solvent.journal.migrations.env")
+    importlib.import_module("solvent.journal.migrations.versions.first")
+    assert contents(filled) == before
 
 
 def test_tables_of_another_version_are_refused(
