@@ -33,7 +33,7 @@ ASSETS_MAX: Final = 1 << 8
 LISTED_MAX: Final = 1 << 20
 """Contracts that a venue ever listed: a number is never used twice."""
 KEYS_MAX: Final = 1 << 20
-"""Idempotency keys that are remembered; the oldest is forgotten first."""
+"""Idempotency keys that are remembered; the oldest sixteenth is forgotten when there are more."""
 COMMAND_BYTES_MAX: Final = 1 << 26
 """A command as it is stored. Risk arrays of a large venue are a few megabytes."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from solvent.chains import link
@@ -146,7 +147,9 @@ def _apply(state: State, command: Command, time_ms: int, body: bytes) -> Applied
     log.chain = link(log.chain, log.sequence, time_ms, body, stored)
     log.answers[identity] = (digest, log.sequence, code)
     if len(log.answers) > KEYS_MAX:
-        del log.answers[next(iter(log.answers))]
+        # Many at a time: taking the first of a dictionary again and again is slow.
+        for oldest in list(islice(log.answers, max(1, KEYS_MAX // 16))):
+            del log.answers[oldest]
     return Applied(tuple(events), code, kind, body, stored, log.chain)
 
 
@@ -174,7 +177,8 @@ def apply_all(
         ):
             ahead.place = place
             one = _apply(state, command, time_ms, body)
-            if one.code and ahead.entries:
+            # Neither a refused request nor a repeated one has done what was foreseen of it.
+            if ahead.entries and (one.code or not one.chain):
                 ahead.broken.add(id(command))
             found.append(one)
     finally:

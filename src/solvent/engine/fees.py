@@ -35,10 +35,12 @@ def charges(
     """
     found: list[Charge] = []
     auction = contract.phase is Phase.AUCTION
-    for text in state.house.fees:
-        if contract.deal.kind not in text.kinds or (auction and text.auction == "skipped"):
+    if contract.fee_rates is None:
+        contract.fee_rates = _rates(state, contract)
+    for text, rate in contract.fee_rates:
+        if auction and text.auction == "skipped":
             continue
-        amount = _amount(state, contract, text, lots, points)
+        amount = _amount(state, contract, text, rate, lots, points)
         if amount == 0:
             continue
         if auction and text.auction == "split":
@@ -51,6 +53,17 @@ def charges(
     return found
 
 
+def _rates(state: State, contract: Contract) -> list[tuple[FeeText, Fraction]]:
+    """The components that a contract is charged, and their rates: its own, or the rulebook's."""
+    own = contract.deal.parameters
+    rates = [
+        (text, own.get(f"{text.component}_fee", Fraction(repr(text.rate))))
+        for text in state.house.fees
+        if contract.deal.kind in text.kinds
+    ]
+    return [(text, rate) for text, rate in rates if rate]
+
+
 def _payers(text: FeeText, aggressor: Side | None, *, split: bool) -> tuple[int, ...]:
     if split or text.payer == "both":
         return BUY, SELL
@@ -60,19 +73,20 @@ def _payers(text: FeeText, aggressor: Side | None, *, split: bool) -> tuple[int,
     return (taker,) if text.payer == "taker" else (BUY + SELL - taker,)
 
 
-def _amount(state: State, contract: Contract, text: FeeText, lots: int, points: int) -> int:
+def _amount(
+    state: State, contract: Contract, text: FeeText, rate: Fraction, lots: int, points: int
+) -> int:
     """The component in smallest units: up, so a fee is never too small nor a rebate too large."""
     deal = contract.deal
-    rate = deal.parameters.get(f"{text.component}_fee")
-    rate = Fraction(repr(text.rate)) if rate is None else rate
-    if rate == 0:
-        return 0
-    value = abs(deal.money(deal.value(lots, points)))
-    base = value
+    value = abs(deal.value(lots, points)) * deal.numerator
+    if text.of == "value" and text.premium_cap is None:
+        return div_up(value * rate.numerator, deal.denominator * rate.denominator)
+    worth = Fraction(value, deal.denominator)
+    base = worth
     if text.of == "notional":
         underlying = state.underlyings.get(deal.underlying)
         base = deal.notional(lots, points, underlying.price_nano if underlying else 0)
     fee = base * rate
     if text.premium_cap is not None and deal.up_front:
-        fee = min(fee, value * Fraction(repr(text.premium_cap)))
+        fee = min(fee, worth * Fraction(repr(text.premium_cap)))
     return div_up(fee.numerator, fee.denominator)

@@ -27,7 +27,8 @@ def publish_market(state: State, command: PublishMarket, events: list[Event]) ->
     if len(state.underlyings.keys() | names) > INSTRUMENTS_MAX:
         raise Refused(Reject.CAPACITY_REACHED, f"expected at most {INSTRUMENTS_MAX} underlyings")
     # From here on the prices hold.
-    time_ms = state.log.time_ms
+    time_ms, window_ms = state.log.time_ms, state.house.settlement_window_ms
+    earliest = _earliest_expiries(state)
     for index in command.index:
         seen_ms = max(0, time_ms - index.age_ms)
         underlying = state.underlyings.get(index.underlying)
@@ -35,7 +36,9 @@ def publish_market(state: State, command: PublishMarket, events: list[Event]) ->
             underlying = Underlying(price_nano=index.price_nano)
             state.underlyings[index.underlying] = underlying
         underlying.price_nano = index.price_nano
-        _observe(state, index.underlying, underlying, seen_ms)
+        _observe(
+            underlying, seen_ms, min(seen_ms, earliest.get(index.underlying, seen_ms)) - window_ms
+        )
     for contract, mark in zip(contracts, command.marks, strict=True):
         contract.mark_points = mark.mark_points
         if contract.deal.kind == "perpetual":
@@ -56,20 +59,23 @@ def _counts(contract: Contract) -> bool:
     return contract.phase is not Phase.AUCTION
 
 
-def _observe(state: State, name: str, underlying: Underlying, seen_ms: int) -> None:
-    """Keep a price for settlements to come, and forget those that no settlement can reach."""
+def _earliest_expiries(state: State) -> dict[str, int]:
+    """Underlying → the first expiry of a contract on it that is not settled."""
+    earliest: dict[str, int] = {}
+    for contract in state.contracts:
+        expiry_ms, name = contract.deal.expiry_ms, contract.deal.underlying
+        if expiry_ms is not None and not contract.settled:
+            earliest[name] = min(expiry_ms, earliest.get(name, expiry_ms))
+    return earliest
+
+
+def _observe(underlying: Underlying, seen_ms: int, horizon_ms: int) -> None:
+    """Keep a price for settlements to come, and forget those before the horizon."""
     seen = underlying.seen
     if seen and seen_ms <= seen[-1][0]:
         seen_ms = seen[-1][0]
         seen.pop()
     seen.append((seen_ms, underlying.price_nano))
-    expiries = [
-        contract.deal.expiry_ms
-        for contract in state.contracts
-        if contract.deal.underlying == name and contract.deal.expiry_ms and not contract.settled
-    ]
-    window_ms = state.house.settlement_window_ms
-    horizon_ms = min([seen_ms, *expiries]) - window_ms
     while len(seen) > 1 and seen[1][0] <= horizon_ms:
         seen.popleft()
     while len(seen) > OBSERVATIONS_MAX:

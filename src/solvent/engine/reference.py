@@ -233,6 +233,8 @@ def adopt_rulebook(state: State, command: AdoptRulebook, events: list[Event]) ->
         state.venue_rulebook = command.name
     if state.venue_rulebook == command.name:
         state.house = house
+        for contract in state.contracts:
+            contract.fee_rates = None
     events.append(RulebookAdopted(command.name, rulebook.digest, command.venue))
 
 

@@ -18,7 +18,7 @@ from solvent.account.position import Position
 from solvent.chains import ORIGIN
 from solvent.instruments import Instrument
 from solvent.margining.compile import AnyPlan, AnyRulebook
-from solvent.margining.house import EngineText
+from solvent.margining.house import EngineText, FeeText
 from solvent.messages.commands import (
     ListInstrument,
 )
@@ -160,6 +160,8 @@ class Contract:
     auction_ms: int = 0
     future: Average = field(default_factory=Average)
     """The mark, in points, since funding was last paid."""
+    fee_rates: list[tuple[FeeText, Fraction]] | None = None
+    """What it is charged by the venue's rulebook, worked out when it is first traded."""
     spot: Average = field(default_factory=Average)
     """The index, in billionths of a dollar, since funding was last paid."""
 
