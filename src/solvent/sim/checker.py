@@ -1,0 +1,233 @@
+"""Books of its own: after every command, what must hold, from the command and its events alone.
+
+The checker keeps every balance, position, order and reference a second time. It costs as much as
+the command is large, and compares what was touched with the engine's state; `compare` compares all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from solvent.account.ledger import (
+    CLEARING,
+    FIRST_ACCOUNT,
+    INCOMING,
+    OUTGOING,
+    is_pool,
+    margin_slot,
+    node,
+    parts,
+)
+from solvent.engine.audit import violations
+from solvent.engine.state import CLOSED, State
+from solvent.messages import commands as c
+from solvent.messages import events as e
+from solvent.messages.fields import Command
+
+_UNDER_WAY: Final = ("announced", "requested")
+Held = tuple[int, int, int]
+"""Lots, entry value and basis value."""
+
+
+class Checker:
+    """A second set of books. `state` is only read, to compare with."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.balances: dict[int, int] = {}
+        self.positions: dict[int, dict[int, Held]] = {}
+        self.lots: dict[int, int] = {}
+        self.basis: dict[int, int] = {}
+        self.orders: dict[tuple[int, str], tuple[int, int]] = {}
+        self.orders_count: dict[int, int] = {}
+        self.pending: dict[str, tuple[int, int]] = {}
+        self.under_way: dict[int, int] = {}
+        self.holding: dict[int, int] = {}
+        self.over: set[int] = set()
+        self._nodes: set[int] = set()
+        self._contracts: set[int] = set()
+        self._pairs: set[tuple[int, int]] = set()
+
+    def see(self, command: Command, events: Iterable[e.Event]) -> list[str]:
+        """Follow a command that was done (or refused); everything in it that may not be."""
+        wrong: list[str] = []
+        nodes: set[int] = set()
+        contracts: set[int] = set()
+        for event in events:
+            kind = type(event)
+            if kind is e.Posted:
+                self._post(event, nodes, wrong)  # type: ignore[arg-type]
+            elif kind is e.PositionChanged:
+                self._hold(event, contracts)  # type: ignore[arg-type]
+            elif kind is e.OrderRested or kind is e.OrderReduced:
+                self._order(event, wrong)  # type: ignore[arg-type]
+            elif kind is e.PendingChanged:
+                self._move_under_way(command, event, wrong)  # type: ignore[arg-type]
+            elif kind is e.StatusChanged:
+                self._close(event, wrong)  # type: ignore[arg-type]
+            elif kind is e.ExpirySettled or kind is e.Delisted:
+                contracts.add(event.instrument)  # type: ignore[attr-defined]
+                self.over.add(event.instrument)  # type: ignore[attr-defined]
+        wrong += self._wrong_balances(nodes, contracts)
+        wrong += self._wrong_contracts(contracts)
+        self._nodes |= nodes
+        self._contracts |= contracts
+        return wrong
+
+    # ── following ────────────────────────────────────────────────────────────────────────────
+
+    def _post(self, event: e.Posted, nodes: set[int], wrong: list[str]) -> None:
+        balances = self.balances
+        for source, target, amount in event.moves:
+            if amount <= 0 or source & 0xFF != target & 0xFF:
+                wrong.append(f"expected a positive move within an asset, found {amount}")
+            balances[source] = balances.get(source, 0) - amount
+            balances[target] = balances.get(target, 0) + amount
+            nodes.add(source)
+            nodes.add(target)
+
+    def _hold(self, event: e.PositionChanged, contracts: set[int]) -> None:
+        number, holder = event.instrument, event.account
+        held = self.positions.setdefault(number, {})
+        before = held.get(holder, (0, 0, 0))
+        after = (event.lots, event.entry_value, event.basis_value)
+        self.lots[number] = self.lots.get(number, 0) + after[0] - before[0]
+        self.basis[number] = self.basis.get(number, 0) + after[2] - before[2]
+        was, is_held = holder in held, bool(event.lots or event.basis_value)
+        if is_held:
+            held[holder] = after
+        elif was:
+            del held[holder]
+        self.holding[holder] = self.holding.get(holder, 0) + is_held - was
+        contracts.add(number)
+        self._pairs.add((number, holder))
+
+    def _order(self, event: e.OrderRested | e.OrderReduced, wrong: list[str]) -> None:
+        key = (event.account, event.order)
+        if isinstance(event, e.OrderRested):
+            if key in self.orders:
+                wrong.append(f"expected a new order, found {key}")
+            self.orders[key] = (event.instrument, event.lots)
+            self.orders_count[event.instrument] = self.orders_count.get(event.instrument, 0) + 1
+            return
+        instrument, lots = self.orders.get(key, (-1, 0))
+        if lots == 0 or lots * event.lots < 0 or abs(event.lots) >= abs(lots):
+            wrong.append(f"order {key}: expected less than {lots} lots, found {event.lots}")
+        if event.lots:
+            self.orders[key] = (instrument, event.lots)
+        elif self.orders.pop(key, None) is not None:
+            self.orders_count[instrument] -= 1
+
+    def _move_under_way(self, command: Command, event: e.PendingChanged, wrong: list[str]) -> None:
+        if event.status in _UNDER_WAY and isinstance(
+            command, c.AnnounceDeposit | c.RequestWithdrawal
+        ):
+            owner = self.state.account_numbers[command.account]
+            asset = self.state.asset_numbers[command.asset]
+            slot = INCOMING if event.status == "announced" else OUTGOING
+            found = node(owner, slot, asset), command.amount
+            self.pending[event.reference] = found
+            self.under_way[found[0]] = self.under_way.get(found[0], 0) + found[1]
+        elif event.reference in self.pending:
+            which, amount = self.pending.pop(event.reference)
+            self.under_way[which] -= amount
+        else:
+            wrong.append(f"reference {event.reference}: expected it under way")
+
+    def _close(self, event: e.StatusChanged, wrong: list[str]) -> None:
+        if event.status == CLOSED and self.holding.get(event.account, 0):
+            wrong.append(f"account {event.account}: expected nothing in a closed account")
+
+    # ── what must hold ───────────────────────────────────────────────────────────────────────
+
+    def _wrong_balances(self, nodes: set[int], contracts: set[int]) -> Iterator[str]:
+        balances = self.balances
+        for which in nodes:
+            amount = balances[which]
+            if amount < 0 and is_pool(which):
+                yield f"{parts(which)}: expected a pool not below 0, found {amount}"
+            owner, slot, _ = parts(which)
+            if owner >= FIRST_ACCOUNT and slot in (INCOMING, OUTGOING):
+                expected = self.under_way.get(which, 0)
+                if amount != expected:
+                    yield f"{parts(which)}: expected {expected} under way, found {amount}"
+            elif owner == CLEARING:
+                contracts.add((slot - margin_slot(0)) // 2)
+
+    def _wrong_contracts(self, contracts: set[int]) -> Iterator[str]:
+        for number in contracts:
+            if self.lots.get(number, 0):
+                yield f"contract {number}: expected lots that net to 0, found {self.lots[number]}"
+            deal = self.state.contracts[number].deal
+            stands = self.balances.get(node(CLEARING, margin_slot(number), deal.asset), 0)
+            owed = -(self.basis.get(number, 0) * deal.numerator // deal.denominator)
+            if stands != owed:
+                yield f"contract {number}: expected {owed} in its clearing, found {stands}"
+            if number in self.over and self.positions.get(number):
+                yield f"contract {number}: expected no holders of what is over"
+
+    # ── the engine's books beside these ──────────────────────────────────────────────────────
+
+    def touched(self) -> list[str]:
+        """Where the engine's books differ from these in what was touched since the last look."""
+        state, wrong = self.state, []
+        balances = state.ledger.balances
+        for which in self._nodes:
+            if balances.get(which, 0) != self.balances[which]:
+                wrong.append(
+                    f"{parts(which)}: expected {self.balances[which]}, as posted, found "
+                    f"{balances.get(which, 0)}"
+                )
+        for number, holder in self._pairs:
+            position = state.contracts[number].holders.get(holder)
+            found = None if position is None else (
+                position.lots, position.entry_value, position.basis_value
+            )  # fmt: skip
+            if found != self.positions[number].get(holder):
+                wrong.append(f"account {holder}, contract {number}: expected {found} as told")
+        for number in self._contracts:
+            if state.contracts[number].basis_total != self.basis.get(number, 0):
+                wrong.append(f"contract {number}: expected a basis of {self.basis.get(number, 0)}")
+        self._nodes.clear()
+        self._pairs.clear()
+        self._contracts.clear()
+        return wrong
+
+    def compare(self) -> list[str]:
+        """Everything that does not hold, and every difference between the two sets of books."""
+        state = self.state
+        wrong = list(violations(state))
+        mine = {which: amount for which, amount in self.balances.items() if amount}
+        theirs = {which: amount for which, amount in state.ledger.balances.items() if amount}
+        if mine != theirs:
+            wrong.append(f"expected balances as posted, found others: {_first(mine, theirs)}")
+        held = {number: one for number, one in self.positions.items() if one}
+        found = {
+            one.number: {
+                holder: (p.lots, p.entry_value, p.basis_value) for holder, p in one.holders.items()
+            }
+            for one in state.contracts
+            if one.holders
+        }
+        if held != found:
+            wrong.append(f"expected positions as told, found others: {_first(held, found)}")
+        orders = {
+            (account.number, name): (order.instrument, order.lots)
+            for account in state.accounts
+            if account is not None
+            for name, order in (account.orders or {}).items()
+        }
+        if orders != self.orders:
+            wrong.append(f"expected orders as told, found others: {_first(self.orders, orders)}")
+        return wrong
+
+
+def _first(mine: dict[object, object] | object, theirs: object) -> str:
+    """The first key that differs, with both values."""
+    if not isinstance(mine, dict) or not isinstance(theirs, dict):
+        return ""
+    for key in {**mine, **theirs}:
+        if mine.get(key) != theirs.get(key):
+            return f"{key}: {mine.get(key)} and {theirs.get(key)}"
+    return ""

@@ -1,0 +1,193 @@
+"""Lots: what a history is made of, drawn from one seed, and what it has come to so far.
+
+Each history switches a part of everything off and skews the rest, so that what rarely comes
+together does so in some.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final, TypeVar
+
+from solvent.account.ledger import FIRST_ACCOUNT, GENERAL, node
+from solvent.engine.state import CLOSED, LIQUIDATION, Account, Contract, State
+from solvent.limits import MONEY_MAX
+from solvent.messages import commands as c
+from solvent.messages.fields import Command
+from solvent.sim.worlds import ACTOR, COINS, MOVES, World
+from solvent.units import DAY_MS, MINUTE_MS
+
+T = TypeVar("T")
+WEIGHTS: Final[dict[type[Command], float]] = {
+    c.ListAsset: 0.02, c.ListInstrument: 0.3, c.DelistInstrument: 0.2, c.SetPhase: 0.5,
+    c.AdoptRulebook: 0.05, c.AssignRulebook: 0.7,
+    c.OpenAccount: 0.5, c.CloseAccount: 0.7, c.FreezeAccount: 0.3, c.UnfreezeAccount: 0.6,
+    c.SetMarginMode: 2.0, c.SetLeverage: 1.0, c.AddIsolatedMargin: 1.5,
+    c.RemoveIsolatedMargin: 1.5,
+    c.Deposit: 6.0, c.AnnounceDeposit: 3.0, c.ConfirmDeposit: 2.0, c.CancelDeposit: 1.0,
+    c.RequestWithdrawal: 4.0, c.ConfirmWithdrawal: 2.0, c.CancelWithdrawal: 1.5,
+    c.Transfer: 4.0, c.ContributeFund: 1.0, c.ReturnFund: 0.7,
+    c.PlaceOrder: 6.0, c.CancelOrder: 4.0, c.Trade: 40.0,
+    c.PublishMarket: 2.0, c.PublishArrays: 0.5, c.PayFunding: 1.0, c.SettleVariation: 1.0,
+    c.SettleExpiry: 1.0, c.AccrueInterest: 0.4, c.Heartbeat: 1.0,
+    c.BeginLiquidation: 1.0, c.Liquidate: 3.0, c.TakeOver: 2.0, c.Deleverage: 2.0,
+    c.Confiscate: 1.0, c.CoverDebt: 2.0, c.SocialiseLoss: 1.0, c.EndLiquidation: 1.5,
+    c.ImportBooks: 0.6,
+}  # fmt: skip
+"""How often a command is tried where nothing is skewed."""
+_PACES: Final[tuple[tuple[int, ...], ...]] = (
+    (0, 1, 5, 20),
+    (0, 1, 50, 1_000, 5_000),
+    (0, 10, 1_000, MINUTE_MS),
+    (0, 1, 100, 10 * MINUTE_MS, 60 * MINUTE_MS),
+)
+_PAST: Final = 500
+"""Commands that may be told again."""
+
+
+class Draws:
+    """One history's lots.
+
+    Attributes:
+        blind: how often one thing in a command is put wrong. again: how often an old one is told
+            again. reach: how many of `MOVES` its prices make.
+        moves: where the two coins stand, in `MOVES`.
+        due: commands that what happened calls for.
+        alarmed: prices have moved, and nobody has looked who cannot pay.
+    """
+
+    def __init__(self, rng: Random, world: World) -> None:
+        self.rng = rng
+        self.world = world
+        self.blind = rng.choice((0.0, 0.02, 0.1, 0.4))
+        self.again = rng.choice((0.0, 0.005, 0.05))
+        self.reach = rng.choice((1, 3, 5, 7, len(MOVES)))
+        self.pace = rng.choice(_PACES)
+        self.days = rng.choice((0.0, 0.0, 0.001, 0.0001))
+        self.size = rng.choice((2_000, 20_000, 200_000))
+        self.stale = rng.choice((0.0, 0.0, 0.2))
+        self.greed = rng.choice((0.1, 0.5, 0.9))
+        kinds = [kind for kind in WEIGHTS if rng.random() < 0.8]
+        self.kinds = kinds or [c.Heartbeat]
+        weights = [WEIGHTS[kind] * rng.choice((0.2, 1.0, 1.0, 4.0)) for kind in self.kinds]
+        self.weights = weights
+        self.moves = [1.0, 1.0]
+        self.alarmed = False
+        self.count = 0
+        self.due: deque[Callable[[State], Command | None]] = deque()
+        self.past: deque[Command] = deque(maxlen=_PAST)
+        self.references: list[str] = []
+
+    def does(self, kind: type[Command]) -> bool:
+        """Whether this history has commands of a kind."""
+        return kind in self.kinds
+
+    def often(self, share: float) -> bool:
+        """True in so many of all cases."""
+        return self.rng.random() < share
+
+    def one(self, among: Sequence[T]) -> T:
+        """One of some."""
+        return among[int(self.rng.random() * len(among))]
+
+    def told(self) -> dict[str, str]:
+        """Actor and key of a new command."""
+        self.count += 1
+        return {"key": str(self.count), "actor": ACTOR}
+
+    def new(self, what: str) -> str:
+        """A name that was not used before."""
+        self.count += 1
+        return f"{what}-{self.count}"
+
+    def step_ms(self, state: State) -> int:
+        """How much later the next command comes: mostly little, sometimes to an expiry, seldom
+        days."""
+        lot = self.rng.random()
+        if lot < self.days:
+            return self.rng.choice((DAY_MS, 3 * DAY_MS + 1, 60 * MINUTE_MS))
+        if lot > 1.0 - self.days:
+            now = state.log.time_ms
+            expiries = [one.deal.expiry_ms for one in state.contracts if not one.settled]
+            ahead = [at for at in expiries if at is not None and at >= now]
+            return max(0, min(ahead) - now + self.rng.choice((-1, 0, 1))) if ahead else 0
+        return self.one(self.pace)
+
+    # ── who and what ─────────────────────────────────────────────────────────────────────────
+
+    def account(self, state: State) -> Account:
+        """A user's account, mostly one that is not closed."""
+        accounts, found = state.accounts, None
+        for _ in range(4):
+            found = accounts[self.rng.randrange(FIRST_ACCOUNT, len(accounts))]
+            if found is not None and found.status != CLOSED:
+                return found
+        if found is None:
+            raise LookupError("a history begins with accounts")
+        return found
+
+    def holder(self, state: State) -> Account:
+        """An account, if possible one that holds something."""
+        for _ in range(4):
+            found = self.account(state)
+            if found.positions:
+                return found
+        return self.account(state)
+
+    def failing(self, state: State) -> Account | None:
+        """An account under liquidation."""
+        found = [one for one in state.accounts if one is not None and one.status == LIQUIDATION]
+        return self.one(found) if found else None
+
+    def contract(self, state: State) -> Contract:
+        """A contract, mostly one that is not over."""
+        found = state.contracts[int(self.rng.random() * len(state.contracts))]
+        for _ in range(6):
+            if not found.settled:
+                return found
+            found = state.contracts[int(self.rng.random() * len(state.contracts))]
+        return found
+
+    def asset(self, state: State) -> int:
+        """An asset by number, mostly the first."""
+        return 0 if self.often(0.7) else int(self.rng.random() * len(state.assets))
+
+    def owned(self, state: State, account: Account, asset: int) -> int:
+        """What an account has of an asset itself."""
+        return state.ledger.balance(node(account.number, GENERAL, asset))
+
+    # ── how much ─────────────────────────────────────────────────────────────────────────────
+
+    def amount(self, there: int) -> int:
+        """An amount at or near an edge of what there is, or within it."""
+        lot = self.rng.random()
+        if lot < 0.7:
+            found = int(self.rng.random() ** 3 * there)
+        elif lot < 0.8:
+            found = there
+        elif lot < 0.9:
+            found = there + self.rng.choice((-1, 1))
+        else:
+            found = self.rng.choice((1, 2, there // 2, 2 * there, MONEY_MAX // 4, MONEY_MAX))
+        return min(max(1, found), MONEY_MAX)
+
+    def lots(self, contract: Contract) -> int:
+        """Lots of a size that the world's accounts can mostly bear."""
+        deal = contract.deal
+        price = 1.0 if deal.inverse and not deal.up_front else COINS.get(deal.underlying, 100.0)
+        most = max(1, int(self.size / (float(deal.lot_size) * price)))
+        lot = self.rng.random()
+        return 1 if lot < 0.1 else max(1, int(lot**3 * most))
+
+    def ticks(self, contract: Contract) -> int:
+        """A price at the mark or near it, seldom far from it."""
+        points = contract.mark_points or 1_000
+        ticks = max(1, points // contract.deal.points_per_tick)
+        lot = self.rng.random()
+        if lot < 0.5:
+            return ticks
+        if lot < 0.93:
+            return max(1, int(ticks * (0.995 + 0.01 * self.rng.random())))
+        return max(1, int(ticks * self.rng.choice((0.001, 0.5, 0.9, 1.1, 2.0, 1_000.0))))

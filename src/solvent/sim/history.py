@@ -1,0 +1,201 @@
+"""Histories: commands made up from a seed, applied, and everything checked that must hold.
+
+`run(seed, commands)` is deterministic: the same arguments give the same commands, the same events
+and the same state, on every machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from solvent.engine.apply import Applied, apply, apply_all
+from solvent.engine.image import books_hash, state_hash
+from solvent.engine.state import State
+from solvent.errors import Reject
+from solvent.messages import commands as c
+from solvent.messages.codec import Sealed, encode_command
+from solvent.messages.fields import Command
+from solvent.sim import dealings, distress, money
+from solvent.sim.blind import spoiled, told_again
+from solvent.sim.checker import Checker
+from solvent.sim.draws import Draws
+from solvent.sim.money import Draft
+from solvent.sim.worlds import START_MS, World, beginning, chosen
+
+DRAFTS: Final[dict[type[Command], Draft]] = {
+    **money.DRAFTS, **dealings.DRAFTS, **distress.DRAFTS
+}  # fmt: skip
+COMPARED_EVERY: Final = 200
+"""Commands between two comparisons of everything."""
+HASHED_EVERY: Final = 50
+"""Commands of which one is held against the hash of all books, if it is refused."""
+Timed = tuple[Command, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What came of a history.
+
+    Attributes:
+        commands, accepted: by kind. rejected: by code. events: how many.
+        violations: (number of the command, what does not hold); the history ends at the first.
+        history: every command with its time, where it was asked for.
+    """
+
+    seed: int
+    commands: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[int] = field(default_factory=Counter)
+    events: int = 0
+    violations: list[tuple[int, str]] = field(default_factory=list)
+    hash: str = ""
+    chain: bytes = b""
+    history: list[Timed] = field(default_factory=list)
+
+
+class History:
+    """A history that is being made up."""
+
+    def __init__(self, seed: int, *, batch: int | None = None, keep: bool = False) -> None:
+        rng = Random(seed)
+        self.world: World = chosen(rng)
+        self.draws = Draws(rng, self.world)
+        self.state = State()
+        self.checker = Checker(self.state)
+        self.result = Result(seed=seed)
+        self.batch = batch or self.world.batch
+        self.keep = keep
+        self.number = 0
+        self._compared = 0
+
+    def run(self, commands: int, *, progress: Callable[[int], None] | None = None) -> Result:
+        """Make up and apply so many commands, those of the beginning counted in."""
+        start = beginning(self.world, self.draws.rng)[:commands]
+        self._do([(command, START_MS) for command in start])
+        while self.number < commands and not self.result.violations:
+            count = min(self.batch, commands - self.number)
+            self._do(self._made_up(count))
+            if progress is not None:
+                progress(self.number)
+        if not self.result.violations:
+            self._note(self.checker.compare())
+        self.result.hash = state_hash(self.state)
+        self.result.chain = self.state.log.chain
+        return self.result
+
+    # ── making up ────────────────────────────────────────────────────────────────────────────
+
+    def _made_up(self, count: int) -> list[Timed]:
+        time_ms = self.state.log.time_ms
+        found = []
+        for _ in range(count):
+            time_ms += self.draws.step_ms(self.state)
+            found.append((self._one(), time_ms))
+        return found
+
+    def _one(self) -> Command:
+        """The next command: what is due, what was told before, or something new."""
+        draws, state = self.draws, self.state
+        if draws.alarmed and not draws.due:
+            distress.look_round(draws, state)
+        if draws.due and draws.often(0.8):
+            command = draws.due.popleft()(state)
+        elif draws.often(draws.again):
+            command = told_again(draws, state)
+        else:
+            kind = draws.rng.choices(draws.kinds, draws.weights)[0]
+            command = DRAFTS[kind](draws, state)
+            if command is not None and draws.often(draws.blind):
+                command = spoiled(draws, state, command)
+        if command is None:
+            command = c.Heartbeat(**draws.told())
+        draws.past.append(command)
+        return command
+
+    # ── applying and checking ────────────────────────────────────────────────────────────────
+
+    def _do(self, timed: Sequence[Timed]) -> None:
+        if self.keep:
+            self.result.history += timed
+        try:
+            if self.batch > 1:
+                self._all(timed)
+            else:
+                self._each(timed)
+        except Exception as fault:
+            # Whatever comes out of the engine but an answer is a violation, not a failure of ours.
+            at = self.state.log.sequence + 1
+            self.result.violations.append((self.number + 1, f"sequence {at}: {fault!r}"))
+
+    def _all(self, timed: Sequence[Timed]) -> None:
+        commands = [command for command, _ in timed]
+        bodies = [encode_command(command) for command in commands]
+        found = apply_all(self.state, commands, [at for _, at in timed], bodies)
+        for command, one in zip(commands, found, strict=True):
+            self._follow(command, one)
+        self._note(self.checker.touched())
+        self._compare()
+
+    def _each(self, timed: Sequence[Timed]) -> None:
+        state = self.state
+        for command, time_ms in timed:
+            hashed = self.number % HASHED_EVERY == 0
+            books = books_hash(state) if hashed else ""
+            one = apply(state, Sealed(state.log.sequence + 1, time_ms, command))
+            self._follow(command, one)
+            self._note(self.checker.touched())
+            if hashed and one.code and books_hash(state) != books:
+                self._note([f"{one.kind}: expected the same books after a rejection"])
+            self._compare()
+
+    def _follow(self, command: Command, one: Applied) -> None:
+        result = self.result
+        self.number += 1
+        result.commands[one.kind] += 1
+        if one.code:
+            result.rejected[one.code] += 1
+        elif one.chain:
+            result.accepted[one.kind] += 1
+        if one.chain:
+            result.events += len(one.events)
+            self._note(self.checker.see(command, one.events))
+
+    def _compare(self) -> None:
+        if self.number - self._compared >= COMPARED_EVERY:
+            self._compared = self.number
+            self._note(self.checker.compare())
+
+    def _note(self, wrong: Sequence[str]) -> None:
+        self.result.violations += [(self.number, one) for one in wrong]
+
+
+def run(
+    seed: int,
+    commands: int,
+    *,
+    batch: int | None = None,
+    keep: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """A history out of a seed. `batch` takes the place of the world's own; `keep` keeps the
+    commands."""
+    return History(seed, batch=batch, keep=keep).run(commands, progress=progress)
+
+
+def never_met(results: Sequence[Result]) -> tuple[list[str], list[Reject]]:
+    """Kinds of command that none of the histories had accepted, and codes that none met."""
+    accepted = sum((one.accepted for one in results), Counter())
+    rejected = sum((one.rejected for one in results), Counter())
+    kinds = [str(kind.__struct_config__.tag) for kind in c.COMMANDS]
+    return (
+        [kind for kind in kinds if not accepted[kind]],
+        [code for code in Reject if code >= REJECTED_FROM and not rejected[code]],
+    )
+
+
+REJECTED_FROM: Final = 501
+"""Codes from here on are the engine's own."""
