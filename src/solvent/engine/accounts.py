@@ -21,7 +21,7 @@ from solvent.engine.refusal import (
     contract_named,
     rules_named,
 )
-from solvent.engine.standing import has_risk, standing, view
+from solvent.engine.standing import has_risk, isolates_positions, standing, view
 from solvent.engine.state import CLOSED, FROZEN, LIQUIDATION, OPEN, Account, Contract, Mode, State
 from solvent.engine.trading import short_of_margin
 from solvent.errors import Reject
@@ -123,6 +123,8 @@ def assign_rulebook(state: State, command: AssignRulebook, events: list[Event]) 
     """Another rulebook, under which the account's risk is known and its margin is enough."""
     account = active_account(state, command.account)
     rules_named(state, command.rulebook)
+    if any(mode.isolated for mode in (account.modes or {}).values()):
+        _must_isolate(state, account, command.rulebook)
     before, account.rulebook = account.rulebook, command.rulebook
     try:
         _check_margin(state, account)
@@ -236,13 +238,7 @@ def _by_account(state: State, account: Account, contract: Contract, mode: Mode) 
     """What the position's own margin is to be, which the account must be able to spare."""
     number, asset = contract.number, contract.deal.asset
     if mode.isolated:
-        text = state.rules[account.rulebook].rulebook.text
-        if "isolated_pools" not in getattr(text, "properties", ()):
-            raise Refused(
-                Reject.MODE_UNSUPPORTED,
-                f"account {account.name}: expected a rulebook that isolates positions, found "
-                f"{account.rulebook}",
-            )
+        _must_isolate(state, account, account.rulebook)
     stands = state.ledger.balance(node(account.number, margin_slot(number), asset))
     wanted = 0
     position = contract.holders.get(account.number)
@@ -260,6 +256,15 @@ def _by_account(state: State, account: Account, contract: Contract, mode: Mode) 
     margins = {number: wanted} if mode.isolated else {}
     _check_margin(state, account, modes=modes, balances={asset: stands - wanted}, margins=margins)
     return wanted
+
+
+def _must_isolate(state: State, account: Account, rulebook: str) -> None:
+    if not isolates_positions(state.rules[rulebook]):
+        raise Refused(
+            Reject.MODE_UNSUPPORTED,
+            f"account {account.name}: expected a rulebook that isolates positions, found "
+            f"{rulebook}",
+        )
 
 
 def _by_contract(state: State, account: Account, contract: Contract, mode: Mode) -> tuple[int, int]:

@@ -157,6 +157,8 @@ def _assess(
 ) -> Assessed:
     names = _row_names(views)
     book, unlisted = _book(rules, views, names)
+    if not isolates_positions(rules):
+        unlisted += [place for place, seen in enumerate(views) if _held_apart(seen)]
     answer = assess(
         plan, book,
         balances=_balances(state, plan, views),
@@ -172,6 +174,15 @@ def _assess(
         maintenance_micro=answer.maintenance_micro, known=known, call=answer.call & known,
         liquidate=answer.liquidate & known,
     )  # fmt: skip
+
+
+def isolates_positions(rules: Rules) -> bool:
+    """Whether a rulebook can margin a position by itself."""
+    return "isolated_pools" in getattr(rules.rulebook.text, "properties", ())
+
+
+def _held_apart(seen: View) -> bool:
+    return any(mode.isolated and number in seen.positions for number, mode in seen.modes.items())
 
 
 def _row_names(views: Sequence[View]) -> list[str]:
@@ -285,7 +296,7 @@ def _modes(state: State, rules: Rules, views: Sequence[View], names: list[str]) 
             pair = names[place], contract.listing.symbol
             if mode.factor is not None and "leverage" in asked:
                 values.setdefault("leverage", {})[pair] = float(1 / mode.factor)
-            if mode.isolated:
+            if mode.isolated and isolates_positions(rules):
                 isolated.add(pair)
                 if "isolated_margin" in asked:
                     scale = contract.deal.asset_scale

@@ -277,9 +277,11 @@ class _Work:
         key = next(one for one in FINEST if one in keys)
         accounts = set(self.book.accounts)
         names = accounts if key == "account" else set(self.names[key])
+        pools = set(self.names["pool"] if "pool" in keys else ())
         for one in value:
             pair = one if isinstance(one, tuple) else (None, one)
-            fits = pair[1] in names and (pair[0] is None or pair[0] in accounts)
+            there = pair[1] in names or (pair[0] is not None and pair[1] in pools)
+            fits = there and (pair[0] is None or pair[0] in accounts)
             if not fits or (pair[0] is not None and "account" not in keys):
                 raise RulebookError(
                     f"{self.plan.rulebook.name}: input {path}: no {key} {one!r} in the book"
@@ -354,11 +356,17 @@ class _Work:
         names = accounts[start : start + BLOCK] if key == "account" else self.names[key]
         if not any(isinstance(one, tuple) for one in value):
             return np.array([value.get(name, default) for name in names])[codes[key]]
-        pairs = zip(codes["account"].tolist(), codes[key].tolist(), strict=True)
+        # A pair names a row by its finest key, or a pool that holds one position alone by that.
+        pools = codes.get("pool", codes[key])
+        pool_names = self.names["pool" if "pool" in codes else key]
+        rows = zip(codes["account"].tolist(), codes[key].tolist(), pools.tolist(), strict=True)
         return np.array(
             [
-                value.get((accounts[start + a], names[n]), value.get(names[n], default))
-                for a, n in pairs
+                value.get(
+                    (accounts[start + a], names[n]),
+                    value.get((accounts[start + a], pool_names[p]), value.get(names[n], default)),
+                )
+                for a, n, p in rows
             ]
         )
 
