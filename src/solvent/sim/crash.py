@@ -304,7 +304,7 @@ def _fill_up(stage: _Stage) -> None:
     """Who stands below its margin at the opening pays in; dealers have plenty."""
     paid = []
     for account, one in stage.standing():
-        times = 4.0 if account.name.startswith("dealer") else _FUNDED_AT
+        times = 12.0 if account.name.startswith("dealer") else _FUNDED_AT
         short = one.initial_micro * times - one.equity_micro
         if short > 0:
             paid.append(
