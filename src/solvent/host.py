@@ -23,8 +23,8 @@ from solvent.journal import Journal, Row, create
 from solvent.messages.codec import (
     decode_command,
     decode_events,
-    encode_command,
     read_command,
+    stored_command,
 )
 from solvent.messages.events import Event, Repeated
 from solvent.messages.fields import Command
@@ -72,9 +72,7 @@ class Engine:
     """A venue's engine on its journal; a context manager, for one thread at a time.
 
         >>> import tempfile
-        >>> from solvent.messages.commands import (
-        ListAsset,
-    )
+        >>> from solvent.messages.commands import ListAsset
         >>> home = tempfile.TemporaryDirectory()
         >>> with Engine.create(home.name + "/venue") as engine:
         ...     answer = engine.submit(ListAsset(key="1", actor="me", asset="USDC", decimals=6))
@@ -185,20 +183,26 @@ class Engine:
     def _answers(self, commands: Sequence[Command], times_ms: Sequence[int]) -> list[Answer]:
         if self._stopped:
             raise EngineStopped("the engine has stopped: open it anew")
-        bodies = [encode_command(command) for command in commands]
+        bodies = [_stored(command) for command in commands]
         first = self._state.log.sequence
-        try:
+        with self._stopping():
             with uncollected():
                 found = apply_all(self._state, commands, times_ms, bodies)
             self._journal.append(_rows(found, times_ms, first))
+            answers = self._numbered(found, first)
+            if self._state.log.sequence - self._snapshot_at >= self._snapshot_every:
+                self.snapshot()
+        return answers
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Whatever goes wrong is the end: memory may be ahead of the journal."""
+        try:
+            yield
         except BaseException:
             self._stopped = True
             self._journal.close()
             raise
-        answers = self._numbered(found, first)
-        if self._state.log.sequence - self._snapshot_at >= self._snapshot_every:
-            self.snapshot()
-        return answers
 
     def _numbered(self, found: Sequence[Applied], sequence: int) -> list[Answer]:
         answers = []
@@ -218,10 +222,20 @@ class Engine:
 
     def snapshot(self) -> None:
         """Keep the state as it is, so that the next start need not replay all of history."""
+        if self._stopped:
+            raise EngineStopped("the engine has stopped: open it anew")
         log = self._state.log
-        if log.sequence:
-            self._journal.save_snapshot(log.sequence, log.chain, image(self._state))
+        with self._stopping():
+            if log.sequence:
+                self._journal.save_snapshot(log.sequence, log.chain, image(self._state))
         self._snapshot_at = log.sequence
+
+
+def _stored(command: Command) -> bytes:
+    found = stored_command(command)
+    if isinstance(found, Problem):
+        raise BadInput(found)
+    return found
 
 
 def _rows(found: Sequence[Applied], times_ms: Sequence[int], sequence: int) -> list[Row]:

@@ -43,6 +43,21 @@ def encode_command(command: Command) -> bytes:
     return _PREFIX + _ENCODER.encode(command)
 
 
+def stored_command(command: Command) -> bytes | Problem:
+    """A command as it is stored, or why it could not be read back: a constructor checks nothing.
+
+    >>> from solvent.messages.commands import Heartbeat
+    >>> print(stored_command(Heartbeat(key="", actor="clock")))
+    command, field 'key': expected `str` of length >= 1, found something else [COMMAND_MALFORMED]
+    """
+    try:
+        stored = encode_command(command)
+        decode_command(stored)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError) as fault:
+        return _malformed("command", fault)
+    return stored
+
+
 def decode_command(stored: bytes) -> Command:
     """A stored command. Raises ValueError for bytes of another version or of no command."""
     _check_version(stored)
