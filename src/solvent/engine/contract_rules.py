@@ -201,7 +201,9 @@ def admit_fill(
     if not sheet.holds(columns.fill_accepted):
         raise Refused(Reject.MARGIN_INSUFFICIENT, _short(state, account, contract))
     margin, orders, _ = balances_of(state, account, contract)
-    return sheet.amount(columns.fill_margin) - margin, sheet.amount(columns.fill_orders) - orders
+    # A sale above its limit may need more than was reserved; the rest is the account's own money.
+    reserved = max(sheet.amount(columns.fill_orders), min(orders, 0))
+    return sheet.amount(columns.fill_margin) - margin, reserved - orders
 
 
 def _short(state: State, account: Account, contract: Contract) -> str:

@@ -170,9 +170,9 @@ def _admit_by_contract(
             resting = [*resting, row]
     taker = None if command.aggressor is None else BUY if command.aggressor is Side.BUY else SELL
     points = command.price_ticks * one.contract.deal.points_per_tick
-    return contract_rules.admit_fill(
-        state, one, points=points, aggressive=taker == side, resting=resting
-    )
+    # What fills no order has nothing reserved for it either.
+    fresh = order is None or taker == side
+    return contract_rules.admit_fill(state, one, points=points, aggressive=fresh, resting=resting)
 
 
 def pay_between(
