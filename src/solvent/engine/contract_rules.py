@@ -201,9 +201,11 @@ def admit_fill(
     if not sheet.holds(columns.fill_accepted):
         raise Refused(Reject.MARGIN_INSUFFICIENT, _short(state, account, contract))
     margin, orders, _ = balances_of(state, account, contract)
-    # A sale above its limit may need more than was reserved; the rest is the account's own money.
+    # Neither account is overdrawn: gains that are not paid yet free no money, and what a sale above
+    # its limit needs beyond its reserve is the account's own.
+    kept = max(sheet.amount(columns.fill_margin), min(margin, 0))
     reserved = max(sheet.amount(columns.fill_orders), min(orders, 0))
-    return sheet.amount(columns.fill_margin) - margin, reserved - orders
+    return kept - margin, reserved - orders
 
 
 def _short(state: State, account: Account, contract: Contract) -> str:
