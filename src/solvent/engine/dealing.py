@@ -122,7 +122,7 @@ def leg(
             f"account {account.name}, {contract.listing.symbol}: expected at most {LOTS_MAX} lots, "
             f"found {change.lots}",
         )
-    values = change.entry_value, change.basis_value, realised, premium
+    values = change.entry_value, change.basis_value, gain, realised, premium
     if max(values) >= VALUE_MAX or min(values) <= -VALUE_MAX:
         raise Refused(
             Reject.AMOUNT_TOO_LARGE,

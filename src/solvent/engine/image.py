@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from hashlib import blake2b
 from typing import Any, Final
@@ -49,7 +49,8 @@ LOG: Final = "log"
 _STATUSES: Final = (OPEN, FROZEN, LIQUIDATION, CLOSED)
 _KINDS: Final = ("system", "user", "member")
 _ENCODER: Final = msgspec.msgpack.Encoder()
-Columns = tuple[bytes, ...]
+Column = bytes | list[str]
+Columns = tuple[Column, ...]
 
 # ── hashes ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,8 +126,13 @@ def _text(factor: Fraction | None) -> str:
     return "" if factor is None else str(factor)
 
 
-def _column(numbers: Iterable[int]) -> bytes:
-    column = array("q", numbers)
+def _column(numbers: Iterable[int]) -> Column:
+    """64-bit integers as bytes; where one is larger, as debts and gains may come to be, as text."""
+    numbers = list(numbers)
+    try:
+        column = array("q", numbers)
+    except OverflowError:
+        return [str(number) for number in numbers]
     if sys.byteorder == "big":
         column.byteswap()
     return column.tobytes()
@@ -227,7 +233,9 @@ def restore(stored: bytes) -> State:
     return state
 
 
-def _numbers(column: bytes) -> array[int]:
+def _numbers(column: Column) -> Sequence[int]:
+    if isinstance(column, list):
+        return [int(number) for number in column]
     numbers = array("q", column)
     if sys.byteorder == "big":
         numbers.byteswap()

@@ -29,6 +29,7 @@ from solvent.engine.refusal import Refused, asset_named, contract_named
 from solvent.engine.state import Account, Contract, State
 from solvent.engine.trading import reduce_order
 from solvent.errors import Reject, check
+from solvent.limits import MONEY_MAX
 from solvent.margining.levels.rows import Sheet, Unset
 from solvent.messages.commands import (
     AccrueInterest,
@@ -56,22 +57,35 @@ class Paid:
     uncollected: int
 
 
-def exchange(
-    state: State,
-    contract: Contract,
-    due: Callable[[int], Fraction],
-    *,
-    stake: Fraction,
-) -> Paid:
-    """Collect from and pay to every holder of a contract what is due, positive received.
+Dues = list[tuple[int, int]]
+"""Holder and what it is due, positive received."""
 
-    `due` takes a holder's number; `stake` is what the contract's clearing owes besides: what its
-    positions keep at stake afterwards.
+
+def dues(state: State, contract: Contract, due: Callable[[int], Fraction]) -> Dues:
+    """What every holder of a contract is due, rounded. Refuses more than money can hold."""
+    exact = [(holder, due(holder)) for holder in contract.holders]
+    amounts = [(holder, rounded(state, one.numerator, one.denominator)) for holder, one in exact]
+    check_money(contract.listing.symbol, sum(abs(amount) for _, amount in amounts))
+    return amounts
+
+
+def check_money(what: str, amount: int) -> None:
+    """Refuse to pay what could not be written down."""
+    if amount >= MONEY_MAX // 4:
+        raise Refused(
+            Reject.AMOUNT_TOO_LARGE,
+            f"{what}: expected payments below {MONEY_MAX // 4} in all, found {amount}",
+        )
+
+
+def exchange(state: State, contract: Contract, amounts: Dues, *, stake: Fraction) -> Paid:
+    """Collect from and pay to every holder of a contract what is due.
+
+    `stake` is what the contract's clearing owes besides: what its positions keep at stake
+    afterwards.
     """
     ledger, asset = state.ledger, contract.deal.asset
     clearing = node(CLEARING, margin_slot(contract.number), asset)
-    exact = [(holder, due(holder)) for holder in contract.holders]
-    amounts = [(holder, rounded(state, one.numerator, one.denominator)) for holder, one in exact]
     lost = 0
     for holder, amount in amounts:
         if amount < 0:
@@ -139,14 +153,15 @@ def settle_variation(state: State, command: SettleVariation, events: list[Event]
         raise Refused(
             Reject.MARK_MISSING, f"instrument {command.symbol}: expected a mark, found {points}"
         )
-    # From here on the variation must be settled.
     at_mark = {number: deal.value(one.lots, points) for number, one in contract.holders.items()}
-
-    def due(holder: int) -> Fraction:
-        return deal.money(at_mark[holder] - contract.holders[holder].basis_value)
-
+    check_money(command.symbol, sum(map(abs, at_mark.values())))
+    amounts = dues(
+        state, contract,
+        lambda holder: deal.money(at_mark[holder] - contract.holders[holder].basis_value),
+    )  # fmt: skip
+    # From here on the variation must be settled.
     stake = -deal.money(sum(at_mark.values()))
-    paid = exchange(state, contract, due, stake=stake)
+    paid = exchange(state, contract, amounts, stake=stake)
     holders = [state.account(number) for number in contract.holders]
     for account in holders:
         position = contract.holders[account.number]
@@ -182,11 +197,9 @@ def pay_funding(state: State, command: PayFunding, events: list[Event]) -> None:
     deal = contract.deal
     per_lot = payment * deal.lot_size * deal.asset_scale
     per_lot *= 1 if deal.inverse else deal.quanto_rate
+    amounts = dues(state, contract, lambda holder: -contract.holders[holder].lots * per_lot)
     # From here on the funding must be paid.
-    stake = -deal.money(contract.basis_total)
-    paid = exchange(
-        state, contract, lambda holder: -contract.holders[holder].lots * per_lot, stake=stake
-    )
+    paid = exchange(state, contract, amounts, stake=-deal.money(contract.basis_total))
     contract.funded_ms = command.until_ms
     contract.auction_ms = 0
     contract.phase_ms = state.log.time_ms
@@ -299,14 +312,15 @@ def settle_expiry(state: State, command: SettleExpiry, events: list[Event]) -> N
         raise Refused(
             Reject.PRICE_NOT_POSITIVE, f"instrument {command.symbol}: expected a price above 0"
         )
-    # From here on the contract must be settled.
     per_lot = deal.final_money(price)
 
     def due(holder: int) -> Fraction:
         position = contract.holders[holder]
         return position.lots * per_lot - deal.money(position.basis_value)
 
-    paid = exchange(state, contract, due, stake=Fraction(0))
+    amounts = dues(state, contract, due)
+    # From here on the contract must be settled.
+    paid = exchange(state, contract, amounts, stake=Fraction(0))
     holders = [state.account(number) for number in contract.holders]
     for account in holders:
         position = contract.holders[account.number]
@@ -379,17 +393,18 @@ def accrue_interest(state: State, command: AccrueInterest, events: list[Event]) 
         )
     paid_ms = state.interest_ms.get(asset, 0)
     check_period(command.asset, command.until_ms, paid_ms, state.log.time_ms)
-    # From here on the interest must be charged.
-    charged = 0
-    venue = node(VENUE, GENERAL, asset)
+    charges: list[tuple[int, int]] = []
     for account in state.accounts:
         if account is None or account.kind == "system":
             continue
         own = node(account.number, GENERAL, asset)
         debt = -state.ledger.balance(own)
         if debt > 0:
-            interest = div_up(debt * rate.numerator, rate.denominator)
-            state.ledger.move(own, venue, interest)
-            charged += interest
+            charges.append((own, div_up(debt * rate.numerator, rate.denominator)))
+    charged = sum(interest for _, interest in charges)
+    check_money(command.asset, charged)
+    # From here on the interest must be charged.
+    for own, interest in charges:
+        state.ledger.move(own, node(VENUE, GENERAL, asset), interest)
     state.interest_ms[asset] = command.until_ms
     events.append(InterestAccrued(asset, command.until_ms, charged))
