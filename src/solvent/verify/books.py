@@ -70,6 +70,8 @@ _BY_COLUMNS: Final = frozenset({
     "deleverage",
 })  # fmt: skip
 """Commands after which a rulebook's columns may move money within an account."""
+_RESERVES_ONLY: Final = frozenset({"cancel_order", "begin_liquidation", "settle_expiry"})
+"""Those after which they may move what is reserved for orders alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,9 @@ class _Reading:
         slots = {venue.GENERAL}
         for contract in self.venue.contracts.values():
             if command.get("symbol", contract.terms.symbol) == contract.terms.symbol:
-                slots |= {contract.margin, contract.margin + 1}
+                slots.add(contract.margin + 1)
+                if command["do"] not in _RESERVES_ONLY:
+                    slots.add(contract.margin)
         sums: dict[tuple[int, int], int] = {}
         for which, amount in rest.items():
             owner, slot, asset = split(which)
