@@ -309,12 +309,25 @@ def end_liquidation(state: State, command: EndLiquidation, events: list[Event]) 
                 f"account {account.name}: expected no debt, found {debt} of "
                 f"{state.assets[asset][0]}",
             )
+    left = [
+        state.contracts[number]
+        for number in account.modes or {}
+        if account.number not in state.contracts[number].holders
+    ]
+    for contract in left:
+        held = state.ledger.balance(
+            node(account.number, margin_slot(contract.number), contract.deal.asset)
+        )
+        if held < 0:
+            raise Refused(
+                Reject.ACCOUNT_STILL_LIQUIDATABLE,
+                f"account {account.name}, {contract.listing.symbol}: expected no debt, found "
+                f"{-held}",
+            )
     # From here on the account is its owner's again.
     account.status = FROZEN if account.frozen else OPEN
-    for number in account.modes or {}:
-        contract = state.contracts[number]
-        if account.number not in contract.holders:
-            give_margin_back(state, account, contract)
+    for contract in left:
+        give_margin_back(state, account, contract)
     events.append(StatusChanged(account.number, account.status))
 
 

@@ -2,7 +2,7 @@
 
 What losers owe is collected first, into the contract's clearing; winners are paid from it. Where a
 loser cannot pay, it owes (`losses = "debt"`), or the insurance fund pays for it and, when that is
-empty, the winners get what there is, each its share (`"collect"`).
+empty, the winners get what there is, each its share (`"collect"`). An isolated position never owes.
 """
 
 from __future__ import annotations
@@ -119,11 +119,12 @@ def _collect(state: State, contract: Contract, account: Account, amount: int) ->
     ledger, asset = state.ledger, contract.deal.asset
     clearing = node(CLEARING, margin_slot(contract.number), asset)
     pool = node(INSURANCE, GENERAL, asset)
-    if state.house.losses == "debt" and account.number != INSURANCE:
+    apart = account.isolates(contract.number)
+    if state.house.losses == "debt" and account.number != INSURANCE and not apart:
         ledger.move(_cash(state, contract, account), clearing, amount)
         return amount
     sources = [_cash(state, contract, account)]
-    if state.house.contract is not None and not account.isolates(contract.number):
+    if state.house.contract is not None and not apart:
         sources.append(node(account.number, GENERAL, asset))
     sources.append(pool)
     if account.number == INSURANCE and state.house.losses == "debt":
@@ -334,12 +335,17 @@ def settle_expiry(state: State, command: SettleExpiry, events: list[Event]) -> N
 
 
 def give_margin_back(state: State, account: Account, contract: Contract) -> None:
-    """What a position that is gone leaves of its own margin is the account's own money again."""
-    asset = contract.deal.asset
-    if account.number != INSURANCE:
-        margin = node(account.number, margin_slot(contract.number), asset)
-        own = node(account.number, GENERAL, asset)
-        state.ledger.pay(own, margin, state.ledger.balance(margin))
+    """What a position that is gone leaves of its own margin is the account's own money again.
+
+    What it owes the insurance fund pays, as far as it can, and the account the rest.
+    """
+    asset, ledger = contract.deal.asset, state.ledger
+    if account.number == INSURANCE:
+        return
+    margin = node(account.number, margin_slot(contract.number), asset)
+    pool = node(INSURANCE, GENERAL, asset)
+    ledger.move(pool, margin, min(max(-ledger.balance(margin), 0), ledger.balance(pool)))
+    ledger.pay(node(account.number, GENERAL, asset), margin, ledger.balance(margin))
 
 
 def cancel_all(state: State, contract: Contract, events: list[Event]) -> None:

@@ -202,7 +202,7 @@ def _purse(venue: Venue, contract: Listed, owner: int) -> int:
 def _collect(venue: Venue, contract: Listed, owner: int, amount: int) -> int:
     """Take a loss: all of it where it may become a debt, else what there is; how much."""
     house, purse = venue.house, _purse(venue, contract, owner)
-    if not house.collect and owner != INSURANCE:
+    if not house.collect and owner != INSURANCE and not venue.isolated(owner, contract):
         venue.give(purse, contract.clearing, amount)
         return amount
     sources = [purse]

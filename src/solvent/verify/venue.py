@@ -185,9 +185,13 @@ class Venue:
         self.level(contract.clearing, math.ceil(contract.at_stake()), self.pool(ROUNDING, contract))
 
     def release_margin(self, owner: int, contract: Listed) -> None:
-        """The margin of a position that is gone is the account's own money again."""
+        """The margin of a position that is gone is the account's own money again; the insurance
+        fund pays what it owes, as far as it can."""
         if owner >= USERS_FROM:
-            self.level(self.margin_of(owner, contract), 0, self.pool(owner, contract))
+            margin = self.margin_of(owner, contract)
+            owed = max(0, -self.balance(margin))
+            self.give_at_most(self.pool(INSURANCE, contract), margin, owed)
+            self.level(margin, 0, self.pool(owner, contract))
 
     def number(self, kind: str, name: str, number: int) -> None:
         """A name must have been given this number."""
