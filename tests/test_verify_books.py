@@ -17,10 +17,12 @@ from solvent.account.sharing import shared_out
 from solvent.chains import ORIGIN, link
 from solvent.engine.dealing import margin_moves
 from solvent.engine.image import image
+from solvent.engine.state import State
 from solvent.errors import InvariantBroken
 from solvent.host import Engine
 from solvent.messages import commands as c
 from solvent.messages.codec import command_json, decode_command
+from solvent.sim import history as sim
 from solvent.units import div_down
 from solvent.verify.books import Findings, check_books
 from tests.histories import FEES as FEE_TEXTS
@@ -103,6 +105,38 @@ def test_agrees_at_random(house: str, seed: int) -> None:
     found = check_books(h.rows, image=image(h.state))
     assert [str(one) for one in found.problems] == []
     assert found.positions > 100
+
+
+def made_up(seed: int, commands: int) -> History:
+    """A history out of a seed, as a journal would keep it."""
+    source = sim.History(seed, keep=True)
+    told = source.run(commands)
+    assert told.violations == []
+    h = History.__new__(History)
+    h.state, h.rows = State(), []
+    for command, h.time_ms in told.history:
+        h.apply(command)
+    assert h.state.log.chain == told.chain
+    return h
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_with_what_is_made_up(seed: int) -> None:
+    h = made_up(seed, 500)
+    found = check_books(h.rows, image=image(h.state))
+    assert [str(one) for one in found.problems] == []
+    assert found.commands > 400
+
+
+@pytest.mark.soak
+def test_agrees_with_much_that_is_made_up() -> None:
+    seen = 0
+    for seed in range(100, 164):
+        h = made_up(seed, 2_000)
+        found = check_books(h.rows, image=image(h.state))
+        assert [f"seed {seed}: {one}" for one in found.problems] == []
+        seen += found.commands
+    assert seen > 100_000
 
 
 def test_agrees_with_a_journal(tmp_path: Any) -> None:
