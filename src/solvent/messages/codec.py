@@ -6,6 +6,7 @@ wrong with it is a `Problem` that names the field, what was expected and what wa
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -114,11 +115,27 @@ def read_command(
             command: Command = msgspec.convert(text, AnyCommand)
         else:
             command = _JSON_DECODER.decode(text)
+            _check_once(text)
         # What cannot be stored as it is must not come in: lone halves of characters.
         encode_command(command)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError) as fault:
         return _malformed(source, fault)
     return command
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object that says a thing twice: it would be anyone's guess which is meant."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise msgspec.ValidationError(f"Expected each field once, got {twice!r} again")
+
+
+_PAIRS: Final = json.JSONDecoder(object_pairs_hook=_each_once)
+
+
+def _check_once(text: bytes | str) -> None:
+    _PAIRS.decode(text if isinstance(text, str) else text.decode())
 
 
 class _Timed(Struct):
@@ -131,6 +148,7 @@ def read_time(text: bytes | str) -> tuple[bytes, int | None] | Problem:
         line: Any = msgspec.json.decode(text)
         if not isinstance(line, dict) or "time_ms" not in line:
             return (text.encode() if isinstance(text, str) else text), None
+        _check_once(text)
         time_ms = msgspec.convert(line, _Timed).time_ms
         del line["time_ms"]
         body = msgspec.json.encode(line)
