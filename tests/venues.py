@@ -13,8 +13,8 @@ Bitcoin is 50,000 dollars, ether 2,000. Prices of one lot at the marks:
 | `SPREAD` BTC-CS | USDC | 0.01 of a call spread at 3,000: 30 USDC | 1,000 micro |
 
 Every point is a tenth of a tick. Under the rulebook `tenth` margin is a tenth of the size at the
-index, orders counted whole, and half of that for maintenance; of `SPREAD` nothing is known. `deribit-pm`,
-where it is asked for, is Deribit's portfolio margin.
+index, orders counted whole, and half of that for maintenance; of `SPREAD` nothing is
+known. `deribit-pm`, where it is asked for, is Deribit's portfolio margin.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class Venue:
         """A command that is refused in exactly these words, and leaves the books as they were."""
         before = books_hash(self.state)
         found = self.tell(kind, **fields)
-        assert found.events == (Rejected(int(code), detail),)
+        assert found.events == (Rejected(int(code), detail),), found.events
         assert found.code == code
         assert books_hash(self.state) == before
 
