@@ -49,12 +49,16 @@ class _Run:
         self.closed: set[str] = set()
         """Accounts that something else changes: nothing more is said of them."""
         self.found: list[tuple[Trade, tuple[int, ...]]] = []
+        self.taken: set[int] = set()
         self.asked: list[View] = []
         self.places: list[tuple[int, int]] = []
 
     def take(self, command: Trade) -> bool:
         """Work a trade out; False where that cannot be done now."""
         if command.buyer in self.closed or command.seller in self.closed:
+            return False
+        if id(command) in self.taken:
+            # Told twice in a batch: the second will be a repeat, and there is one answer for both.
             return False
         try:
             dealt = deal_in(self.state, command, self.held)
@@ -71,6 +75,7 @@ class _Run:
         rests_on += [id(paid) for one in accounts for paid in self.paid_in.get(one.name, ())]
         for side, leg in enumerate(dealt.legs):
             self._see(leg, side, id(command))
+        self.taken.add(id(command))
         self.found.append((command, tuple(rests_on)))
         if named or apart:
             self.closed.update((command.buyer, command.seller))
@@ -114,6 +119,7 @@ def look_ahead(state: State, commands: Sequence[Command], start: int) -> None:
     """Work out trades from `start` on, into `state.ahead`."""
     entries = state.ahead.entries
     entries.clear()
+    state.ahead.broken.clear()
     run = _Run(state)
     passed = 0
     for command in commands[start : start + AHEAD_MAX]:

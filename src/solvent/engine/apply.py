@@ -180,6 +180,9 @@ def apply_all(
             # Neither a refused request nor a repeated one has done what was foreseen of it.
             if ahead.entries and (one.code or not one.chain):
                 ahead.broken.add(id(command))
+            elif ahead.broken:
+                # Done, but perhaps not as it was foreseen: then neither is what rests on it.
+                ahead.ready(command)
             found.append(one)
     finally:
         ahead.clear()

@@ -260,8 +260,7 @@ def _orders(state: State, rules: Rules, views: Sequence[View]) -> Orders | None:
         (place, rules.row_of_contract[order.instrument], order)
         for place, seen in enumerate(views)
         for order in seen.orders
-        if order.instrument < len(rules.row_of_contract)
-        and rules.row_of_contract[order.instrument] >= 0
+        if _has_row(rules, order.instrument)
     ]
     if not rows:
         return None
@@ -282,6 +281,11 @@ def _orders(state: State, rules: Rules, views: Sequence[View]) -> Orders | None:
     )
 
 
+def _has_row(rules: Rules, number: int) -> bool:
+    """Whether the arrays know a contract; who holds one that they do not is not known."""
+    return number < len(rules.row_of_contract) and rules.row_of_contract[number] >= 0
+
+
 def _modes(state: State, rules: Rules, views: Sequence[View], names: list[str]) -> Modes | None:
     """How positions are held, as far as the rulebook asks; isolated ones with their margin."""
     asked = {one for columns in getattr(rules.rulebook.text, "inputs", {}).values()
@@ -290,7 +294,7 @@ def _modes(state: State, rules: Rules, views: Sequence[View], names: list[str]) 
     values: dict[str, dict[tuple[str, str], float]] = {}
     for place, seen in enumerate(views):
         for number, mode in seen.modes.items():
-            if number not in seen.positions:
+            if number not in seen.positions or not _has_row(rules, number):
                 continue
             contract = state.contracts[number]
             pair = names[place], contract.listing.symbol
