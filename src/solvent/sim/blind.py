@@ -5,13 +5,15 @@ Whatever comes out can still be stored and read back: what cannot never reaches 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, Final
 
-from msgspec import structs
+from msgspec import ValidationError, structs
 
 from solvent.account.ledger import FIRST_ACCOUNT
 from solvent.engine.state import State
 from solvent.limits import LOTS_MAX, MONEY_MAX, POINTS_MAX, TIME_MS_MAX
+from solvent.messages.codec import decode_command, encode_command
 from solvent.messages.fields import Command
 from solvent.sim.draws import Draws
 
@@ -38,12 +40,18 @@ def spoiled(draws: Draws, state: State, command: Command) -> Command:
     """The command with one of its fields changed, if there is one to change."""
     fields = [
         name for name in command.__struct_fields__
-        if name in _WHO or name in _NUMBERS or name in _TEXTS or name in _LOOKED_UP
+        if (name in _WHO or name in _NUMBERS or name in _TEXTS or name in _LOOKED_UP)
+        and not isinstance(getattr(command, name), StrEnum)
     ]  # fmt: skip
     if not fields:
         return command
     name = draws.one(fields)
-    return structs.replace(command, **{name: _other(draws, state, name)})
+    found = structs.replace(command, **{name: _other(draws, state, name)})
+    try:
+        decode_command(encode_command(found))
+    except ValidationError:
+        return command
+    return found
 
 
 def _other(draws: Draws, state: State, name: str) -> Any:
