@@ -228,9 +228,9 @@ def _after_fill(state: State, one: Leg, into_margin: int, into_orders: int) -> N
         (node(account.number, order_slot(number), asset), into_orders),
         (node(account.number, margin_slot(number), asset), into_margin),
     ]
-    # What comes back comes first, so that it can be spent.
+    # What comes back comes first, so that it can be spent; fees may have taken of it meanwhile.
     for which, amount in sorted(moves, key=lambda move: move[1]):
-        ledger.pay(which, own, amount)
+        ledger.pay(which, own, max(amount, -max(ledger.balance(which), 0)))
     contract_rules.fill_or_give_back(state, account, contract)
 
 
