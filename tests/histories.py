@@ -191,6 +191,14 @@ def go_through(h: History) -> None:
     _endings(h)
 
 
+def halfway(house: str) -> History:
+    """A venue that trades, in which two accounts are under liquidation."""
+    h = History(house)
+    for part in (_cash, _trading, _modes, _periods, _crash):
+        part(h)
+    return h
+
+
 def _cash(h: History) -> None:
     h.must(c.Deposit, account="insurance", asset="USDC", amount=10**11)
     h.must(c.Deposit, account="venue", asset="BTC", amount=10**7)
@@ -276,18 +284,9 @@ def _periods(h: History) -> None:
 
 
 def _distress(h: History) -> None:
-    """Two accounts that hold too much, a crash, and every way out of it."""
+    """Every way out of a crash."""
+    _crash(h)
     symbol = "BTC_USDC-PERPETUAL"
-    for name in ("weak", "poor"):
-        h.open(name, usdc=0)
-        h.must(c.Deposit, account=name, asset="USDC", amount=3_600_000_000)
-        assert h.trade(name, "alice", symbol, 3_000).code == 0, h.rows[-1]
-    h.publish(btc=0.5, later_ms=MINUTE_MS)
-    h.arrays(btc=0.5)
-    h.must(c.SettleVariation, symbol=symbol)
-    for name in ("weak", "poor"):
-        found = h.told(c.BeginLiquidation, account=name)
-        assert found.code == 0, found.events
     close = {"symbol": symbol, "price_ticks": h.ticks(symbol)}
     h.must(c.Liquidate, account="weak", counterparty="carol", lots=900, fee_ppm=0, **close)
     h.must(c.Deleverage, account="weak", counterparty="alice", lots=800, **close)
@@ -309,6 +308,21 @@ def _distress(h: History) -> None:
     h.must(c.Confiscate, account="poor", asset="USDC", amount=900)
     h.must(c.EndLiquidation, account="poor")
     assert h.trade("insurance", "dave", symbol, 300).code == 0
+
+
+def _crash(h: History) -> None:
+    """Two accounts that hold too much, and prices at half."""
+    symbol = "BTC_USDC-PERPETUAL"
+    for name in ("weak", "poor"):
+        h.open(name, usdc=0)
+        h.must(c.Deposit, account=name, asset="USDC", amount=3_600_000_000)
+        assert h.trade(name, "alice", symbol, 3_000).code == 0, h.rows[-1]
+    h.publish(btc=0.5, later_ms=MINUTE_MS)
+    h.arrays(btc=0.5)
+    h.must(c.SettleVariation, symbol=symbol)
+    for name in ("weak", "poor"):
+        found = h.told(c.BeginLiquidation, account=name)
+        assert found.code == 0, found.events
 
 
 def _debt(h: History, name: str) -> int:
