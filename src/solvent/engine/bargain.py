@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from solvent.account.ledger import INSURANCE
 from solvent.engine.dealing import Leg, leg, margin_moves, premium_of
 from solvent.engine.fees import BUY, SELL, Charge, charges
 from solvent.engine.refusal import Refused, traded_contract, trader_named
@@ -58,6 +59,10 @@ def deal_in(state: State, command: Trade, held: Held | None = None) -> Dealt:
         legs[charge.side].fees -= charge.amount
         if charge.receiver is None:
             legs[BUY + SELL - charge.side].fees += charge.amount
+    for side, one in enumerate(legs):
+        if one.account.number == INSURANCE:
+            # The fund never owes: it must have what it pays before anybody pays it.
+            one.fees = -sum(max(cost.amount, 0) for cost in costs if cost.side == side)
     if state.house.contract is None:
         for one in legs:
             one.to_margin = margin_moves(state, one)
