@@ -159,6 +159,8 @@ def _assess(
     book, unlisted = _book(rules, views, names)
     if not isolates_positions(rules):
         unlisted += [place for place, seen in enumerate(views) if _held_apart(seen)]
+    if with_orders:
+        unlisted += [place for place, seen in enumerate(views) if _orders_unlisted(rules, seen)]
     answer = assess(
         plan, book,
         balances=_balances(state, plan, views),
@@ -179,6 +181,10 @@ def _assess(
 def isolates_positions(rules: Rules) -> bool:
     """Whether a rulebook can margin a position by itself."""
     return "isolated_pools" in getattr(rules.rulebook.text, "properties", ())
+
+
+def _orders_unlisted(rules: Rules, seen: View) -> bool:
+    return not all(_has_row(rules, order.instrument) for order in seen.orders)
 
 
 def _held_apart(seen: View) -> bool:
