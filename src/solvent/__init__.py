@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     from solvent.answer import Margin
     from solvent.api import margin, prepare, read_market, read_positions
     from solvent.clearing import SimmMargin, SpanMargin, simm, span
+    from solvent.counterfactual import Comparison, replay
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
+    from solvent.host import Engine
     from solvent.levels_answer import LevelsMargin
     from solvent.whatif import Desk, Holding, compare, holdings, liquidation_prices
 
 _HOME = {
     "BadInput": "errors",
+    "Comparison": "counterfactual",
     "Desk": "whatif",
+    "Engine": "host",
     "Holding": "whatif",
     "LevelsMargin": "levels_answer",
     "Margin": "answer",
@@ -44,13 +48,16 @@ _HOME = {
     "prepare": "api",
     "read_market": "api",
     "read_positions": "api",
+    "replay": "counterfactual",
     "rulebook_names": "feeds.library",
     "simm": "clearing",
     "span": "clearing",
 }
 __all__ = [
     "BadInput",
+    "Comparison",
     "Desk",
+    "Engine",
     "Holding",
     "LevelsMargin",
     "Margin",
@@ -67,6 +74,7 @@ __all__ = [
     "prepare",
     "read_market",
     "read_positions",
+    "replay",
     "rulebook_names",
     "simm",
     "span",

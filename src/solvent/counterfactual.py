@@ -29,7 +29,7 @@ from solvent.account.ledger import FIRST_ACCOUNT
 from solvent.chains import ORIGIN
 from solvent.engine.apply import Applied, apply_all
 from solvent.engine.image import image_hash, state_hash
-from solvent.engine.standing import has_risk, standings, view
+from solvent.engine.standing import fresh_plan, has_risk, standings, view
 from solvent.engine.state import LIQUIDATION, State
 from solvent.errors import Reject, SolventError
 from solvent.feeds.library import day_of, rulebook_source
@@ -147,8 +147,8 @@ def _without_collecting() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """The venue right after arrays were published. Counts are of accounts with risk, money is in
-    millionths of a dollar, summed over those that are known.
+    """The venue right after arrays were published, or at the end. Counts are of accounts with
+    risk; money is in millionths of a dollar, summed over those that are known.
 
     Attributes:
         index: dollars of the first underlying that was published.
@@ -231,7 +231,7 @@ def run(url: str | Path, other: _Other | None, progress: Progress | None = None)
 
 
 class _Runner:
-    """A state on its way through a history, looked at after every publication."""
+    """A state on its way through a history, looked at after every publication and at the end."""
 
     def __init__(self, other: _Other | None) -> None:
         self.state = State()
@@ -258,9 +258,13 @@ class _Runner:
             self._apply_waiting()
 
     def finish(self) -> None:
-        """What has waited, and the last look."""
+        """What has waited, and the last look: at the end too, where arrays have not aged."""
+        waited = bool(self._waiting)
         self._apply_waiting()
-        if self._published:
+        rules = self.state.rules.values()
+        if self._published or (
+            waited and any(fresh_plan(self.state, one) is not None for one in rules)
+        ):
             self._look()
         self.world.commands = self.state.log.sequence
         self.world.chain = self.state.log.chain

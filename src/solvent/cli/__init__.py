@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from solvent.cli import books, checks, clearing, demo, rulebooks, whatif
+from solvent.cli import (
+    apply,
+    books,
+    checks,
+    clearing,
+    demo,
+    journal,
+    replay,
+    rulebooks,
+    state,
+    venue,
+    whatif,
+)
 from solvent.errors import BadInput, RulebookError, SolventError
 
 app = typer.Typer(
@@ -27,6 +39,13 @@ app.command("simm")(clearing.simm)
 app.command("market")(checks.market)
 app.command("conform")(checks.conform)
 app.command("rulebooks")(rulebooks.rulebooks)
+app.command("init")(venue.init)
+app.command("publish")(venue.publish)
+app.command("apply")(apply.apply)
+app.command("state")(state.state)
+app.command("audit")(state.audit)
+app.command("replay")(replay.replay)
+app.add_typer(journal.app, name="journal")
 app.command("generate")(demo.generate)
 app.command("demo")(demo.demo)
 

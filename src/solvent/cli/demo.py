@@ -23,6 +23,7 @@ class What(StrEnum):
 
     MARKET = "market"
     BOOK = "book"
+    HISTORY = "history"
 
 
 def demo(
@@ -88,7 +89,13 @@ def _most_telling(answer: Margin) -> str:
 
 def generate(
     what: Annotated[What, typer.Argument(help="What to write.")],
-    out: Annotated[Path, typer.Option("--out", help="A .csv or .parquet file to write.")],
+    place: Annotated[
+        str | None,
+        typer.Argument(metavar="[URL]", help="Where a history's journal is made."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A .csv or .parquet file to write.")
+    ] = None,
     market: Annotated[
         list[Path] | None,
         typer.Option("--market", help="Generate the book on this market, not a generated one."),
@@ -98,14 +105,28 @@ def generate(
     collateral: Annotated[
         Path | None, typer.Option("--collateral", help="Also write the book's balances here.")
     ] = None,
+    rulebook: options.Rulebook = "deribit-pm",
+    inverse: Annotated[
+        bool, typer.Option("--inverse", help="A history with coin-margined contracts too.")
+    ] = False,
 ) -> None:
-    """Write a generated market, or a generated book on a market, to files that Solvent reads."""
+    """Write a generated market, or a generated book on a market, to files that Solvent reads; or
+    make a venue's journal through a crash: solvent generate history DIR --accounts 10000 --seed 7.
+    """
     from solvent import api
     from solvent.cli.console import out as console_out
     from solvent.feeds.synthetic_book import generate_book
     from solvent.feeds.synthetic_market import generate_market
     from solvent.feeds.write import write_balances, write_book, write_market
 
+    if what is What.HISTORY:
+        where = place or (str(out) if out else None)
+        if where is None:
+            raise typer.BadParameter("expected a directory or postgresql://…", param_hint="URL")
+        _history(where, accounts=accounts, seed=seed, rulebook=rulebook, inverse=inverse)
+        return
+    if out is None:
+        raise typer.BadParameter("expected a file to write", param_hint="--out")
     snapshot: Snapshot = api.read_market(*market) if market else generate_market(seed=seed)
     if what is What.MARKET:
         write_market(snapshot, out)
@@ -116,3 +137,27 @@ def generate(
             write_balances(venue.collateral, venue.book, collateral)
     written = f"{out} and {collateral}" if collateral else f"{out}"
     console_out.print(f"written: {written}", markup=False)
+
+
+def _history(where: str, *, accounts: int, seed: int, rulebook: str, inverse: bool) -> None:
+    """A venue through a crash, in a new journal."""
+    from solvent.cli import console
+    from solvent.host import Engine
+    from solvent.sim.crash import STEPS, rehearse
+
+    with console.progress() as bar, Engine.create(where) as engine:
+        task = bar.add_task(f"a crash with {accounts:,} accounts", total=STEPS)
+        made = rehearse(
+            engine, accounts=accounts, seed=seed, rulebook=rulebook, inverse=inverse,
+            progress=lambda done, _: bar.update(task, completed=done),
+        )  # fmt: skip
+    refused = ", ".join(f"{count:,} {code}" for code, count in made.rejected.items())
+    for line in (
+        f"made: {where}, {made.commands:,} commands, {made.publications} publications",
+        f"the index fell to {100 * made.low:.0f} % of where it began",
+        f"{made.liquidations:,} of {made.accounts:,} accounts were wound up",
+        f"{made.accepted:,} commands were accepted; rejected: {refused or 'none'}",
+        f"state {made.state_hash}",
+        f"next: solvent replay {where} --rulebook paradex-pm --out report.html",
+    ):
+        console.out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -57,9 +57,10 @@ from solvent.units import TimeMs
 
 ACTOR: Final = "rehearsal"
 STEP_MS: Final = 30_000
-CALM, FALLING, RECOVERING = 8, 40, 12
-"""Publications of each part."""
-STEPS: Final = CALM + FALLING + RECOVERING
+STEPS: Final = 60
+"""Publications after the opening one, where nobody says otherwise."""
+_CALM, _FALLING, _RECOVERING = 8 / 60, 40 / 60, 12 / 60
+"""Each part's share of them."""
 _FALL: Final = math.log(0.55)
 _REBOUND: Final = math.log(0.66)
 _DEALERS: Final = 20
@@ -91,6 +92,7 @@ def rehearse(
     seed: int = 1,
     rulebook: str = "deribit-pm",
     inverse: bool = False,
+    steps: int = STEPS,
     activity: float = 0.04,
     progress: Progress | None = None,
 ) -> Rehearsed:
@@ -110,27 +112,28 @@ def rehearse(
     _open_venue(stage, opening, accounts, seed)
     rng = np.random.Generator(np.random.PCG64(seed))
     low = 1.0
-    for step, (spot, vol) in enumerate(weather(rng), 1):
+    for step, (spot, vol) in enumerate(weather(rng, steps), 1):
         low = min(low, spot)
         market = shaken(opening, spot=spot, vol=vol, time_ms=opening.as_of_ms + step * STEP_MS)
         _publish(stage, market, f"{step}")
         _wind_up(stage)
         _business(stage, step, max(4, round(accounts * activity)))
         if progress is not None:
-            progress(step, STEPS)
+            progress(step, steps)
     counts = stage.counts
     return Rehearsed(
-        accounts=accounts, publications=STEPS + 1, commands=counts.total(), accepted=counts[0],
+        accounts=accounts, publications=steps + 1, commands=counts.total(), accepted=counts[0],
         rejected={Reject(code).name: n for code, n in sorted(counts.items()) if code},
         liquidations=stage.liquidations, low=low, state_hash=engine.hash(),
     )  # fmt: skip
 
 
-def weather(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
+def weather(rng: np.random.Generator, steps: int) -> Iterator[tuple[float, float]]:
     """Factors on the opening prices and volatilities, step by step."""
-    for step in range(1, STEPS + 1):
-        fallen = min(max((step - CALM) / FALLING, 0.0), 1.0)
-        back = max((step - CALM - FALLING) / RECOVERING, 0.0)
+    for step in range(1, steps + 1):
+        done = step / steps
+        fallen = min(max((done - _CALM) / _FALLING, 0.0), 1.0)
+        back = max((done - _CALM - _FALLING) / _RECOVERING, 0.0)
         # It begins slowly, is fastest in the middle, and slows down.
         depth = fallen * fallen * (3.0 - 2.0 * fallen)
         level = depth * (_FALL + back * (_REBOUND - _FALL))
