@@ -230,6 +230,19 @@ def test_another_fact_is_found(kind: str, event: str, field: int) -> None:
     assert named(found) == {place + 1}
 
 
+@pytest.mark.parametrize("field", [4, 5])
+def test_another_average_is_found(field: int) -> None:
+    """Funding that a rulebook's column computes: its averages are of the prices published."""
+    rows = history("vega").rows
+    computed = [place for place, row in enumerate(rows) if row[2] == "pay_funding"
+                and events_of(row)[0][0] == "funding_paid" and events_of(row)[0][4]]  # fmt: skip
+    assert len(computed) > 2
+    events = events_of(rows[computed[1]])
+    events[0][field] = str(Fraction(events[0][field]) + 1)
+    found = check_books(replaced(rows, computed[1], with_events(rows[computed[1]], events)))
+    assert named(found) == {computed[1] + 1}
+
+
 def test_money_for_what_was_refused_is_found() -> None:
     rows = history("debt").rows
     place, events, number = first(rows, "transfer", "rejected")

@@ -6,10 +6,11 @@ fractions, what each must have done to every balance and position. That must be 
 
 Worked out anew: deposits, withdrawals, transfers and fund contributions; positions with their
 average cost, gains and settled basis; premiums, fees and rebates; variation, funding at a rate that
-is told, expiry at a price that is told or the index's average, interest; margin of isolated
-positions; steps of liquidation; the books of another system; numbers of names; and what is left of
-roundings. Twice-paid periods, pools below zero, positions that do not net to zero, debts covered
-beyond what they are, and accounts closed with something in them are told as well.
+is told, the average prices behind one that is not, expiry at a price that is told or the index's
+average, interest; margin of isolated positions; steps of liquidation; the books of another system;
+numbers of names; and what is left of roundings. Twice-paid periods, pools below zero, positions
+that do not net to zero, debts covered beyond what they are, and accounts closed with something in
+them are told as well.
 
 Taken on trust, from the record: whether a command was done at all (so every decision about margin);
 the payment of a funding whose rate the rulebook's column computes from average prices; and, under
@@ -193,7 +194,7 @@ class _Reading:
             return
         kind = command["do"]
         if kind == "pay_funding":
-            steps.pay_funding(books, command, _funding_told(events))
+            steps.pay_funding(books, command, _payment_told(events))
         elif kind not in _MOVE_NOTHING:
             _STEPS[kind](books, command)
         for what, expected, found in books.wrong:
@@ -335,11 +336,11 @@ def _link(before: bytes, row: Row) -> bytes:
     return hashlib.blake2b(before + place + command + events, digest_size=32).digest()
 
 
-def _funding_told(events: list[tuple[Any, ...]]) -> dict[str, Any]:
-    """The payment that was recorded, and the averages behind it."""
+def _payment_told(events: list[tuple[Any, ...]]) -> str:
+    """The payment of a funding that was recorded."""
     for event in events:
         if event[0] == "funding_paid":
-            return {"payment": event[3], "averages": event[4:6]}
+            return str(event[3])
     raise ValueError("expected an event of funding that was paid, found none")
 
 

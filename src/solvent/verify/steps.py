@@ -233,14 +233,17 @@ def settle_variation(venue: Venue, command: Record) -> None:
     venue.facts.append(("variation_settled", terms.number, mark, *told))
 
 
-def pay_funding(venue: Venue, command: Record, computed: Record) -> None:
-    """Each lot pays alike. `computed` is the recorded event: what the rulebook's column made of the
-    averages is taken from there; a rate that is told is worked out anew."""
+def pay_funding(venue: Venue, command: Record, recorded: str) -> None:
+    """Each lot pays alike. What the rulebook's column made of the averages is taken as `recorded`;
+    the averages themselves, and a payment at a rate that is told, are worked out anew."""
     contract = venue.contracts[command["symbol"]]
     terms, until_ms = contract.terms, command["until_ms"]
-    averages = computed["averages"]
+    for average in (contract.future, contract.spot):
+        average.hold(venue.time_ms, counts=not contract.auction)
     if command["rate"] is None:
-        payment = Fraction(computed["payment"])
+        payment = Fraction(recorded)
+        future, spot = contract.future.value() * terms.point, contract.spot.value() / 10**9
+        averages = str(future), str(spot)
     else:
         price, averages = (contract.mark or 0) * terms.point, ("", "")
         rate = Fraction(command["rate"])
@@ -250,6 +253,8 @@ def pay_funding(venue: Venue, command: Record, computed: Record) -> None:
         f"after {contract.funded_ms} and up to {venue.time_ms}", until_ms,
     )  # fmt: skip
     contract.funded_ms = until_ms
+    for average in (contract.future, contract.spot):
+        average.weighed = average.weights = 0
     per_lot = payment * terms.lot * terms.scale * terms.quanto
     due = {owner: -held.lots * per_lot for owner, held in contract.holders.items()}
     paid, received, _ = _exchange(venue, contract, due, stake=contract.at_stake())

@@ -57,6 +57,29 @@ def never_owes(which: int) -> bool:
 
 
 @dataclass(slots=True)
+class Average:
+    """A price weighed by the time for which it held since funding was last paid, auctions left
+    out."""
+
+    price: int | None = None
+    since_ms: int = 0
+    weighed: int = 0
+    weights: int = 0
+
+    def hold(self, until_ms: int, *, counts: bool) -> None:
+        """The price has held until then."""
+        held_ms = max(0, until_ms - self.since_ms)
+        if self.price is not None and counts:
+            self.weighed += self.price * held_ms
+            self.weights += held_ms
+        self.since_ms += held_ms
+
+    def value(self) -> Fraction:
+        """What it comes to."""
+        return Fraction(self.weighed, self.weights)
+
+
+@dataclass(slots=True)
 class Listed:
     """A contract and who holds it, in the order in which they came to hold it."""
 
@@ -66,6 +89,8 @@ class Listed:
     auction: bool = False
     mark: int | None = None
     over: bool = False
+    future: Average = field(default_factory=Average)
+    spot: Average = field(default_factory=Average)
     lots_net: int = 0
     basis_total: int = 0
 
@@ -229,8 +254,11 @@ def delist(venue: Venue, command: Record) -> None:
 
 
 def set_phase(venue: Venue, command: Record) -> None:
-    """An auction has other fees."""
-    venue.contracts[command["symbol"]].auction = command["phase"] == "auction"
+    """An auction has other fees, and its time counts for no average."""
+    contract = venue.contracts[command["symbol"]]
+    for average in (contract.future, contract.spot):
+        average.hold(venue.time_ms, counts=not contract.auction)
+    contract.auction = command["phase"] == "auction"
 
 
 def adopt(venue: Venue, command: Record) -> None:
@@ -388,8 +416,17 @@ def publish_market(venue: Venue, command: Record) -> None:
         reach_ms = min([since_ms, *ends]) - venue.house.window_ms
         late = sum(1 for from_ms, _ in seen[1:] if from_ms <= reach_ms)
         del seen[: max(late, len(seen) - PRICES_KEPT)]
-    for symbol, points, _ in command["marks"]:
-        venue.contracts[symbol].mark = points
+    for symbol, points, age_ms in command["marks"]:
+        contract = venue.contracts[symbol]
+        contract.mark = points
+        contract.future.hold(venue.time_ms - age_ms, counts=not contract.auction)
+        contract.future.price = points
+    indexed = {underlying for underlying, _, _ in command["index"]}
+    for contract in venue.contracts.values():
+        if contract.terms.underlying in indexed:
+            since_ms, price_nano = venue.prices[contract.terms.underlying][-1]
+            contract.spot.hold(since_ms, counts=not contract.auction)
+            contract.spot.price = price_nano
 
 
 def index_of(venue: Venue, underlying: str) -> int:
