@@ -19,6 +19,7 @@ from solvent.errors import Reject, check
 from solvent.margining.house import ContractText
 from solvent.margining.levels.rows import Sheet, Unset, Value
 from solvent.margining.levels.rulebook import LevelsRulebook
+from solvent.messages.fields import Phase
 
 _KEYS = {"account": "", "pool": "", "instrument": "contract", "underlying": "coin"}
 Row = dict[str, Any]
@@ -116,7 +117,7 @@ def facts(state: State, contract: Contract) -> Row:
         "inverse": int(deal.inverse),
         "is_option": int(deal.up_front),
         "asset_decimals": decimals,
-        "auction": int(contract.phase == "auction"),
+        "auction": int(contract.phase is Phase.AUCTION),
         "insurance_pool": Fraction(
             state.ledger.balance(node(INSURANCE, GENERAL, deal.asset)), deal.asset_scale
         ),
@@ -173,42 +174,49 @@ def as_it_is(
 
 
 def admit_fill(
-    state: State, one: Leg, *, points: int, aggressive: bool, resting: Sequence[Row]
+    state: State, one: Leg, *, points: int, rested: bool, resting: Sequence[Row]
 ) -> tuple[int, int]:
     """Whether a fill is taken, and what it moves into the margin and the order account.
 
-    A cross position must be able to bring its initial margin, unless it only becomes smaller.
+    What `rested` was admitted when it was placed, and is margined by what was set aside for it. Any
+    other must find its margin: a cross position its initial margin, unless it only becomes smaller;
+    an isolated one what the venue's columns ask for. `resting` are the orders left after it.
     """
     account, contract = one.account, one.contract
-    number = contract.number
     columns = hooks(state)
-    if not account.isolates(number):
+    if not account.isolates(contract.number):
+        if rested or one.reduces:
+            return 0, 0
         after = ContractSheet(
             state, account, contract, lots=one.change.lots, entry_value=one.change.entry_value,
             orders=resting,
         )  # fmt: skip
-        if not one.reduces and not after.holds(columns.order_accepted):
-            raise Refused(Reject.MARGIN_INSUFFICIENT, _short(state, account, contract))
+        if not after.holds(columns.order_accepted):
+            raise Refused(Reject.MARGIN_INSUFFICIENT, short(state, account, contract))
         return 0, 0
-    deal = contract.deal
     change = one.change.lots - one.before_lots
     fill = {
         "size": 0, "price": 0, "buy": int(change > 0), "trade": 0,
-        "filled": abs(change) * deal.lot_size, "fill_price": points * deal.point,
-        "aggressive": int(aggressive),
+        "filled": abs(change) * contract.deal.lot_size,
+        "fill_price": points * contract.deal.point, "aggressive": int(not rested),
     }  # fmt: skip
     sheet = as_it_is(state, account, contract, orders=[*resting, fill])
-    if not sheet.holds(columns.fill_accepted):
-        raise Refused(Reject.MARGIN_INSUFFICIENT, _short(state, account, contract))
-    margin, orders, _ = balances_of(state, account, contract)
-    # Neither account is overdrawn: gains that are not paid yet free no money, and what a sale above
-    # its limit needs beyond its reserve is the account's own.
-    kept = max(sheet.amount(columns.fill_margin), min(margin, 0))
-    reserved = max(sheet.amount(columns.fill_orders), min(orders, 0))
-    return kept - margin, reserved - orders
+    if not rested and not sheet.holds(columns.fill_accepted):
+        raise Refused(Reject.MARGIN_INSUFFICIENT, short(state, account, contract))
+    margin, orders, general = balances_of(state, account, contract)
+    # What a gain frees may exceed what is there until the gain itself is paid, at the next mark.
+    into_margin = max(sheet.amount(columns.fill_margin), min(margin, 0)) - margin
+    into_orders = max(sheet.amount(columns.fill_orders), min(orders, 0)) - orders
+    lacks = into_margin + into_orders - max(general, 0)
+    if rested and lacks > 0:
+        into_orders -= min(lacks, max(orders + into_orders, 0))
+    if into_margin + into_orders > max(general, 0):
+        raise Refused(Reject.MARGIN_INSUFFICIENT, short(state, account, contract))
+    return into_margin, into_orders
 
 
-def _short(state: State, account: Account, contract: Contract) -> str:
+def short(state: State, account: Account, contract: Contract) -> str:
+    """What an account has for a contract that needs more, in words."""
     margin, orders, general = balances_of(state, account, contract)
     asset = state.assets[contract.deal.asset][0]
     return (
@@ -218,42 +226,95 @@ def _short(state: State, account: Account, contract: Contract) -> str:
     )
 
 
+def move_margin(
+    state: State, account: Account, contract: Contract, into_margin: int, into_orders: int
+) -> None:
+    """Move between general and the margin and order accounts; what comes back comes first."""
+    number, asset = contract.number, contract.deal.asset
+    own = node(account.number, GENERAL, asset)
+    moves = [
+        (node(account.number, order_slot(number), asset), into_orders),
+        (node(account.number, margin_slot(number), asset), into_margin),
+    ]
+    for which, amount in sorted(moves, key=lambda move: move[1]):
+        state.ledger.pay(which, own, amount)
+
+
+def fill_up(state: State, account: Account, contract: Contract) -> None:
+    """Bring a cross contract's margin account to what a new order or fill asks for.
+
+    Nothing is given back here: a loss may not have been paid yet. What is not known moves nothing,
+    as this comes after a command that has been done.
+    """
+    if account.isolates(contract.number) or account.number == INSURANCE:
+        return
+    try:
+        wanted = as_it_is(state, account, contract).amount(hooks(state).top_up)
+    except Refused:
+        return
+    _from_general(state, account, contract, wanted)
+
+
 def fill_or_give_back(state: State, account: Account, contract: Contract) -> None:
-    """Fill a cross contract's margin account from the general one, or give back what is too much.
+    """After gains and losses were paid: fill a cross contract's margin account from the general one
+    where it is low, or give back what is too much. In an auction nothing is given back.
 
     What is not known moves nothing: this comes after a command that has been done.
     """
     if account.isolates(contract.number) or account.number == INSURANCE:
         return
     columns = hooks(state)
-    asset = contract.deal.asset
-    own = node(account.number, GENERAL, asset)
-    margin = node(account.number, margin_slot(contract.number), asset)
     sheet = as_it_is(state, account, contract)
     try:
-        wanted = sheet.amount(columns.fill_up) - sheet.amount(columns.give_back)
+        wanted = sheet.amount(columns.fill_up)
+        if contract.phase is not Phase.AUCTION:
+            wanted -= sheet.amount(columns.give_back)
     except Refused:
         return
-    if wanted > 0:
-        state.ledger.move(own, margin, min(wanted, state.ledger.balance(own)))
-    elif wanted < 0:
-        state.ledger.move(margin, own, -wanted)
+    _from_general(state, account, contract, wanted)
+
+
+def _from_general(state: State, account: Account, contract: Contract, wanted: int) -> None:
+    """Fill the margin account as far as the general one reaches, or (negative) give back."""
+    general = balances_of(state, account, contract)[2]
+    move_margin(state, account, contract, min(wanted, max(general, 0)), 0)
+
+
+def give_idle_back(state: State, account: Account, contract: Contract) -> None:
+    """Where nothing is held and nothing ordered any more, all margin is the account's own again."""
+    orders = (account.orders or {}).values()
+    held = account.number in contract.holders or account.number == INSURANCE
+    if held or any(order.instrument == contract.number for order in orders):
+        return
+    margin, reserved, _ = balances_of(state, account, contract)
+    move_margin(state, account, contract, -margin, -reserved)
 
 
 def reserve_orders(state: State, account: Account, contract: Contract) -> None:
     """Bring the order account of an isolated contract to what its orders need."""
     if not account.isolates(contract.number):
         return
-    asset = contract.deal.asset
-    own = node(account.number, GENERAL, asset)
-    reserve = node(account.number, order_slot(contract.number), asset)
     try:
         needed = as_it_is(state, account, contract).amount(hooks(state).order_margin)
     except Refused:
         return
-    state.ledger.pay(reserve, own, needed - state.ledger.balance(reserve))
+    _, reserved, general = balances_of(state, account, contract)
+    move_margin(state, account, contract, 0, min(needed - reserved, max(general, 0)))
+
+
+def must_stop_orders(state: State, account: Account, contract: Contract) -> bool:
+    """Whether an isolated contract's orders need more than was set aside for them."""
+    if not account.isolates(contract.number):
+        return False
+    try:
+        return as_it_is(state, account, contract).holds(hooks(state).orders_stopped)
+    except Refused:
+        return False
 
 
 def distressed(state: State, account: Account, contract: Contract) -> bool:
-    """Whether the contract's margin is below maintenance with nothing left to fill it."""
+    """Whether the contract's margin is below maintenance with nothing left to fill it; nobody is
+    closed out in an auction."""
+    if contract.phase is Phase.AUCTION:
+        return False
     return as_it_is(state, account, contract).holds(hooks(state).distressed)

@@ -53,7 +53,11 @@ PPM = 1_000_000
 
 
 def begin_liquidation(state: State, command: BeginLiquidation, events: list[Event]) -> None:
-    """Only an account that is known to be below maintenance; its orders are taken back."""
+    """Only an account that is known to be below maintenance; its orders are taken back.
+
+    Where contracts are ruled by themselves, orders of isolated ones stay, with
+    the margin that they have.
+    """
     account = account_named(state, command.account)
     if account.status == LIQUIDATION:
         check_active(account)
@@ -61,10 +65,8 @@ def begin_liquidation(state: State, command: BeginLiquidation, events: list[Even
     # From here on the account is under liquidation.
     account.status = LIQUIDATION
     for name, order in list((account.orders or {}).items()):
-        contract = state.contracts[order.instrument]
-        reduce_order(state, account, name, abs(order.lots), events)
-        if state.house.contract is not None:
-            contract_rules.reserve_orders(state, account, contract)
+        if state.house.contract is None or not account.isolates(order.instrument):
+            reduce_order(state, account, name, abs(order.lots), events)
     events.append(LiquidationBegun(account.number, found.equity_micro, found.maintenance_micro))
 
 
@@ -98,7 +100,7 @@ def liquidate(state: State, command: Liquidate, events: list[Event]) -> None:
     account, contract, legs, premium = _closing(
         state, command, trader_named(state, command.counterparty)
     )
-    other = legs[1]
+    other, moves = legs[1], (0, 0)
     if state.house.contract is None:
         other.to_margin = margin_moves(state, other)
         admit(state, other)
@@ -106,9 +108,12 @@ def liquidate(state: State, command: Liquidate, events: list[Event]) -> None:
         check_active(other.account)
         points = command.price_ticks * contract.deal.points_per_tick
         resting = contract_rules.order_rows(other.account, contract)
-        contract_rules.admit_fill(state, other, points=points, aggressive=True, resting=resting)
+        moves = contract_rules.admit_fill(
+            state, other, points=points, rested=False, resting=resting
+        )
     # From here on it must succeed.
     _carry_out(state, contract, legs, premium, events)
+    contract_rules.move_margin(state, other.account, contract, *moves)
     value = abs(contract.deal.money(
         contract.deal.value(command.lots, command.price_ticks * contract.deal.points_per_tick)
     ))  # fmt: skip
@@ -196,7 +201,7 @@ def _carry_out(
         post(state, one, events)
     sweep(state, contract)
     if state.house.contract is not None:
-        contract_rules.fill_or_give_back(state, second, contract)
+        contract_rules.fill_up(state, second, contract)
 
 
 # ── money of an account under liquidation ────────────────────────────────────────────────────────
@@ -326,6 +331,9 @@ def end_liquidation(state: State, command: EndLiquidation, events: list[Event]) 
             )
     # From here on the account is its owner's again.
     account.status = FROZEN if account.frozen else OPEN
+    if state.house.contract is not None:
+        for contract in state.contracts:
+            contract_rules.give_idle_back(state, account, contract)
     for contract in left:
         give_margin_back(state, account, contract)
     events.append(StatusChanged(account.number, account.status))

@@ -2,7 +2,9 @@
 
 What losers owe is collected first, into the contract's clearing; winners are paid from it. Where a
 loser cannot pay, it owes (`losses = "debt"`), or the insurance fund pays for it and, when that is
-empty, the winners get what there is, each its share (`"collect"`). An isolated position never owes.
+empty, the winners get what there is, each its share (`"collect"`). The last of them gets what the
+shares leave over: the fund itself, where it holds a position that won. An isolated position never
+owes.
 """
 
 from __future__ import annotations
@@ -66,7 +68,27 @@ def dues(state: State, contract: Contract, due: Callable[[int], Fraction]) -> Du
     exact = [(holder, due(holder)) for holder in contract.holders]
     amounts = [(holder, rounded(state, one.numerator, one.denominator)) for holder, one in exact]
     check_money(contract.listing.symbol, sum(abs(amount) for _, amount in amounts))
-    return amounts
+    return _with_surplus(exact, amounts) if state.house.surplus == "winners" else amounts
+
+
+def _with_surplus(exact: list[tuple[int, Fraction]], amounts: Dues) -> Dues:
+    """Amounts with the whole units that roundings took from all: each gain that was rounded to
+    nothing becomes a unit, as far as there are any, and the largest gets the rest.
+
+    >>> third = Fraction(1, 3)
+    >>> _with_surplus([(1, Fraction(-7)), (2, 20 * third), (3, third)], [(1, -7), (2, 6), (3, 0)])
+    [(1, -7), (2, 6), (3, 1)]
+    """
+    gains = {holder: gain for holder, gain in exact if gain > 0}
+    surplus = int(sum(gain for _, gain in exact) - sum(amount for _, amount in amounts))
+    if surplus <= 0 or not gains:
+        return amounts
+    due = dict(amounts)
+    for holder in [holder for holder in gains if due[holder] == 0][:surplus]:
+        due[holder] = 1
+        surplus -= 1
+    due[max(gains, key=lambda holder: gains[holder])] += surplus
+    return list(due.items())
 
 
 def check_money(what: str, amount: int) -> None:
@@ -91,6 +113,8 @@ def exchange(state: State, contract: Contract, amounts: Dues, *, stake: Fraction
         if amount < 0:
             lost += _collect(state, contract, state.account(holder), -amount)
     winners = [(holder, amount) for holder, amount in amounts if amount > 0]
+    # The insurance fund comes last: what shares leave over is its.
+    winners.sort(key=lambda one: one[0] == INSURANCE)
     kept = -(-stake.numerator // stake.denominator)
     available = ledger.balance(clearing) - kept
     owed = sum(amount for _, amount in winners)
@@ -171,12 +195,29 @@ def settle_variation(state: State, command: SettleVariation, events: list[Event]
             change = Change(position.lots, position.entry_value, value, 0, 0)
             put_position(contract, account, change, 0, events)
     contract.settled_points = points
-    if state.house.contract is not None:
-        for account in holders:
-            contract_rules.fill_or_give_back(state, account, contract)
+    _level_margins(state, contract, holders, events)
     events.append(
         VariationSettled(contract.number, points, paid.paid, paid.received, paid.uncollected)
     )
+
+
+def _level_margins(
+    state: State, contract: Contract, holders: list[Account], events: list[Event]
+) -> None:
+    """After money was exchanged, where contracts are ruled by themselves: fill margin accounts that
+    are low, free what is too much, and stop orders that are no longer margined."""
+    if state.house.contract is None:
+        return
+    for account in holders:
+        if account.number == INSURANCE:
+            continue
+        contract_rules.fill_or_give_back(state, account, contract)
+        if contract_rules.must_stop_orders(state, account, contract):
+            for name, order in list((account.orders or {}).items()):
+                if order.instrument == contract.number:
+                    reduce_order(state, account, name, abs(order.lots), events)
+        contract_rules.reserve_orders(state, account, contract)
+        contract_rules.give_idle_back(state, account, contract)
 
 
 # ── funding ──────────────────────────────────────────────────────────────────────────────────────
@@ -206,9 +247,7 @@ def pay_funding(state: State, command: PayFunding, events: list[Event]) -> None:
     contract.phase_ms = state.log.time_ms
     contract.future.restart(state.log.time_ms)
     contract.spot.restart(state.log.time_ms)
-    if state.house.contract is not None:
-        for number in contract.holders:
-            contract_rules.fill_or_give_back(state, state.account(number), contract)
+    _level_margins(state, contract, [state.account(one) for one in contract.holders], events)
     events.append(
         FundingPaid(
             contract.number, command.until_ms, str(payment), *averages, paid.paid, paid.received
@@ -257,19 +296,22 @@ def _computed(state: State, contract: Contract, until_ms: int) -> tuple[Fraction
     time_ms = state.log.time_ms
     future = contract.future.value(time_ms, counts=counts)
     spot = contract.spot.value(time_ms, counts=counts)
+    period_ms = until_ms - contract.funded_ms
+    auction_ms = contract.auction_ms + (0 if counts else time_ms - contract.phase_ms)
+    if auction_ms >= period_ms:
+        # Nothing is due for a period that was one long auction.
+        return Fraction(0), ("", "")
     if future is None or spot is None:
         raise Refused(
             Reject.PRICES_INCOMPLETE,
             f"instrument {symbol}: expected marks and index prices since {contract.funded_ms}",
         )
     future, spot = future * deal.point, spot / 10**9
-    period_ms = until_ms - contract.funded_ms
-    auction_ms = contract.auction_ms + (0 if counts else time_ms - contract.phase_ms)
     told: dict[str, Any] = {
         "future_twap": future,
         "spot_twap": spot,
         "funding_years": Fraction(period_ms, YEAR_MS),
-        "auction_share": Fraction(min(auction_ms, period_ms), period_ms),
+        "auction_share": Fraction(auction_ms, period_ms),
     }
     payment = _column(state, contract, house.funding.payment, told)
     return payment, (str(future), str(spot))
@@ -357,7 +399,7 @@ def cancel_all(state: State, contract: Contract, events: list[Event]) -> None:
             if order.instrument == contract.number and account is not None:
                 reduce_order(state, account, name, abs(order.lots), events)
                 if state.house.contract is not None:
-                    contract_rules.reserve_orders(state, account, contract)
+                    contract_rules.give_idle_back(state, account, contract)
 
 
 def _settlement_price(state: State, contract: Contract, told_nano: int | None) -> Fraction:

@@ -23,7 +23,7 @@ from solvent.messages.commands import (
     Trade,
 )
 from solvent.messages.events import Event, FeePaid, OrderReduced, OrderRested
-from solvent.messages.fields import Command, Side
+from solvent.messages.fields import Command, Phase, Side
 
 # ── trades ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -38,7 +38,7 @@ def trade(state: State, command: Trade, events: list[Event]) -> None:
     spared: list[int | None] = [None, None]
     for side, one in enumerate(legs):
         if by_contract:
-            moves[side] = _admit_by_contract(state, one, dealt.orders[side], command, side)
+            moves[side] = _admit_by_contract(state, one, dealt.orders[side], command)
         else:
             spared[side] = admit(state, one, command, side)
     # From here on the trade must succeed.
@@ -49,6 +49,9 @@ def trade(state: State, command: Trade, events: list[Event]) -> None:
     first = BUY if legs[BUY].realised <= legs[SELL].realised else SELL
     post(state, legs[first], events)
     post(state, legs[BUY + SELL - first], events)
+    if by_contract:
+        for one, (into_margin, into_orders) in zip(legs, moves, strict=True):
+            contract_rules.move_margin(state, one.account, contract, into_margin, into_orders)
     if dealt.costs:
         _charge(state, contract, (buyer, seller), dealt.costs, events)
     for account, name in ((buyer, command.buy_order), (seller, command.sell_order)):
@@ -56,8 +59,10 @@ def trade(state: State, command: Trade, events: list[Event]) -> None:
             reduce_order(state, account, name, command.lots, events)
     sweep(state, contract)
     if by_contract:
-        for one, (into_margin, into_orders) in zip(legs, moves, strict=True):
-            _after_fill(state, one, into_margin, into_orders)
+        for one in legs:
+            if not one.reduces:
+                contract_rules.fill_up(state, one.account, contract)
+            contract_rules.give_idle_back(state, one.account, contract)
 
 
 def admit(state: State, one: Leg, command: Command | None = None, side: int = BUY) -> int | None:
@@ -144,7 +149,7 @@ def _check_apart(state: State, one: Leg) -> None:
 
 
 def _admit_by_contract(
-    state: State, one: Leg, order: Order | None, command: Trade, side: int
+    state: State, one: Leg, order: Order | None, command: Trade
 ) -> tuple[int, int]:
     """What a leg moves into the margin and the order account, where contracts are ruled by
     themselves."""
@@ -155,7 +160,9 @@ def _admit_by_contract(
     if account.status != OPEN and not (account.status == FROZEN and one.reduces):
         check_active(account)
     margin, _, general = contract_rules.balances_of(state, account, one.contract)
-    if one.general < 0 and general + margin + one.general < 0:
+    # In an auction who cannot pay a fee pays what there is.
+    in_auction = one.contract.phase is Phase.AUCTION
+    if one.general < 0 and general + margin + one.general < 0 and not in_auction:
         raise Refused(
             Reject.BALANCE_INSUFFICIENT,
             f"account {account.name}: expected {-one.general} for fees, found {general} and a "
@@ -168,11 +175,10 @@ def _admit_by_contract(
         if left:
             row = contract_rules.order_row(one.contract, left, order.price_ticks)
             resting = [*resting, row]
-    taker = None if command.aggressor is None else BUY if command.aggressor is Side.BUY else SELL
     points = command.price_ticks * one.contract.deal.points_per_tick
-    # What fills no order has nothing reserved for it either.
-    fresh = order is None or taker == side
-    return contract_rules.admit_fill(state, one, points=points, aggressive=fresh, resting=resting)
+    return contract_rules.admit_fill(
+        state, one, points=points, rested=order is not None, resting=resting
+    )
 
 
 def pay_between(
@@ -207,31 +213,23 @@ def _charge(
             other = charge.receiver
             if other is None:
                 other = node(sides[BUY + SELL - charge.side].number, GENERAL, asset)
-            rest = 0
             if state.house.contract is not None and payer.number != INSURANCE:
-                rest = max(0, amount - max(0, ledger.balance(own)))
-                margin = node(payer.number, margin_slot(contract.number), asset)
-                ledger.move(margin, other, rest)
-            ledger.move(own, other, amount - rest)
+                amount = _take(state, contract, payer, other, amount)
+            else:
+                ledger.move(own, other, amount)
         events.append(FeePaid(payer.number, charge.component, amount))
 
 
-def _after_fill(state: State, one: Leg, into_margin: int, into_orders: int) -> None:
-    """Move what a fill moves between a contract's accounts, and fill up a cross one."""
-    account, contract = one.account, one.contract
-    if account.number == INSURANCE:
-        return
-    asset, number = contract.deal.asset, contract.number
-    own = node(account.number, GENERAL, asset)
-    ledger = state.ledger
-    moves = [
-        (node(account.number, order_slot(number), asset), into_orders),
-        (node(account.number, margin_slot(number), asset), into_margin),
-    ]
-    # What comes back comes first, so that it can be spent; fees may have taken of it meanwhile.
-    for which, amount in sorted(moves, key=lambda move: move[1]):
-        ledger.pay(which, own, max(amount, -max(ledger.balance(which), 0)))
-    contract_rules.fill_or_give_back(state, account, contract)
+def _take(state: State, contract: Contract, payer: Account, other: int, amount: int) -> int:
+    """A fee out of the general account, then out of the contract's own as far as they reach (which
+    is all of it, but in an auction); what was taken."""
+    left, asset = amount, contract.deal.asset
+    for slot in (GENERAL, margin_slot(contract.number), order_slot(contract.number)):
+        source = node(payer.number, slot, asset)
+        part = min(left, max(0, state.ledger.balance(source)))
+        state.ledger.move(source, other, part)
+        left -= part
+    return amount - left
 
 
 # ── orders ───────────────────────────────────────────────────────────────────────────────────────
@@ -284,7 +282,7 @@ def place_order(state: State, command: PlaceOrder, events: list[Event]) -> None:
     )
     if state.house.contract is not None:
         contract_rules.reserve_orders(state, account, contract)
-        contract_rules.fill_or_give_back(state, account, contract)
+        contract_rules.fill_up(state, account, contract)
 
 
 ORDERS_MAX = 10_000
@@ -312,9 +310,7 @@ def _admit_order_by_contract(
     if not reduces and not sheet.holds(contract_rules.hooks(state).order_accepted):
         raise Refused(
             Reject.MARGIN_INSUFFICIENT,
-            f"account {account.name}, {contract.listing.symbol}: expected the margin that the "
-            f"order needs, found {contract_rules.balances_of(state, account, contract)} in "
-            "margin, orders and general",
+            contract_rules.short(state, account, contract),
         )
 
 
@@ -326,6 +322,7 @@ def cancel_order(state: State, command: CancelOrder, events: list[Event]) -> Non
     reduce_order(state, account, command.order, abs(order.lots), events)
     if state.house.contract is not None:
         contract_rules.reserve_orders(state, account, contract)
+        contract_rules.give_idle_back(state, account, contract)
 
 
 def reduce_order(state: State, account: Account, name: str, lots: int, events: list[Event]) -> None:

@@ -54,11 +54,13 @@ class ContractText(_Part):
     order accounts; without them, about an account as a whole.
     """
 
+    top_up: _Name
     fill_up: _Name
     give_back: _Name
     distressed: _Name
     order_accepted: _Name
     order_margin: _Name
+    orders_stopped: _Name
     switch_accepted: _Name
     switch_margin: _Name
     switch_orders: _Name
@@ -74,6 +76,8 @@ class EngineText(_Part):
         realise: gains are paid when a position is closed, or at the next mark.
         losses: what a loser cannot pay is its debt (`debt`); or what it has is collected, the
             insurance fund adds what it can, and the winners share what comes in (`collect`).
+        surplus: what roundings leave of losses beyond gains goes to the `rounding` account; or to
+            `winners`, a unit to each whose gain was rounded to nothing, the rest to the largest.
         money_rounding: of gains, losses, funding and settlement. entry_price: `whole_points`
             rounds the average price down to whole points.
         reducing: which trade is let through below initial margin: one that makes the account's
@@ -85,6 +89,7 @@ class EngineText(_Part):
 
     realise: Literal["on_close", "at_mark"] = "on_close"
     losses: Literal["debt", "collect"] = "debt"
+    surplus: Literal["rounding", "winners"] = "rounding"
     money_rounding: MoneyRounding = "against_account"
     entry_price: Literal["exact", "whole_points"] = "exact"
     reducing: Literal["position", "margin", "none"] = "position"

@@ -67,12 +67,10 @@ _MOVE_NOTHING: Final = frozenset({
 })  # fmt: skip
 _BY_COLUMNS: Final = frozenset({
     "set_margin_mode", "set_leverage", "place_order", "cancel_order", "trade", "pay_funding",
-    "settle_variation", "settle_expiry", "begin_liquidation", "liquidate", "take_over",
-    "deleverage",
+    "settle_variation", "settle_expiry", "liquidate", "take_over",
+    "deleverage", "end_liquidation",
 })  # fmt: skip
 """Commands after which a rulebook's columns may move money within an account."""
-_RESERVES_ONLY: Final = frozenset({"cancel_order", "begin_liquidation", "settle_expiry"})
-"""Those after which they may move what is reserved for orders alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,20 +227,20 @@ class _Reading:
 
     def _within_accounts(self, command: Mapping[str, Any], rest: Mapping[int, int]) -> bool:
         """Whether moves that nobody worked out stay between the general, margin and order accounts
-        of one account's contract, and overdraw none of them."""
+        of one account's contract, overdraw none of them, and leave nothing of what is over."""
         if command["do"] not in _BY_COLUMNS:
             return False
         slots = {venue.GENERAL}
         for contract in self.venue.contracts.values():
             if command.get("symbol", contract.terms.symbol) == contract.terms.symbol:
-                slots.add(contract.margin + 1)
-                if command["do"] not in _RESERVES_ONLY:
-                    slots.add(contract.margin)
+                slots |= {contract.margin, contract.margin + 1}
         sums: dict[tuple[int, int], int] = {}
         for which, amount in rest.items():
             owner, slot, asset = split(which)
             overdrawn = amount < 0 and self.venue.balance(which) + amount < 0
-            if owner < USERS_FROM or slot not in slots or overdrawn:
+            over = command["do"] == "settle_expiry" and slot != venue.GENERAL
+            left = over and self.venue.balance(which) + amount != 0
+            if owner < USERS_FROM or slot not in slots or overdrawn or left:
                 return False
             sums[owner, asset] = sums.get((owner, asset), 0) + amount
         return not any(sums.values())

@@ -158,11 +158,12 @@ class Fee:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """How money moves. `by_contract`: each contract's margin account is filled and emptied by the
-    rulebook's own columns."""
+    """How money moves. `surplus_to_winners`: they get what roundings keep back. `by_contract`: each
+    contract's margin account is filled and emptied by the rulebook's own columns."""
 
     at_mark: bool = False
     collect: bool = False
+    surplus_to_winners: bool = False
     rounding: str = "against_account"
     whole_points: bool = False
     window_ms: int = 1_800_000
@@ -190,6 +191,7 @@ def house_of(toml: str) -> House:
     return House(
         at_mark=told.get("realise", "on_close") == "at_mark",
         collect=told.get("losses", "debt") == "collect",
+        surplus_to_winners=told.get("surplus", "rounding") == "winners",
         rounding=told.get("money_rounding", "against_account"),
         whole_points=told.get("entry_price", "exact") == "whole_points",
         window_ms=told.get("settlement_window_ms", 1_800_000),

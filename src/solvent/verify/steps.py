@@ -156,12 +156,14 @@ def _charge(
 ) -> None:
     receiver = other if fee.receiver == "maker" else _RECEIVERS[fee.receiver]
     own, target = venue.pool(payer, contract), venue.pool(receiver, contract)
-    rest = amount
     if venue.house.by_contract and payer >= USERS_FROM:
-        # The contract's margin pays what the account's own money does not.
-        rest -= venue.give_at_most(own, target, amount)
-        own = venue.margin_of(payer, contract)
-    venue.give(own, target, rest)
+        # The contract's own accounts pay what the general one does not, as far as they reach.
+        margin = venue.margin_of(payer, contract)
+        due, amount = amount, 0
+        for source in (own, margin, venue.reserve_of(payer, contract)):
+            amount += venue.give_at_most(source, target, due - amount)
+    else:
+        venue.give(own, target, amount)
     venue.facts.append(("fee_paid", payer, fee.component, amount))
 
 
@@ -173,6 +175,8 @@ def _exchange(
 ) -> tuple[int, int, int]:
     """Losers pay, winners receive: what was paid, received and missing. Clearing keeps `stake`."""
     amounts = {owner: venue.house.rounded(one) for owner, one in due.items()}
+    if venue.house.surplus_to_winners:
+        _give_surplus(due, amounts)
     losses = {owner: -amount for owner, amount in amounts.items() if amount < 0}
     wins = {owner: amount for owner, amount in amounts.items() if amount > 0}
     paid = sum(_collect(venue, contract, owner, amount) for owner, amount in losses.items())
@@ -182,13 +186,27 @@ def _exchange(
         shares = dict(wins)
     else:
         shares = {owner: math.floor(Fraction(win * there, wanted)) for owner, win in wins.items()}
-        last = list(wins)[-1]
+        last = INSURANCE if INSURANCE in wins else list(wins)[-1]
         shares[last] += there - sum(shares.values())
     for owner, share in shares.items():
         venue.give(contract.clearing, _purse(venue, contract, owner), share)
     venue.level(contract.clearing, kept, venue.pool(ROUNDING, contract))
     received = sum(shares.values())
     return paid, received, wanted - received
+
+
+def _give_surplus(due: Mapping[int, Fraction], amounts: dict[int, int]) -> None:
+    """Whole units that roundings kept back: one to each whose gain became nothing, the rest to who
+    gained most."""
+    winners = [owner for owner, gain in due.items() if gain > 0]
+    left = math.floor(sum(due.values()) - sum(amounts.values()))
+    if left <= 0 or not winners:
+        return
+    for owner in winners:
+        if left and not amounts[owner]:
+            amounts[owner], left = 1, left - 1
+    most = max(due[owner] for owner in winners)
+    amounts[next(owner for owner in winners if due[owner] == most)] += left
 
 
 def _purse(venue: Venue, contract: Listed, owner: int) -> int:

@@ -196,6 +196,10 @@ class Venue:
         """The margin of an account's contract."""
         return node(owner, contract.margin, contract.terms.asset)
 
+    def reserve_of(self, owner: int, contract: Listed) -> int:
+        """What an account has set aside for its orders in a contract."""
+        return node(owner, contract.margin + 1, contract.terms.asset)
+
     def put(self, owner: int, contract: Listed, after: Held, gain: int) -> None:
         """A position as it is now, and the event that says so."""
         after.realised += gain
