@@ -204,15 +204,15 @@ def test_trades_are_refused_by_contract_accounts_orders_limits(venue: Venue) -> 
         (Reject.ORDER_UNKNOWN, "order 'y' of account sum: expected a resting one",
          {"sell_order": None, "lots": LOTS_MAX, "price_ticks": 2**53}),
         (Reject.AMOUNT_TOO_LARGE,
-         f"account zero, {LIN}: expected values below {VALUE_MAX}, found "
-         f"({LOTS_MAX * 2**53 * 10}, {LOTS_MAX * 2**53 * 10}, 0, 0, 0)",
+         (f"account zero, {LIN}: expected values below {VALUE_MAX}, found "
+         f"({LOTS_MAX * 2**53 * 10}, {LOTS_MAX * 2**53 * 10}, 0, 0, 0)"),
          {"lots": 10, "price_ticks": 50_000}),
         (Reject.MARGIN_INSUFFICIENT,
-         "account zero: expected equity of at least its initial margin by tenth, 50000000 micro, "
-         "found 0", {"buyer": "alice"}),
+         ("account zero: expected equity of at least its initial margin by tenth, 50000000 micro, "
+         "found 0"), {"buyer": "alice"}),
         (Reject.MARGIN_INSUFFICIENT,
-         "account sum: expected equity of at least its initial margin by tenth, 50000000 micro, "
-         "found 0", {"seller": "bob"}),
+         ("account sum: expected equity of at least its initial margin by tenth, 50000000 micro, "
+         "found 0"), {"seller": "bob"}),
     ]  # fmt: skip
     for code, detail, change in steps:
         venue.refuse(code, detail, c.Trade, **told)
