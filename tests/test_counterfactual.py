@@ -19,7 +19,8 @@ from solvent.lab.replay_report import write_replay_report
 from solvent.messages.codec import decode_command, decode_events, encode_events
 from solvent.messages.commands import PublishMarket
 from solvent.messages.events import Rejected
-from solvent.sim.crash import STEPS, Rehearsed, rehearse, shaken, weather
+from solvent.sim.crash import Rehearsed, rehearse
+from solvent.sim.weather import STEPS, shaken, weather
 
 ACCOUNTS = 300
 SMALL = 12

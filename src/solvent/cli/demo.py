@@ -143,7 +143,8 @@ def _history(where: str, *, accounts: int, seed: int, rulebook: str, inverse: bo
     """A venue through a crash, in a new journal."""
     from solvent.cli import console
     from solvent.host import Engine
-    from solvent.sim.crash import STEPS, rehearse
+    from solvent.sim.crash import rehearse
+    from solvent.sim.weather import STEPS
 
     with console.progress() as bar, Engine.create(where) as engine:
         task = bar.add_task(f"a crash with {accounts:,} accounts", total=STEPS)

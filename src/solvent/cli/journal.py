@@ -336,7 +336,6 @@ def export(
     console.out.print(f"written: {file}, {rows:,} rows", markup=False, highlight=False)
 
 
-@app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A Parquet file that was exported.")],
     where: Where,
@@ -354,3 +353,6 @@ def import_(
         return
     console.out.print(f"made: {head.sequence:,} rows; the chain ends in {head.chain.hex()}",
                       markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+
+
+app.command("import")(import_)

@@ -39,31 +39,19 @@ def replay(
     Example: solvent replay my-venue --rulebook paradex-pm --out report.html
     """
     from solvent.cli import console
-    from solvent.counterfactual import replay as run
+    from solvent.counterfactual import Replayed
     from solvent.host import ReplayDiverged
 
-    with console.progress(quiet=json) as bar:
-        task = bar.add_task("replaying", total=None)
-
-        def progress(done: int, count: int) -> None:
-            bar.update(task, completed=done, total=count)
-
-        try:
-            if rulebook is None:
-                replayed = run(where, progress=progress)
-            else:
-                processes = min(2, multiprocessing.cpu_count())
-                compared = run(
-                    where, rulebook=rulebook, only=only, progress=progress, processes=processes
-                )
-        except ReplayDiverged as fault:
-            if json:
-                console.print_json({"same": False, "sequence": fault.sequence, "why": str(fault)})
-            else:
-                console.err.print(f"diverged: {fault}", markup=False, highlight=False)
-            raise typer.Exit(1) from fault
-    if rulebook is None:
-        _show_replayed(replayed, as_json=json)
+    try:
+        compared = _run(where, rulebook, only, quiet=json)
+    except ReplayDiverged as fault:
+        if json:
+            console.print_json({"same": False, "sequence": fault.sequence, "why": str(fault)})
+        else:
+            console.err.print(f"diverged: {fault}", markup=False, highlight=False)
+        raise typer.Exit(1) from fault
+    if isinstance(compared, Replayed):
+        _show_replayed(compared, as_json=json)
         return
     document = compared.to_dict()
     if out is not None:
@@ -76,6 +64,25 @@ def replay(
         _print_compared(compared, document, top)
         if out is not None:
             console.out.print(f"written: {out}", markup=False, highlight=False)
+
+
+def _run(
+    where: str, rulebook: str | None, only: str | None, *, quiet: bool
+) -> Replayed | Comparison:
+    """Replay with a progress bar, on two processors where there are two worlds."""
+    from solvent.cli import console
+    from solvent.counterfactual import replay as run
+
+    with console.progress(quiet=quiet) as bar:
+        task = bar.add_task("replaying", total=None)
+
+        def progress(done: int, count: int) -> None:
+            bar.update(task, completed=done, total=count)
+
+        if rulebook is None:
+            return run(where, progress=progress)
+        processes = min(2, multiprocessing.cpu_count())
+        return run(where, rulebook=rulebook, only=only, progress=progress, processes=processes)
 
 
 def _show_replayed(found: Replayed, *, as_json: bool) -> None:

@@ -201,10 +201,15 @@ def _rehearse(commands: list[Command], time_ms: int | None) -> None:
     from solvent.engine.apply import apply_all
     from solvent.engine.state import State
     from solvent.errors import SolventError
-    from solvent.messages.codec import encode_command
+    from solvent.messages.codec import decode_command, encode_command
 
     times = [time_ms or 0] * len(commands)
     bodies = [encode_command(one) for one in commands]
+    for command, body in zip(commands, bodies, strict=True):
+        try:
+            decode_command(body)
+        except ValueError as fault:
+            raise SolventError(f"{command.key}: {fault}") from fault
     for command, one in zip(commands, apply_all(State(), commands, times, bodies), strict=True):
         if one.code:
             raise SolventError(f"{command.key}: {getattr(one.events[0], 'detail', one.events[0])}")
