@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import accounts, revaluation, start_up, whole_book
+from bench import accounts, engine, revaluation, start_up, whole_book
 from bench.harness import Timing, interleave, one_core
 from bench.limits import machine, measure_limits
 
@@ -41,6 +41,7 @@ def main() -> None:
     missed = [f"{t['name']}: {g}" for t in tables for g, met in t["goals"].items() if not met]
     if missed:
         print("goals missed:", *missed, sep="\n  ", file=sys.stderr)
+    engine.main()
 
 
 def _revaluation(limits: Mapping[str, float]) -> dict[str, Any]:
