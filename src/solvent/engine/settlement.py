@@ -298,10 +298,10 @@ def _computed(state: State, contract: Contract, until_ms: int) -> tuple[Fraction
     spot = contract.spot.value(time_ms, counts=counts)
     period_ms = until_ms - contract.funded_ms
     auction_ms = contract.auction_ms + (0 if counts else time_ms - contract.phase_ms)
-    if auction_ms >= period_ms:
-        # Nothing is due for a period that was one long auction.
-        return Fraction(0), ("", "")
     if future is None or spot is None:
+        if auction_ms >= period_ms:
+            # Nothing is due for a period that was one long auction.
+            return Fraction(0), ("", "")
         raise Refused(
             Reject.PRICES_INCOMPLETE,
             f"instrument {symbol}: expected marks and index prices since {contract.funded_ms}",
@@ -311,7 +311,7 @@ def _computed(state: State, contract: Contract, until_ms: int) -> tuple[Fraction
         "future_twap": future,
         "spot_twap": spot,
         "funding_years": Fraction(period_ms, YEAR_MS),
-        "auction_share": Fraction(auction_ms, period_ms),
+        "auction_share": Fraction(min(auction_ms, period_ms), period_ms),
     }
     payment = _column(state, contract, house.funding.payment, told)
     return payment, (str(future), str(spot))

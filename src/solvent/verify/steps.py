@@ -259,10 +259,11 @@ def pay_funding(venue: Venue, command: Record, recorded: str) -> None:
     for average in (contract.future, contract.spot):
         average.hold(venue.time_ms, counts=not contract.auction)
     if command["rate"] is None:
-        payment = Fraction(recorded)
+        payment, averages = Fraction(recorded), ("", "")
+    if command["rate"] is None and contract.future.weights and contract.spot.weights:
         future, spot = contract.future.value() * terms.point, contract.spot.value() / 10**9
         averages = str(future), str(spot)
-    else:
+    elif command["rate"] is not None:
         price, averages = (contract.mark or 0) * terms.point, ("", "")
         rate = Fraction(command["rate"])
         payment = rate / price if terms.inverse else rate * price
