@@ -15,6 +15,7 @@ from solvent.cli import (
     journal,
     replay,
     rulebooks,
+    soak,
     state,
     venue,
     whatif,
@@ -46,6 +47,7 @@ app.command("state")(state.state)
 app.command("audit")(state.audit)
 app.command("replay")(replay.replay)
 app.add_typer(journal.app, name="journal")
+app.command("soak")(soak.soak)
 app.command("generate")(demo.generate)
 app.command("demo")(demo.demo)
 

@@ -171,14 +171,14 @@ class Checker:
 
     def touched(self) -> list[str]:
         """Where the engine's books differ from these in what was touched since the last look."""
-        state, wrong = self.state, []
+        state = self.state
         balances = state.ledger.balances
-        for which in self._nodes:
-            if balances.get(which, 0) != self.balances[which]:
-                wrong.append(
-                    f"{parts(which)}: expected {self.balances[which]}, as posted, found "
-                    f"{balances.get(which, 0)}"
-                )
+        wrong = [
+            f"{parts(which)}: expected {self.balances[which]}, as posted, found "
+            f"{balances.get(which, 0)}"
+            for which in self._nodes
+            if balances.get(which, 0) != self.balances[which]
+        ]
         for number, holder in self._pairs:
             position = state.contracts[number].holders.get(holder)
             found = None if position is None else (
@@ -186,9 +186,11 @@ class Checker:
             )  # fmt: skip
             if found != self.positions[number].get(holder):
                 wrong.append(f"account {holder}, contract {number}: expected {found} as told")
-        for number in self._contracts:
-            if state.contracts[number].basis_total != self.basis.get(number, 0):
-                wrong.append(f"contract {number}: expected a basis of {self.basis.get(number, 0)}")
+        wrong += [
+            f"contract {number}: expected a basis of {self.basis.get(number, 0)}"
+            for number in self._contracts
+            if state.contracts[number].basis_total != self.basis.get(number, 0)
+        ]
         self._nodes.clear()
         self._pairs.clear()
         self._contracts.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from solvent.engine.state import Account, Contract, State
 from solvent.limits import LOTS_MAX, POINTS_MAX
@@ -58,7 +58,7 @@ def list_instrument(draws: Draws, state: State) -> Command | None:
     return c.ListInstrument(**told)
 
 
-def _fields(listing: c.ListInstrument) -> dict[str, object]:
+def _fields(listing: c.ListInstrument) -> dict[str, Any]:
     return {name: getattr(listing, name) for name in listing.__struct_fields__}
 
 

@@ -78,13 +78,19 @@ def _position(draws: Draws, state: State, account: Account) -> tuple[Contract, i
     return state.contracts[number], lots + (lot > 0.97)
 
 
+def _closed_out(draws: Draws, state: State) -> tuple[Account, Contract, int] | None:
+    """An account under liquidation, one of its contracts, and lots of it to close."""
+    account = _one_to_wind_up(draws, state)
+    held = None if account is None else _position(draws, state, account)
+    return None if account is None or held is None else (account, *held)
+
+
 def liquidate(draws: Draws, state: State) -> Command | None:
     """Against anybody."""
-    account = _one_to_wind_up(draws, state)
-    held = account and _position(draws, state, account)
-    if account is None or held is None:
+    found = _closed_out(draws, state)
+    if found is None:
         return None
-    contract, lots = held
+    account, contract, lots = found
     other = "insurance" if draws.often(0.1) else draws.account(state).name
     return c.Liquidate(
         account=account.name, counterparty=other, symbol=contract.listing.symbol, lots=lots,
@@ -95,11 +101,10 @@ def liquidate(draws: Draws, state: State) -> Command | None:
 
 def take_over(draws: Draws, state: State) -> Command | None:
     """By the fund."""
-    account = _one_to_wind_up(draws, state)
-    held = account and _position(draws, state, account)
-    if account is None or held is None:
+    found = _closed_out(draws, state)
+    if found is None:
         return None
-    contract, lots = held
+    account, contract, lots = found
     return c.TakeOver(
         account=account.name, symbol=contract.listing.symbol, lots=lots,
         price_ticks=draws.ticks(contract), **draws.told(),
@@ -108,11 +113,10 @@ def take_over(draws: Draws, state: State) -> Command | None:
 
 def deleverage(draws: Draws, state: State) -> Command | None:
     """Against one of the other side, if one is found."""
-    account = _one_to_wind_up(draws, state)
-    held = account and _position(draws, state, account)
-    if account is None or held is None:
+    found = _closed_out(draws, state)
+    if found is None:
         return None
-    contract, lots = held
+    account, contract, lots = found
     mine = contract.holders.get(account.number)
     signed = mine.lots if mine is not None else 1
     others = [(n, abs(o.lots)) for n, o in contract.holders.items() if o.lots * signed < 0]
@@ -132,9 +136,10 @@ def _debt(draws: Draws, state: State, *, owes: bool) -> tuple[Account, int, str 
     account = _one_to_wind_up(draws, state)
     if account is None:
         return None
-    found: list[tuple[Account, int, str | None, int]] = []
-    for asset in range(len(state.assets)):
-        found.append((account, asset, None, draws.owned(state, account, asset)))
+    found: list[tuple[Account, int, str | None, int]] = [
+        (account, asset, None, draws.owned(state, account, asset))
+        for asset in range(len(state.assets))
+    ]
     for number in {**(account.modes or {}), **(account.positions or {})}:
         contract = state.contracts[number]
         asset = contract.deal.asset

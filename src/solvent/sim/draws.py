@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from solvent.account.ledger import FIRST_ACCOUNT, GENERAL, node
 from solvent.engine.state import CLOSED, LIQUIDATION, Account, Contract, State
@@ -27,10 +27,10 @@ WEIGHTS: Final[dict[type[Command], float]] = {
     c.SetMarginMode: 2.0, c.SetLeverage: 1.0, c.AddIsolatedMargin: 1.5,
     c.RemoveIsolatedMargin: 1.5,
     c.Deposit: 6.0, c.AnnounceDeposit: 3.0, c.ConfirmDeposit: 2.0, c.CancelDeposit: 1.0,
-    c.RequestWithdrawal: 4.0, c.ConfirmWithdrawal: 2.0, c.CancelWithdrawal: 1.5,
-    c.Transfer: 4.0, c.ContributeFund: 1.0, c.ReturnFund: 0.7,
-    c.PlaceOrder: 6.0, c.CancelOrder: 4.0, c.Trade: 40.0,
-    c.PublishMarket: 2.0, c.PublishArrays: 0.5, c.PayFunding: 1.0, c.SettleVariation: 1.0,
+    c.RequestWithdrawal: 2.0, c.ConfirmWithdrawal: 1.5, c.CancelWithdrawal: 1.0,
+    c.Transfer: 2.0, c.ContributeFund: 0.5, c.ReturnFund: 0.5,
+    c.PlaceOrder: 4.0, c.CancelOrder: 4.0, c.Trade: 30.0,
+    c.PublishMarket: 0.6, c.PublishArrays: 0.15, c.PayFunding: 1.0, c.SettleVariation: 1.0,
     c.SettleExpiry: 1.0, c.AccrueInterest: 0.4, c.Heartbeat: 1.0,
     c.BeginLiquidation: 1.0, c.Liquidate: 3.0, c.TakeOver: 2.0, c.Deleverage: 2.0,
     c.Confiscate: 1.0, c.CoverDebt: 2.0, c.SocialiseLoss: 1.0, c.EndLiquidation: 1.5,
@@ -53,6 +53,7 @@ class Draws:
     Attributes:
         blind: how often one thing in a command is put wrong. again: how often an old one is told
             again. reach: how many of `MOVES` its prices make.
+        calm: how often a stretch is of trades and deposits alone.
         moves: where the two coins stand, in `MOVES`.
         due: commands that what happened calls for.
         alarmed: prices have moved, and nobody has looked who cannot pay.
@@ -73,12 +74,26 @@ class Draws:
         self.kinds = kinds or [c.Heartbeat]
         weights = [WEIGHTS[kind] * rng.choice((0.2, 1.0, 1.0, 4.0)) for kind in self.kinds]
         self.weights = weights
+        self.calm = rng.choice((0.0, 0.5, 0.8, 0.9))
+        self.left = 0
+        self.calmly = False
         self.moves = [1.0, 1.0]
         self.alarmed = False
         self.count = 0
         self.due: deque[Callable[[State], Command | None]] = deque()
         self.past: deque[Command] = deque(maxlen=_PAST)
         self.references: list[str] = []
+
+    def kind(self) -> type[Command]:
+        """What comes next. There are stretches of trades and deposits alone, and stretches of
+        everything."""
+        if self.left <= 0:
+            self.left = self.rng.choice((20, 100, 500))
+            self.calmly = self.often(self.calm)
+        self.left -= 1
+        if self.calmly:
+            return c.Deposit if self.often(0.1) else c.Trade
+        return self.rng.choices(self.kinds, self.weights)[0]
 
     def does(self, kind: type[Command]) -> bool:
         """Whether this history has commands of a kind."""
@@ -92,7 +107,7 @@ class Draws:
         """One of some."""
         return among[int(self.rng.random() * len(among))]
 
-    def told(self) -> dict[str, str]:
+    def told(self) -> dict[str, Any]:
         """Actor and key of a new command."""
         self.count += 1
         return {"key": str(self.count), "actor": ACTOR}

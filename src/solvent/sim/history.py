@@ -15,7 +15,7 @@ from typing import Final
 from solvent.engine.apply import Applied, apply, apply_all
 from solvent.engine.image import books_hash, state_hash
 from solvent.engine.state import State
-from solvent.errors import Reject
+from solvent.errors import Reject, check
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed, encode_command
 from solvent.messages.fields import Command
@@ -33,6 +33,8 @@ COMPARED_EVERY: Final = 200
 """Commands between two comparisons of everything."""
 HASHED_EVERY: Final = 50
 """Commands of which one is held against the hash of all books, if it is refused."""
+_TRIES: Final = 6
+"""Kinds of command that are tried before time alone passes."""
 Timed = tuple[Command, int]
 
 
@@ -73,9 +75,11 @@ class History:
         self._compared = 0
 
     def run(self, commands: int, *, progress: Callable[[int], None] | None = None) -> Result:
-        """Make up and apply so many commands, those of the beginning counted in."""
-        start = beginning(self.world, self.draws.rng)[:commands]
-        self._do([(command, START_MS) for command in start])
+        """Make up and apply commands until there are so many, those of the beginning counted in."""
+        if not self.number:
+            start = beginning(self.world, self.draws.rng)[:commands]
+            self._do([(command, START_MS) for command in start])
+            check(not self.result.rejected, "a world begins as told", self.result.rejected)
         while self.number < commands and not self.result.violations:
             count = min(self.batch, commands - self.number)
             self._do(self._made_up(count))
@@ -107,8 +111,9 @@ class History:
         elif draws.often(draws.again):
             command = told_again(draws, state)
         else:
-            kind = draws.rng.choices(draws.kinds, draws.weights)[0]
-            command = DRAFTS[kind](draws, state)
+            command = None
+            for _ in range(_TRIES):
+                command = command or DRAFTS[draws.kind()](draws, state)
             if command is not None and draws.often(draws.blind):
                 command = spoiled(draws, state, command)
         if command is None:

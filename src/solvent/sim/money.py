@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from solvent.account.ledger import FUND, INSURANCE, VENUE, margin_slot, node
 from solvent.engine.state import State
@@ -77,7 +77,7 @@ def _pair(draws: Draws, state: State) -> dict[str, str]:
     return {"account": account.name, "symbol": contract.listing.symbol}
 
 
-def _leverage(draws: Draws) -> dict[str, str | None]:
+def _leverage(draws: Draws) -> dict[str, Any]:
     lot = draws.rng.random()
     return {
         "leverage": draws.one(_LEVERAGES) if lot < 0.65 else None,

@@ -1,7 +1,7 @@
 """Worlds in which histories are made up: what is traded there, its prices, its rules, who is there.
 
-A world is a choice out of a seed. Markets and risk arrays are priced once a process and stamped with
-the time at which they are published.
+A world is a choice out of a seed. Markets and risk arrays are priced once a process, and stamped
+with the time at which they are published.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def chosen(rng: Random) -> World:
         texts=texts,
         accounts=accounts,
         members=accounts[-2:],
-        batch=rng.choice((1, 1, 64, 256, 1_024)),
+        batch=rng.choice((1, 64, 256, 1_024, 1_024, 4_096)),
         age_ms_max=age_ms_max,
     )
 
@@ -275,7 +275,7 @@ def _by_account(rng: Random, age_ms_max: int) -> dict[str, str]:
     if rng.random() < 0.4:
         names.reverse()
     usual = rng.random() < 0.6
-    house = {
+    house: dict[str, object] = {
         "realise": "on_close" if usual else rng.choice(("on_close", "at_mark")),
         "losses": "debt" if usual else rng.choice(("debt", "collect")),
         "money_rounding": rng.choice(("against_account", "toward_zero", "half_even")),

@@ -1,0 +1,299 @@
+"""Histories made up from seeds: everything that must hold does, after every command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from solvent.account.ledger import FIRST_ACCOUNT, GENERAL, node
+from solvent.engine.apply import Applied, apply, apply_all
+from solvent.engine.image import image, restore, state_hash
+from solvent.engine.state import State
+from solvent.errors import Reject
+from solvent.limits import ASSETS_MAX
+from solvent.messages import commands as c
+from solvent.messages import events as e
+from solvent.messages.codec import Sealed, decode_command, encode_command
+from solvent.messages.fields import AccountKind, Command, MarginMode
+from solvent.sim.checker import Checker
+from solvent.sim.history import History, Result, Timed, never_met, run
+
+SEEDS = 64
+CHUNKS = 8
+COMMANDS = 1_000_000
+SHORT = 900
+
+NOT_BY_HISTORIES = {
+    Reject.COMMAND_MALFORMED: "the codec's: what cannot be read never reaches the engine",
+    Reject.COMMAND_TOO_LARGE: "the codec's",
+    Reject.SNAPSHOT_INVALID: "the shell's, which alone reads snapshots",
+    Reject.CAPACITY_REACHED: "2**8 assets, 2**24 accounts and so on: one is met below",
+}
+"""Codes that no history meets, and why."""
+
+
+def one_by_one(history: list[Timed], state: State | None = None) -> State:
+    state = state or State()
+    for command, time_ms in history:
+        apply(state, Sealed(state.log.sequence + 1, time_ms, command))
+    return state
+
+
+def in_batches(history: list[Timed], size: int, state: State | None = None) -> State:
+    state = state or State()
+    for at in range(0, len(history), size):
+        part = history[at : at + size]
+        apply_all(
+            state,
+            [command for command, _ in part],
+            [time_ms for _, time_ms in part],
+            [encode_command(command) for command, _ in part],
+        )
+    return state
+
+
+def kept(seed: int, commands: int = SHORT) -> Result:
+    found = run(seed, commands, keep=True)
+    assert found.violations == []
+    return found
+
+
+def same(state: State, found: Result) -> None:
+    assert state.log.chain == found.chain
+    assert state_hash(state) == found.hash
+
+
+# ── a million commands ───────────────────────────────────────────────────────────────────────────
+
+
+def shared(factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a run of tests see."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sim"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_a_million_commands(chunk: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """64 seeds; whichever chunk ends last looks whether all together met everything."""
+    folder = shared(tmp_path_factory)
+    results = [run(seed, COMMANDS // SEEDS) for seed in range(chunk, SEEDS, CHUNKS)]
+    assert [(one.seed, *what) for one in results for what in one.violations] == []
+    assert all(one.commands.total() == COMMANDS // SEEDS for one in results)
+    told = {
+        "accepted": dict(sum((one.accepted for one in results), Counter())),
+        "rejected": dict(sum((one.rejected for one in results), Counter())),
+    }
+    aside = folder / f"{chunk}.part"
+    aside.write_text(json.dumps(told), "utf-8")
+    aside.rename(folder / f"{chunk}.json")
+    parts = [folder / f"{number}.json" for number in range(CHUNKS)]
+    if all(part.exists() for part in parts):
+        met = [json.loads(part.read_text("utf-8")) for part in parts]
+        kinds, codes = never_met(
+            [
+                Result(
+                    seed=0,
+                    accepted=Counter(one["accepted"]),
+                    rejected=Counter({int(k): v for k, v in one["rejected"].items()}),
+                )
+                for one in met
+            ]
+        )
+        assert kinds == []
+        assert set(codes) <= set(NOT_BY_HISTORIES)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1_000, 1_064))
+def test_longer_histories(seed: int) -> None:
+    assert run(seed, 50_000).violations == []
+
+
+# ── the same history is the same ─────────────────────────────────────────────────────────────────
+
+SCRIPT = """
+from solvent.sim.history import run
+print(*(run(seed, 400).hash for seed in (3, 5, 7)))
+"""
+
+
+def test_a_seed_is_a_history_whatever_the_hash_seed() -> None:
+    told = set()
+    for seed in ("0", "1", "4711"):
+        ended = subprocess.run(
+            [sys.executable, "-c", SCRIPT], env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        told.add(ended.stdout)
+    assert len(told) == 1
+    assert len(next(iter(told)).split()) == 3
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_replay_and_other_batches_are_the_same(seed: int) -> None:
+    found = kept(seed)
+    stored = [(decode_command(encode_command(one)), at) for one, at in found.history]
+    assert [one for one, _ in stored] == [one for one, _ in found.history]
+    same(one_by_one(stored), found)
+    for size in (7, len(stored)):
+        same(in_batches(stored, size), found)
+    same(in_batches(found.history, 64), found)
+
+
+@pytest.mark.parametrize("seed", range(12, 17))
+def test_a_snapshot_and_the_tail_are_the_same(seed: int) -> None:
+    """Also where the state is put away and taken up again on the way, over and over."""
+    found = kept(seed, 600)
+    history = found.history
+    for place in range(0, len(history), 160):
+        state = restore(image(one_by_one(history[:place])))
+        same(in_batches(history[place:], 50, state), found)
+    state = State()
+    for place in range(0, len(history), 61):
+        state = restore(image(in_batches(history[place : place + 61], 61, state)))
+    same(state, found)
+
+
+@pytest.mark.parametrize("seed", range(20, 26))
+def test_what_is_not_remembered_decides_nothing(seed: int) -> None:
+    """Bounds of what accounts can spare make trades cheap, and nothing else."""
+    found = kept(seed)
+    state = State()
+    for command, time_ms in found.history:
+        state.slack.clear()
+        state.asked.clear()
+        apply(state, Sealed(state.log.sequence + 1, time_ms, command))
+    same(state, found)
+
+
+# ── the checker finds what it is for ─────────────────────────────────────────────────────────────
+
+
+def lived(seed: int = 3) -> History:
+    history = History(seed, batch=1)
+    assert history.run(SHORT).violations == []
+    return history
+
+
+def test_the_checker_misses_no_unit_of_money() -> None:
+    history = lived()
+    which = next(w for w, amount in history.state.ledger.balances.items() if amount)
+    history.state.ledger.balances[which] += 1
+    assert any("balances" in one for one in history.checker.compare())
+
+
+def test_the_checker_misses_no_lot() -> None:
+    history = lived()
+    contract = next(one for one in history.state.contracts if one.holders)
+    next(iter(contract.holders.values())).lots += 1
+    assert any("positions" in one for one in history.checker.compare())
+
+
+def posted(*moves: e.Move) -> tuple[e.Event, ...]:
+    return (e.Posted(moves),)
+
+
+def test_the_checker_follows_events_alone() -> None:
+    history = lived()
+    beat = c.Heartbeat(key="x", actor="y")
+    first = node(FIRST_ACCOUNT, GENERAL, 0)
+    pool = node(5, GENERAL, 0)
+    see = history.checker.see
+    assert see(beat, posted((first, pool, 0)))
+    assert see(beat, posted((first, node(5, GENERAL, 1), 1)))
+    assert see(beat, posted((pool, first, 10**18)))
+    assert history.checker.touched()
+    assert see(beat, (e.PositionChanged(FIRST_ACCOUNT, 0, 7, 7, 7, 0),))
+    assert see(beat, (e.OrderReduced(FIRST_ACCOUNT, "none", 0),))
+    assert see(beat, (e.PendingChanged("none", "confirmed"),))
+
+
+def test_a_failing_engine_is_a_violation() -> None:
+    history = History(3, batch=1)
+    history.run(200)
+    history.state.ledger.balances[node(3, GENERAL, 0)] = -1
+    found = history.run(2_000)
+    assert found.violations
+    assert found.violations[0][0] >= 200
+
+
+# ── bugs that histories found ────────────────────────────────────────────────────────────────────
+
+
+def venue(seed: int = 2) -> tuple[State, History]:
+    history = History(seed, batch=1)
+    history.run(120)
+    return history.state, history
+
+
+def do(state: State, command: Command, later_ms: int = 0) -> Applied:
+    return apply(state, Sealed(state.log.sequence + 1, state.log.time_ms + later_ms, command))
+
+
+def test_capacities() -> None:
+    state = State()
+    for number in range(ASSETS_MAX):
+        told = c.ListAsset(key=str(number), actor="a", asset=f"A{number}", decimals=6)
+        assert do(state, told).code == 0
+    last = c.ListAsset(key="one more", actor="a", asset="B", decimals=6)
+    assert do(state, last).code == Reject.CAPACITY_REACHED
+
+
+def test_a_command_told_twice_in_a_batch_has_one_answer() -> None:
+    """The same object at two places had one margin check for both."""
+    found = kept(2)
+    trade = next(
+        place for place, (one, _) in enumerate(found.history)
+        if isinstance(one, c.Trade) and place > 300
+    )  # fmt: skip
+    history = found.history[: trade + 1]
+    twice = [*history, history[-1], history[-1]]
+    assert in_batches(twice, len(twice)).log.chain == one_by_one(twice).log.chain
+
+
+def test_who_isolates_stays_with_rules_that_can() -> None:
+    """An isolated position under a rulebook of scans made every margin check fail."""
+    found = 0
+    for seed in range(12):
+        state, _ = venue(seed)
+        for rulebook in set(state.rules) - {"deribit-pm", "vega"}:
+            told = {"actor": "t", "account": f"{rulebook}-fan"}
+            do(
+                state,
+                c.OpenAccount(key=f"o{rulebook}", kind=AccountKind.USER, rulebook=rulebook, **told),
+            )
+            mode = c.SetMarginMode(
+                key=f"m{rulebook}", symbol=state.contracts[0].listing.symbol,
+                mode=MarginMode.ISOLATED, leverage="5", **told,
+            )  # fmt: skip
+            assert do(state, mode).code == 0
+            moved = c.AssignRulebook(key=f"a{rulebook}", rulebook="deribit-pm", **told)
+            assert do(state, moved).code == Reject.MODE_UNSUPPORTED
+            found += 1
+    assert found > 4
+
+
+@pytest.mark.parametrize(
+    ("seed", "commands"),
+    [(5, 2_000), (11, 2_000), (18, 3_000), (25, 3_000), (104, 4_000), (121, 4_000), (12, 4_000)],
+)
+def test_seeds_that_found_something(seed: int, commands: int) -> None:
+    assert run(seed, commands).violations == []
+
+
+def test_spoiled_commands_can_be_stored() -> None:
+    for command, _ in kept(7).history:
+        assert structs.asdict(decode_command(encode_command(command))) == structs.asdict(command)
+
+
+def test_the_checker_is_quick_to_start() -> None:
+    assert Checker(State()).compare() == []
