@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from solvent.account.ledger import INSURANCE
-from solvent.engine.bargain import deal_in, let_through
+from solvent.account.ledger import FEES, GENERAL, INSURANCE, node
+from solvent.engine.bargain import Dealt, deal_in, let_through
 from solvent.engine.dealing import Leg, view_after
 from solvent.engine.refusal import Refused
 from solvent.engine.standing import View, standings, view
@@ -52,6 +52,10 @@ class _Run:
         self.taken: set[int] = set()
         self.asked: list[View] = []
         self.places: list[tuple[int, int]] = []
+        self.rebates: dict[int, int] = {}
+        """Asset → rebates of all trades so far."""
+        self.passed = 0
+        """Trades of which nothing is said, and so not of their rebates."""
 
     def take(self, command: Trade) -> bool:
         """Work a trade out; False where that cannot be done now."""
@@ -77,9 +81,17 @@ class _Run:
             self._see(leg, side, id(command))
         self.taken.add(id(command))
         self.found.append((command, tuple(rests_on)))
-        if named or apart:
+        if self._may_be_cut(dealt) or named or apart:
             self.closed.update((command.buyer, command.seller))
         return True
+
+    def _may_be_cut(self, dealt: Dealt) -> bool:
+        """Whether a rebate may be cut to what the fees hold by then: nothing can rest on it."""
+        rebates = -sum(min(one.amount, 0) for one in dealt.costs)
+        asset = dealt.contract.deal.asset
+        told = self.rebates[asset] = self.rebates.get(asset, 0) + rebates
+        held = self.state.ledger.balance(node(FEES, GENERAL, asset))
+        return rebates > 0 and (self.passed > 0 or told > held)
 
     def _see(self, leg: Leg, side: int, command: int) -> None:
         number, change = leg.account.number, leg.change
@@ -121,13 +133,12 @@ def look_ahead(state: State, commands: Sequence[Command], start: int) -> None:
     entries.clear()
     state.ahead.broken.clear()
     run = _Run(state)
-    passed = 0
     for command in commands[start : start + AHEAD_MAX]:
         if isinstance(command, Trade):
             if not run.take(command):
                 run.closed.update((command.buyer, command.seller))
-                passed += 1
-                if passed > _PASSED_MAX + len(run.found):
+                run.passed += 1
+                if run.passed > _PASSED_MAX + len(run.found):
                     break
             continue
         if isinstance(command, Deposit):

@@ -57,7 +57,7 @@ def deal_in(state: State, command: Trade, held: Held | None = None) -> Dealt:
         costs = charges(state, contract, lots=lots, points=points, aggressor=command.aggressor)
     for charge in costs:
         legs[charge.side].fees -= charge.amount
-        if charge.receiver is None:
+        if charge.receiver is None and charge.amount > 0:
             legs[BUY + SELL - charge.side].fees += charge.amount
     for side, one in enumerate(legs):
         if one.account.number == INSURANCE:
