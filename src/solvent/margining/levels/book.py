@@ -359,16 +359,10 @@ class _Work:
         # A pair names a row by its finest key, or a pool that holds one position alone by that.
         pools = codes.get("pool", codes[key])
         pool_names = self.names["pool" if "pool" in codes else key]
+        owners = accounts[start : start + BLOCK]
         rows = zip(codes["account"].tolist(), codes[key].tolist(), pools.tolist(), strict=True)
-        return np.array(
-            [
-                value.get(
-                    (accounts[start + a], names[n]),
-                    value.get((accounts[start + a], pool_names[p]), value.get(names[n], default)),
-                )
-                for a, n, p in rows
-            ]
-        )
+        asked = (((owners[a], names[n]), (owners[a], pool_names[p]), names[n]) for a, n, p in rows)
+        return np.array([next((value[k] for k in one if k in value), default) for one in asked])
 
     def block(self, start: int) -> dict[str, Float64]:
         """Answer columns of the accounts from `start` on."""
