@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -106,8 +106,9 @@ class Engine:
         snapshot_every: int = SNAPSHOT_EVERY,
         progress: Callable[[int, int], None] | None = None,
     ) -> Self:
-        """Recover a venue: its newest snapshot, then every command after it, each checked against
-        what was recorded.
+        """Recover a venue: its newest snapshot, then every command after it. What each did is
+        worked out anew and held against the record; what was refused, and that margin allowed the
+        rest, is taken from it (`replay` works that out as well).
 
         Raises JournalError for a journal that cannot be read, or that another engine writes to, and
         ReplayDiverged where these rules give another history.
@@ -258,17 +259,22 @@ def recovered(journal: Journal, *, progress: Callable[[int, int], None] | None =
         state = State() if kept is None else restore(kept.image)
         del kept
         # Replay links every row anew, and so verifies it: once is enough.
-        for rows in batches(journal.read(state.log.sequence, verify=False), REPLAY_BATCH):
-            try:
-                replay(state, rows)
-            except Exception:
-                # Where the rows are not what was written, that is what is wrong.
-                for _ in journal.read(rows[0].sequence - 1, rows[-1].sequence):
-                    continue
-                raise
-            if progress is not None:
-                progress(state.log.sequence, head)
+        with closing(journal.read(state.log.sequence, verify=False)) as tail:
+            for rows in batches(tail, REPLAY_BATCH):
+                _replay_verified(state, rows, journal)
+                if progress is not None:
+                    progress(state.log.sequence, head)
     return state
+
+
+def _replay_verified(state: State, rows: Sequence[Row], journal: Journal) -> None:
+    try:
+        replay(state, rows, decisions=False)
+    except Exception:
+        # Where the rows are not what was written, that is what is wrong.
+        for _ in journal.read(rows[0].sequence - 1, rows[-1].sequence):
+            continue
+        raise
 
 
 @contextmanager
@@ -295,10 +301,17 @@ def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def replay(state: State, rows: Sequence[Row]) -> None:
-    """Apply recorded commands. Raises ReplayDiverged at the first that comes out otherwise."""
+def replay(state: State, rows: Sequence[Row], *, decisions: bool = True) -> None:
+    """Apply recorded commands. Raises ReplayDiverged at the first that comes out otherwise.
+
+    Without `decisions` it is not worked out again what was refused and whether margin allowed the
+    rest, which takes most of the time: what every command did is, to the unit.
+    """
     commands = [decode_command(row.command) for row in rows]
-    found = apply_all(state, commands, [row.time_ms for row in rows], [row.command for row in rows])
+    found = apply_all(
+        state, commands, [row.time_ms for row in rows], [row.command for row in rows],
+        records=None if decisions else [row.events for row in rows],
+    )  # fmt: skip
     for row, one in zip(rows, found, strict=True):
         if (one.chain, one.stored, one.kind) != (row.chain, row.events, row.kind):
             raise ReplayDiverged(_difference(row, one), sequence=row.sequence)

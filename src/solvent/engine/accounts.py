@@ -139,6 +139,8 @@ def _check_margin(state: State, account: Account, *, modes: dict[int, Mode] | No
                   balances: dict[int, int] | None = None,
                   margins: dict[int, int] | None = None) -> None:  # fmt: skip
     """Refuse unless the account, seen with these modes and amounts added, has its margin."""
+    if state.decided:
+        return
     seen = view(state, account)
     if modes is not None:
         seen.modes = modes

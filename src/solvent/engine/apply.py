@@ -29,7 +29,7 @@ from solvent.engine.state import State
 from solvent.errors import Reject, check
 from solvent.limits import KEYS_MAX
 from solvent.messages import commands as c
-from solvent.messages.codec import Sealed, encode_command, encode_events
+from solvent.messages.codec import REFUSED, Sealed, decode_events, encode_command, encode_events
 from solvent.messages.events import Event, Posted, Rejected, Repeated
 from solvent.messages.fields import Command
 
@@ -118,7 +118,9 @@ def apply(state: State, sealed: Sealed, body: bytes | None = None) -> Applied:
     return _apply(state, sealed.command, sealed.time_ms, body)
 
 
-def _apply(state: State, command: Command, time_ms: int, body: bytes) -> Applied:
+def _apply(
+    state: State, command: Command, time_ms: int, body: bytes, record: bytes = b""
+) -> Applied:
     log, kind = state.log, KINDS[type(command)]
     if time_ms < log.time_ms:
         check(False, "time does not run backwards", time_ms)
@@ -132,6 +134,8 @@ def _apply(state: State, command: Command, time_ms: int, body: bytes) -> Applied
     events: list[Event] = []
     code = 0
     try:
+        if record.startswith(REFUSED):
+            _refuse_again(record)
         HANDLERS[type(command)](state, command, events)
     except Refused as refused:
         check(not events and not state.ledger.posted, "who refuses has changed nothing", kind)
@@ -153,6 +157,13 @@ def _apply(state: State, command: Command, time_ms: int, body: bytes) -> Applied
     return Applied(tuple(events), code, kind, body, stored, log.chain)
 
 
+def _refuse_again(record: bytes) -> None:
+    """Refuse what was refused; nothing of it is worked out anew."""
+    for one in decode_events(record):
+        if isinstance(one, Rejected):
+            raise Refused(Reject(one.code), one.detail)
+
+
 def _again(command: Command, digest: bytes, seen: tuple[bytes, int, int]) -> Rejected | Repeated:
     first_digest, sequence, code = seen
     if digest == first_digest:
@@ -165,10 +176,16 @@ def _again(command: Command, digest: bytes, seen: tuple[bytes, int, int]) -> Rej
 
 
 def apply_all(
-    state: State, commands: Sequence[Command], times_ms: Sequence[int], bodies: Sequence[bytes]
-) -> list[Applied]:
-    """Apply commands in order; the same as one by one, and faster. Times do not run backwards."""
+    state: State, commands: Sequence[Command], times_ms: Sequence[int], bodies: Sequence[bytes],
+    *, records: Sequence[bytes] | None = None,
+) -> list[Applied]:  # fmt: skip
+    """Apply commands in order; the same as one by one, and faster. Times do not run backwards.
+
+    `records`: the stored events of each, where all this has happened before. Then what was refused
+    is refused, and margin that was enough is not worked out again: what every command *did* is.
+    """
     found: list[Applied] = []
+    state.decided = records is not None
     ahead = state.ahead
     ahead.commands = commands
     try:
@@ -176,7 +193,8 @@ def apply_all(
             zip(commands, times_ms, bodies, strict=True)
         ):
             ahead.place = place
-            one = _apply(state, command, time_ms, body)
+            record = b"" if records is None else records[place]
+            one = _apply(state, command, time_ms, body, record)
             # Neither a refused request nor a repeated one has done what was foreseen of it.
             if ahead.entries and (one.code or not one.chain):
                 ahead.broken.add(id(command))
@@ -186,4 +204,5 @@ def apply_all(
             found.append(one)
     finally:
         ahead.clear()
+        state.decided = False
     return found

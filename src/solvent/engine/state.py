@@ -296,6 +296,9 @@ class State:
         self.pending: dict[str, Pending] = {}
         self.references: dict[str, str] = {}
         """Reference → how its money ended; a reference is never used twice."""
+        self.decided = False
+        """Whether the command whose turn it is comes from a record by which it was done: what it
+        does is worked out anew, whether margin allowed it is not; no part of what is remembered."""
         self.ahead = Ahead()
         self.slack: dict[int, int] = {}
         """Account → a lower bound of its available margin; no part of what is remembered."""

@@ -82,7 +82,7 @@ def admit(state: State, one: Leg, command: Command | None = None, side: int = BU
     if account.status != OPEN and not (account.status == FROZEN and one.reduces):
         check_active(account)
     bound = slack.after(state, one)
-    if let_through(state, one):
+    if state.decided or let_through(state, one):
         return bound
     if bound is None and account.number not in state.asked:
         slack.warm(state, state.ahead.commands, state.ahead.place)
@@ -261,7 +261,7 @@ def place_order(state: State, command: PlaceOrder, events: list[Event]) -> None:
         )
     if state.house.contract is not None:
         _admit_order_by_contract(state, account, contract, order, reduces=reduces)
-    elif not (reduces and state.house.reducing == "position"):
+    elif not (state.decided or (reduces and state.house.reducing == "position")):
         seen = view(state, account)
         seen.orders = [*seen.orders, order]
         after = standing(state, seen)

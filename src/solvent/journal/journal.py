@@ -6,7 +6,8 @@ checked whenever rows are read. Times are milliseconds since 1970 UTC, sequences
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from operator import eq, itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -110,7 +111,7 @@ class Journal:
         *,
         verify: bool = True,
         chunk: int = CHUNK_ROWS,
-    ) -> Iterator[Row]:
+    ) -> Generator[Row]:
         """Rows `after`+1 to `until` (the head, if it is not given), in order, each verified.
 
         Without `verify` only gaps are found. Raises JournalCorrupt at the first row that is not
@@ -215,20 +216,22 @@ class Journal:
             raise JournalStopped(str(self._store.fault))
         check(not self._closed, "a closed journal is not used", self.name)
 
-    def _verified(self, after: int, last: int, chunk: int) -> Iterator[Row]:
+    def _verified(self, after: int, last: int, chunk: int) -> Generator[Row]:
         chain = self._chain_at(after) if after < last else ORIGIN
         for start in range(after, last, chunk):
             stop = min(start + chunk, last)
-            raws = self._store.rows(start, stop)
-            for row in verified_rows(raws, after=start, until=stop, chain=chain, name=self.name):
-                yield row
-                chain = row.chain
+            # Closed at once, whatever comes: a reader that is left open holds up all tidying.
+            with closing(self._store.rows(start, stop)) as raws:
+                name = self.name
+                for row in verified_rows(raws, after=start, until=stop, chain=chain, name=name):
+                    yield row
+                    chain = row.chain
 
-    def _ordered(self, after: int, last: int, chunk: int) -> Iterator[Row]:
+    def _ordered(self, after: int, last: int, chunk: int) -> Generator[Row]:
         for start in range(after, last, chunk):
             stop = min(start + chunk, last)
-            raws = self._store.rows(start, stop)
-            yield from rows_in_order(raws, after=start, until=stop, name=self.name)
+            with closing(self._store.rows(start, stop)) as raws:
+                yield from rows_in_order(raws, after=start, until=stop, name=self.name)
 
     def _check_last_row(self) -> None:
         head = self._meta.head

@@ -6,7 +6,7 @@ A store keeps rows and the head. It knows neither chains nor commands.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
@@ -169,7 +169,7 @@ class Store(ABC):
             # Whatever it was, nobody knows what the disk holds: there is no second try.
             raise self.stopped("written", error) from error
 
-    def rows(self, after: int, until: int) -> Iterator[Any]:
+    def rows(self, after: int, until: int) -> Generator[Any]:
         """Raw rows `after`+1 to `until` in order, straight from the driver."""
         with self.reading(after), self.reader() as connection:
             yield from self.raw_rows(connection, {"after": after, "until": until})

@@ -19,7 +19,7 @@ from solvent.limits import COMMAND_BYTES_MAX, TIME_MS_MAX
 from solvent.messages.commands import (
     AnyCommand,
 )
-from solvent.messages.events import AnyEvent, Event
+from solvent.messages.events import AnyEvent, Event, Rejected
 from solvent.messages.fields import Command
 
 VERSION: Final = 1
@@ -64,6 +64,10 @@ def decode_command(stored: bytes) -> Command:
     _check_version(stored)
     command: Command = _COMMAND_DECODER.decode(memoryview(stored)[1:])
     return command
+
+
+REFUSED: Final = _PREFIX + _ENCODER.encode((Rejected(0, ""),))[: -len(b"\0\xa0")]
+"""How the stored events of a refused command begin."""
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
