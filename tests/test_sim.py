@@ -8,22 +8,32 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from solvent.account.ledger import FIRST_ACCOUNT, GENERAL, node
 from solvent.engine.apply import Applied, apply, apply_all
-from solvent.engine.image import image, restore, state_hash
+from solvent.engine.image import books_hash, image, restore, state_hash
 from solvent.engine.state import State
 from solvent.errors import Reject
-from solvent.limits import ASSETS_MAX
+from solvent.feeds.library import rulebook_source
+from solvent.limits import ASSETS_MAX, POINTS_MAX
 from solvent.messages import commands as c
 from solvent.messages import events as e
 from solvent.messages.codec import Sealed, decode_command, encode_command
-from solvent.messages.fields import AccountKind, Command, MarginMode
+from solvent.messages.fields import (
+    AccountKind,
+    Command,
+    MarginMode,
+    MarkPrice,
+    OpeningPosition,
+    Side,
+)
 from solvent.sim.checker import Checker
 from solvent.sim.history import History, Result, Timed, never_met, run
+from solvent.sim.worlds import DAY, with_engine
 
 SEEDS = 64
 CHUNKS = 8
@@ -250,14 +260,21 @@ def test_capacities() -> None:
 
 def test_a_command_told_twice_in_a_batch_has_one_answer() -> None:
     """The same object at two places had one margin check for both."""
-    found = kept(2)
-    trade = next(
-        place for place, (one, _) in enumerate(found.history)
-        if isinstance(one, c.Trade) and place > 300
-    )  # fmt: skip
-    history = found.history[: trade + 1]
-    twice = [*history, history[-1], history[-1]]
-    assert in_batches(twice, len(twice)).log.chain == one_by_one(twice).log.chain
+    state = settled()
+    told: dict[str, Any] = {
+        "symbol": "P",
+        "price_ticks": 100,
+        "aggressor": None,
+        "actor": "t",
+        "buyer": "other",
+    }
+    beats: list[Command] = [c.Heartbeat(key=f"b{number}", actor="t") for number in range(3)]
+    trades = [c.Trade(seller="long", lots=one, key=f"t{one}", **told) for one in (1, 2, 3)]
+    commands = [*beats, *trades, *trades, *beats, trades[0]]
+    again = restore(image(state))
+    one_by_one([(one, state.log.time_ms) for one in commands], state)
+    in_batches([(one, again.log.time_ms) for one in commands], len(commands), again)
+    assert state_hash(state) == state_hash(again)
 
 
 def test_who_isolates_stays_with_rules_that_can() -> None:
@@ -282,12 +299,73 @@ def test_who_isolates_stays_with_rules_that_can() -> None:
     assert found > 4
 
 
-@pytest.mark.parametrize(
-    ("seed", "commands"),
-    [(5, 2_000), (11, 2_000), (18, 3_000), (25, 3_000), (104, 4_000), (121, 4_000), (12, 4_000)],
-)
-def test_seeds_that_found_something(seed: int, commands: int) -> None:
-    assert run(seed, commands).violations == []
+def settled(**engine: object) -> State:
+    """A venue with one contract of whole units and three accounts, two of which hold it."""
+    state = State()
+    house: dict[str, object] = {"realise": "on_close", "losses": "debt", **engine}
+    fee = {"component": "between", "rate": 0.01, "receiver": "maker"}
+    for number, told in enumerate(
+        [
+            c.ListAsset(asset="USDC", decimals=8, key="", actor="t"),
+            c.AdoptRulebook(
+                name="bitmex", toml=with_engine(rulebook_source("bitmex"), house, [fee]),
+                day=DAY, venue=True, key="", actor="t",
+            ),
+            c.ListInstrument(
+                symbol="P", kind="perpetual", base="BTC", quote="USDC", settlement="USDC",
+                lot_size="1", contract_size="1", tick_size="1", points_per_tick=1,
+                inverse=False, key="", actor="t",
+            ),
+            *[
+                c.OpenAccount(account=one, kind=AccountKind.USER, rulebook="bitmex", key="",
+                              actor="t")
+                for one in ("long", "short", "other")
+            ],
+            c.ImportBooks(
+                balances=(), key="", actor="t",
+                positions=(OpeningPosition("long", "P", 10**9, 1),
+                           OpeningPosition("short", "P", -(10**9), 1)),
+            ),
+        ]
+    ):  # fmt: skip
+        assert do(state, structs.replace(told, key=str(number))).code == 0
+    return state
+
+
+def test_payments_beyond_money_are_refused_before_anything_moves() -> None:
+    """They were paid, and then could not be written down."""
+    state = settled()
+    marks = (MarkPrice("P", POINTS_MAX, 0),)
+    assert do(state, c.PublishMarket(index=(), marks=marks, key="m", actor="t")).code == 0
+    books = books_hash(state)
+    for command in (
+        c.SettleVariation(symbol="P", key="v", actor="t"),
+        c.PayFunding(symbol="P", until_ms=1, rate="1", key="f", actor="t"),
+        c.Trade(buyer="short", seller="long", symbol="P", lots=10**9, price_ticks=10**9,
+                aggressor=None, key="t", actor="t"),
+    ):  # fmt: skip
+        later = 1 if isinstance(command, c.PayFunding) else 0
+        assert do(state, command, later).code == Reject.AMOUNT_TOO_LARGE
+        assert books_hash(state) == books
+
+
+def test_an_image_holds_debts_of_any_size() -> None:
+    state = settled()
+    state.ledger.move(node(FIRST_ACCOUNT, GENERAL, 0), node(0, GENERAL, 0), 2**70)
+    again = restore(image(state))
+    assert again.ledger.balance(node(FIRST_ACCOUNT, GENERAL, 0)) == -(2**70)
+    assert state_hash(again) == state_hash(state)
+
+
+@pytest.mark.parametrize(("there", "code"), [(1_019, Reject.FUND_INSUFFICIENT), (1_020, 0)])
+def test_the_fund_has_what_it_pays_before_it_is_paid(there: int, code: int) -> None:
+    """What it was to receive as maker was counted before it came."""
+    state = settled()
+    told: dict[str, Any] = {"symbol": "P", "lots": 1_000, "aggressor": Side.BUY, "actor": "t"}
+    funds = c.Deposit(account="insurance", asset="USDC", amount=there * 10**8, key="d", actor="t")
+    opened = c.Trade(buyer="insurance", seller="long", price_ticks=2, key="a", **told)
+    closed = c.Trade(buyer="short", seller="insurance", price_ticks=1, key="b", **told)
+    assert [do(state, one).code for one in (funds, opened, closed)] == [0, 0, code]
 
 
 def test_spoiled_commands_can_be_stored() -> None:

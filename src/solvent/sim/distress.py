@@ -197,9 +197,9 @@ def socialise_loss(draws: Draws, state: State) -> Command | None:
     for _ in range(draws.rng.randrange(1, 5)):
         winner = draws.account(state)
         has = draws.owned(state, winner, asset)
-        part = min(left, has) if draws.often(0.9) else draws.amount(has)
+        part = min(left, has) if draws.often(0.8) else min(left, has + 1)
         if part > 0 and (winner is not account or draws.often(0.1)):
-            shares.append(Share(winner.name, max(1, int(part * draws.one((1.0, 0.5, 0.01))))))
+            shares.append(Share(winner.name, max(1, part // draws.one((1, 1, 2, 100)))))
             left = max(0, left - part)
     return c.SocialiseLoss(
         account=account.name, asset=state.assets[asset][0], shares=tuple(shares), **draws.told()

@@ -67,14 +67,14 @@ class Draws:
         self.reach = rng.choice((1, 3, 5, 7, len(MOVES)))
         self.pace = rng.choice(_PACES)
         self.days = rng.choice((0.0, 0.0, 0.001, 0.0001))
-        self.size = rng.choice((2_000, 20_000, 200_000))
+        self.size = rng.choice((500, 2_000, 20_000, 200_000))
         self.stale = rng.choice((0.0, 0.0, 0.2))
         self.greed = rng.choice((0.1, 0.5, 0.9))
         kinds = [kind for kind in WEIGHTS if rng.random() < 0.8]
         self.kinds = kinds or [c.Heartbeat]
         weights = [WEIGHTS[kind] * rng.choice((0.2, 1.0, 1.0, 4.0)) for kind in self.kinds]
         self.weights = weights
-        self.calm = rng.choice((0.0, 0.5, 0.8, 0.9))
+        self.calm = rng.choice((0.0, 0.5, 0.9, 0.95))
         self.left = 0
         self.calmly = False
         self.moves = [1.0, 1.0]
@@ -92,7 +92,7 @@ class Draws:
             self.calmly = self.often(self.calm)
         self.left -= 1
         if self.calmly:
-            return c.Deposit if self.often(0.1) else c.Trade
+            return c.Deposit if self.often(0.3) else c.Trade
         return self.rng.choices(self.kinds, self.weights)[0]
 
     def does(self, kind: type[Command]) -> bool:

@@ -236,7 +236,7 @@ def arrays(
 
 def chosen(rng: Random) -> World:
     """A world out of a seed's lots."""
-    contract_wise = rng.random() < 0.3
+    contract_wise = rng.random() < 0.25
     age_ms_max = rng.choice((60_000, _HOUR_MS, DAY_MS, 30 * DAY_MS))
     people = rng.choice((6, 20, 60))
     accounts = tuple(f"user-{number}" for number in range(people))
@@ -280,7 +280,7 @@ def _by_account(rng: Random, age_ms_max: int) -> dict[str, str]:
         "losses": "debt" if usual else rng.choice(("debt", "collect")),
         "money_rounding": rng.choice(("against_account", "toward_zero", "half_even")),
         "entry_price": rng.choice(("exact", "exact", "whole_points")),
-        "reducing": rng.choice(("position", "margin", "none")),
+        "reducing": rng.choice(("position", "position", "margin", "none")),
         "settlement_window_ms": rng.choice((1_800_000, 60_000, 0)),
         "age_ms_max": age_ms_max,
     }
@@ -372,7 +372,7 @@ def beginning(world: World, rng: Random) -> list[Command]:
         for asset, scale in world_scales(world).items():
             if asset == "USDC" or rng.random() < 0.4:
                 units = {"USDC": 200_000, "BTC": 4, "ETH": 80, "DUST": 10}[asset]
-                amount = max(1, round(units * scale * rng.choice((0.01, 0.1, 1, 1, 10))))
+                amount = max(1, round(units * scale * rng.choice((0.01, 1, 1, 10))))
                 found.append(
                     Deposit(
                         key=f"first {number} {asset}", actor=ACTOR, account=name, asset=asset,
