@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +21,11 @@ NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The URL of a server of its own; skips with a reason where none can be started."""
     pytest.importorskip("psycopg")
-    directory = tmp_path_factory.mktemp("pg")
+    # Each run of pytest closes its folder of folders to other users, of whom the server may be one.
+    directory = Path(tempfile.mkdtemp(prefix="pg-"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -32,6 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.skip(f"no PostgreSQL server can be started here: {fault!r}")
     yield running.get_uri()
     running.cleanup()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture
