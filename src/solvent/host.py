@@ -264,6 +264,8 @@ def recovered(journal: Journal, *, progress: Callable[[int, int], None] | None =
                 _replay_verified(state, rows, journal)
                 if progress is not None:
                     progress(state.log.sequence, head)
+    # The books stay; who looks for cycles need not walk them.
+    gc.freeze()
     return state
 
 

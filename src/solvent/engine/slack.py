@@ -121,6 +121,15 @@ def told(state: State, account: Account, found: Standing) -> int | None:
     return found.equity_micro - found.initial_micro
 
 
+def told_after(state: State, leg: Leg, found: Standing) -> int | None:
+    """The same from where it stands after a leg: a rebate that counts there may yet be cut."""
+    bound = told(state, leg.account, found)
+    spare = state.rules[leg.account.rulebook].spare
+    if bound is None or spare is None or leg.fees <= 0:
+        return bound
+    return bound - math.ceil(leg.fees * spare.unit_micro[leg.contract.deal.asset]) - _HIDDEN_MICRO
+
+
 def keep(state: State, legs: Sequence[Leg], spared: Sequence[int | None]) -> None:
     """Note what accounts can spare after a trade that is done."""
     for leg, bound in zip(legs, spared, strict=True):

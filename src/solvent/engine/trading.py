@@ -74,6 +74,8 @@ def admit(state: State, one: Leg, command: Command | None = None, side: int = BU
     when nothing is known of the market; a frozen account may do that too.
     """
     account = one.account
+    if state.decided:
+        return None
     if account.number == INSURANCE:
         check_pool(state, one)
         return None
@@ -82,7 +84,7 @@ def admit(state: State, one: Leg, command: Command | None = None, side: int = BU
     if account.status != OPEN and not (account.status == FROZEN and one.reduces):
         check_active(account)
     bound = slack.after(state, one)
-    if state.decided or let_through(state, one):
+    if let_through(state, one):
         return bound
     if bound is None and account.number not in state.asked:
         slack.warm(state, state.ahead.commands, state.ahead.place)
@@ -90,9 +92,15 @@ def admit(state: State, one: Leg, command: Command | None = None, side: int = BU
     fresh = fresh_plan(state, state.rules[account.rulebook]) is not None
     if bound is not None and bound >= 0 and fresh:
         return bound
+    answer = None if command is None or not fresh else ahead.known(state, command, side)
+    return _admit_in_full(state, one, answer)
+
+
+def _admit_in_full(state: State, one: Leg, answer: Standing | None) -> int | None:
+    """The same by the account's whole margin, where it has not been worked out already."""
+    account = one.account
     reducing = one.reduces and state.house.reducing == "margin"
-    known = None if command is None or not fresh else ahead.known(state, command, side)
-    after = known or standing(state, view_after(state, one, view(state, account)))
+    after = answer or standing(state, view_after(state, one, view(state, account)))
     if not after.known:
         if reducing:
             return None
@@ -101,11 +109,11 @@ def admit(state: State, one: Leg, command: Command | None = None, side: int = BU
             f"account {account.name}: expected known risk, found none by {account.rulebook}",
         )
     if not after.call:
-        return slack.told(state, account, after)
+        return slack.told_after(state, one, after)
     if state.house.reducing == "margin":
         before = standing(state, view(state, account))
         if before.known and after.initial_micro <= before.initial_micro:
-            return slack.told(state, account, after)
+            return slack.told_after(state, one, after)
     raise Refused(Reject.MARGIN_INSUFFICIENT, short_of_margin(account, after))
 
 
