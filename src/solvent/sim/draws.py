@@ -43,6 +43,8 @@ _PACES: Final[tuple[tuple[int, ...], ...]] = (
     (0, 10, 1_000, MINUTE_MS),
     (0, 1, 100, 10 * MINUTE_MS, 60 * MINUTE_MS),
 )
+_FAR_MS: Final = 100 * DAY_MS
+"""Expiries beyond this are not waited for."""
 _PAST: Final = 500
 """Commands that may be told again."""
 
@@ -126,7 +128,7 @@ class Draws:
         if lot > 1.0 - self.days:
             now = state.log.time_ms
             expiries = [one.deal.expiry_ms for one in state.contracts if not one.settled]
-            ahead = [at for at in expiries if at is not None and at >= now]
+            ahead = [at for at in expiries if at is not None and now <= at <= now + _FAR_MS]
             return max(0, min(ahead) - now + self.rng.choice((-1, 0, 1))) if ahead else 0
         return self.one(self.pace)
 
