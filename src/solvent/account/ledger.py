@@ -50,7 +50,8 @@ _SLOT_BITS: Final = 22
 OWNER_SHIFT: Final = ASSET_BITS + _SLOT_BITS
 _ASSET_MASK: Final = (1 << ASSET_BITS) - 1
 _SLOT_MASK: Final = (1 << _SLOT_BITS) - 1
-_POOL_NODES: Final = range(FEES << OWNER_SHIFT, FIRST_ACCOUNT << OWNER_SHIFT)
+_FIRST_POOL_NODE: Final = FEES << OWNER_SHIFT
+_FIRST_ACCOUNT_NODE: Final = FIRST_ACCOUNT << OWNER_SHIFT
 
 check(1 << ASSET_BITS >= ASSETS_MAX, "every asset has a code")
 check(_FIRST_CONTRACT + 2 * LISTED_MAX <= 1 << _SLOT_BITS, "every contract has its slots")
@@ -159,7 +160,7 @@ def is_pool(which: int) -> bool:
     >>> is_pool(node(INSURANCE, GENERAL, 0)), is_pool(node(17, FUND, 0)), is_pool(node(17, 0, 0))
     (True, True, False)
     """
-    if which in _POOL_NODES:
+    if _FIRST_POOL_NODE <= which < _FIRST_ACCOUNT_NODE:
         return True
     slot = which >> ASSET_BITS & _SLOT_MASK
     return INCOMING <= slot <= FUND and which >> OWNER_SHIFT >= FIRST_ACCOUNT
