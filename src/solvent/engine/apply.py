@@ -159,9 +159,9 @@ def _apply(
 
 def _refuse_again(record: bytes) -> None:
     """Refuse what was refused; nothing of it is worked out anew."""
-    for one in decode_events(record):
-        if isinstance(one, Rejected):
-            raise Refused(Reject(one.code), one.detail)
+    (one,) = decode_events(record)
+    check(isinstance(one, Rejected), "a refusal is kept as one")
+    raise Refused(Reject(one.code), one.detail)  # type: ignore[attr-defined]
 
 
 def _again(command: Command, digest: bytes, seen: tuple[bytes, int, int]) -> Rejected | Repeated:

@@ -221,11 +221,10 @@ def put_position(
     )
     if not change.lots and not change.basis_value:
         del contract.holders[holder]
-        positions = account.positions
-        if positions is not None:
-            del positions[number]
-            if not positions:
-                account.positions = None
+        positions = account.positions or {}
+        del positions[number]
+        if not positions:
+            account.positions = None
 
 
 def sweep(state: State, contract: Contract) -> None:

@@ -290,16 +290,15 @@ def _put_average(told: Any) -> Average:
 
 
 def _put_positions(state: State, told: Any) -> None:
-    accounts, contracts = state.accounts, state.contracts
+    contracts = state.contracts
     columns = map(_numbers, told)
     for number, holder, lots, entry, basis, realised in zip(*columns, strict=True):
         position = Position(lots, entry, basis, realised)
         contracts[number].holders[holder] = position
-        account = accounts[holder]
-        if account is not None:
-            if account.positions is None:
-                account.positions = {}
-            account.positions[number] = position
+        account = state.account(holder)
+        if account.positions is None:
+            account.positions = {}
+        account.positions[number] = position
 
 
 def _put_rules(state: State, told: Any, venue: str) -> None:
