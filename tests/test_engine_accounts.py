@@ -424,3 +424,25 @@ def test_only_an_isolated_position_has_margin_of_its_own(
     venue.refuse(Reject.MODE_UNSUPPORTED, detail, kind, **told)
     venue.do(c.FreezeAccount, account="alice", reason="")
     venue.refuse(Reject.ACCOUNT_FROZEN, FROZEN, kind, **told)
+
+
+def test_who_isolates_stays_with_rulebooks_that_do() -> None:
+    venue = new_venue(scans=True)
+    told = {"account": "alice", "rulebook": "deribit-pm"}
+    venue.do(c.SetMarginMode, account="alice", symbol=LIN, mode=ISOLATED, leverage="5")
+    venue.refuse(
+        Reject.MODE_UNSUPPORTED,
+        "account alice: expected a rulebook that isolates positions, found deribit-pm",
+        c.AssignRulebook, **told,
+    )  # fmt: skip
+    venue.do(c.AssignRulebook, account="alice", rulebook="tenth")
+    venue.do(c.SetMarginMode, account="alice", symbol=LIN, mode=CROSS)
+    venue.do(c.AssignRulebook, **told)
+
+
+def test_a_closed_account_tells_so(venue: Venue) -> None:
+    venue.open("dave")
+    venue.open("sub", parent="dave")
+    assert venue.do(c.CloseAccount, account="sub") == (StatusChanged(21, "closed"),)
+    assert venue.account("sub").status == "closed"
+    assert venue.account("dave").subaccounts == 0

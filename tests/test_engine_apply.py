@@ -529,3 +529,81 @@ def test_an_account_that_is_none() -> None:
     with pytest.raises(LookupError) as fault:
         State().account(9)
     assert fault.value.args == ("no account 9",)
+
+
+# ── what has happened before ─────────────────────────────────────────────────────────────────────
+
+
+def test_what_was_recorded_is_done_or_refused_again_and_not_worked_out() -> None:
+    venue = new_venue()
+    first, again = venue.state, restore(image(venue.state))
+    trade = {"symbol": LIN, "price_ticks": 50_000, "aggressor": None, "actor": "op"}
+    told = {"account": "alice", "actor": "op"}
+    commands: list[Command] = [
+        c.SetMarginMode(key="m", symbol=LIN, mode=MarginMode.ISOLATED, leverage="5", **told),
+        c.Trade(key="1", buyer="alice", seller="bob", lots=10, **trade),  # type: ignore[arg-type]
+        c.Trade(key="2", buyer="member", seller="bob", lots=10**6, **trade),  # type: ignore[arg-type]
+        c.PlaceOrder(key="o", order="o", symbol=LIN, side=Side.BUY, lots=1, price_ticks=1, **told),
+        c.AddIsolatedMargin(key="a", symbol=LIN, amount=5, **told),
+        c.RequestWithdrawal(key="w", asset="USDC", amount=5, reference="w", **told),
+        c.AssignRulebook(key="r", rulebook="tenth", **told),
+        c.AddIsolatedMargin(key="b", symbol=LIN, amount=2**60, **told),
+    ]  # fmt: skip
+    bodies = [encode_command(command) for command in commands]
+    times = [T0] * len(commands)
+    found = apply_all(first, commands, times, bodies)
+    assert [one.code for one in found] == [
+        0, 0, Reject.MARGIN_INSUFFICIENT, 0, 0, 0, 0, Reject.BALANCE_INSUFFICIENT
+    ]  # fmt: skip
+    # There are no risk arrays any more, by which margin could be worked out.
+    again.rules["tenth"].arrays = again.rules["tenth"].plan = None
+    assert apply_all(again, commands, times, bodies, records=[one.stored for one in found]) == found
+    assert again.log.chain == first.log.chain
+    assert state_hash(again) == state_hash(first)
+    # Without a record it is asked for again.
+    assert again.decided is False
+    last = c.Trade(key="9", buyer="alice", seller="bob", lots=1, **trade)  # type: ignore[arg-type]
+    assert sealed(again, last, T0).code == Reject.RISK_UNKNOWN
+
+
+def test_a_refusal_is_kept_as_one() -> None:
+    record = encode_events((Rejected(5, "x"), Rejected(6, "y")))
+    state = State()
+    with pytest.raises(ValueError, match="unpack"):
+        engine_apply._refuse_again(record)
+    with pytest.raises(InvariantBroken) as fault:
+        engine_apply._refuse_again(encode_events((Repeated(1, 0),)))
+    assert str(fault.value) == "a refusal is kept as one"
+    # What is done again may be refused nevertheless: then it comes out otherwise than recorded.
+    done = encode_events((Numbered("asset", "USDC", 0),))
+    sealed(state, USDC)
+    other = c.ListAsset(key="2", actor="op", asset="USDC", decimals=6)
+    found = apply_all(state, [other], [0], [encode_command(other)], records=[done])
+    assert found[0].code == Reject.NAME_TAKEN
+
+
+def test_integers_of_any_size_are_kept() -> None:
+    venue = new_venue()
+    venue.trade("alice", "bob", 10, 50_000)
+    position = venue.contract(LIN).holders[16]
+    for number in (2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**40):
+        position.realised = number
+        again = restore(image(venue.state))
+        assert again.contracts[0].holders[16].realised == number
+        assert image(again) == image(venue.state)
+
+
+def test_images_are_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from array import array
+
+    from solvent.engine import image as engine_image
+
+    column = array("q", [1, -2])
+    assert engine_image._column([1, -2]) == column.tobytes() == b"\1" + b"\0" * 7 + b"\xfe" + (
+        b"\xff" * 7
+    )
+    monkeypatch.setattr(engine_image.sys, "byteorder", "big")
+    # Where integers are the other way round they are turned, out and in.
+    column.byteswap()
+    assert engine_image._column([1, -2]) == column.tobytes()
+    assert list(engine_image._numbers(column.tobytes())) == [1, -2]

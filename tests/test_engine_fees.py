@@ -215,3 +215,10 @@ def test_the_fund_pays_fees_of_what_it_trades() -> None:
     venue.do(c.Deposit, account="insurance", asset="USDC", amount=1)
     venue.do(c.Trade, **told)
     assert (venue.held("insurance"), venue.held("fees")) == (0, 1_000_000)
+
+
+def test_a_cap_may_stand_beside_the_value() -> None:
+    venue = venue_with('component = "x"\nrate = 0.5\nof = "value"\npremium_cap = 0.125')
+    # Half of 20 dollars is more than an eighth; a future has no premium.
+    assert paid(venue, symbol=CALL, lots=2, ticks=1_000) == [(16, "x", 2_500_000)]
+    assert paid(venue, lots=1) == [(16, "x", 25_000_000)]
