@@ -11,12 +11,10 @@ they are refused where the account is healthy, and nobody begins those that only
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,7 +31,7 @@ from solvent.engine.standing import fresh_plan, has_risk, standings, view
 from solvent.engine.state import LIQUIDATION, State
 from solvent.errors import Reject, SolventError
 from solvent.feeds.library import day_of, rulebook_source
-from solvent.host import REPLAY_BATCH, ReplayDiverged, batches
+from solvent.host import REPLAY_BATCH, ReplayDiverged, batches, uncollected
 from solvent.host import replay as replay_rows
 from solvent.instruments import Instrument
 from solvent.journal import Journal, Row
@@ -102,7 +100,7 @@ def _replayed(url: str | Path, progress: Progress | None) -> Replayed:
     start = time.perf_counter()
     state = State()
     met: list[int] = []
-    with Journal.open(url, read_only=True) as journal, _without_collecting():
+    with Journal.open(url, read_only=True) as journal, uncollected():
         kept = journal.latest_snapshot()
         head = journal.head.sequence
         # The rows stop at the snapshot once, so that the two states can be held together.
@@ -128,18 +126,6 @@ def _check_snapshot(state: State, image: bytes, sequence: int) -> None:
             f"snapshot at {sequence}: expected state {kept}, as kept, found {found}",
             sequence=sequence,
         )
-
-
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Without looking for cycles in millions of objects that stay."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 # ── two worlds ───────────────────────────────────────────────────────────────────────────────────
@@ -214,7 +200,7 @@ class _Other:
 
 def run(url: str | Path, other: _Other | None, progress: Progress | None = None) -> World:
     """One world from nothing to the head: as recorded, held against the record, or with `other`."""
-    with Journal.open(url, read_only=True) as journal, _without_collecting():
+    with Journal.open(url, read_only=True) as journal, uncollected():
         head = journal.head.sequence
         runner = _Runner(other)
         for row in journal.read(until=head):

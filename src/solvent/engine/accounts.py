@@ -18,12 +18,12 @@ from solvent.engine.refusal import (
     Refused,
     account_named,
     active_account,
+    check_margin,
     contract_named,
     rules_named,
 )
 from solvent.engine.standing import has_risk, isolates_positions, standing, view
 from solvent.engine.state import CLOSED, FROZEN, LIQUIDATION, OPEN, Account, Contract, Mode, State
-from solvent.engine.trading import short_of_margin
 from solvent.errors import Reject
 from solvent.limits import ACCOUNTS_MAX
 from solvent.messages.commands import (
@@ -150,13 +150,7 @@ def _check_margin(state: State, account: Account, *, modes: dict[int, Mode] | No
     if not has_risk(seen):
         return
     after = standing(state, seen)
-    if not after.known:
-        raise Refused(
-            Reject.RISK_UNKNOWN,
-            f"account {account.name}: expected known risk, found none by {account.rulebook}",
-        )
-    if after.call:
-        raise Refused(Reject.MARGIN_INSUFFICIENT, short_of_margin(account, after))
+    check_margin(account, after)
 
 
 # ── modes ────────────────────────────────────────────────────────────────────────────────────────

@@ -12,10 +12,15 @@ from solvent.account.ledger import (
     VENUE,
     node,
 )
-from solvent.engine.refusal import Refused, account_named, asset_named, check_active
+from solvent.engine.refusal import (
+    Refused,
+    account_named,
+    asset_named,
+    check_active,
+    check_margin,
+)
 from solvent.engine.standing import has_risk, standing, view
 from solvent.engine.state import Account, Pending, State
-from solvent.engine.trading import short_of_margin
 from solvent.errors import Reject
 from solvent.limits import MONEY_MAX
 from solvent.messages.commands import (
@@ -175,13 +180,7 @@ def check_can_give(state: State, account: Account, asset: int, amount: int) -> N
     if not has_risk(seen):
         return
     after = standing(state, seen)
-    if not after.known:
-        raise Refused(
-            Reject.RISK_UNKNOWN,
-            f"account {account.name}: expected known risk, found none by {account.rulebook}",
-        )
-    if after.call:
-        raise Refused(Reject.MARGIN_INSUFFICIENT, short_of_margin(account, after))
+    check_margin(account, after)
 
 
 def _member(state: State, name: str) -> Account:

@@ -18,6 +18,7 @@ from solvent.engine.refusal import (
     account_named,
     asset_named,
     check_active,
+    check_known,
     contract_named,
     liquidated_account,
     trader_named,
@@ -81,11 +82,7 @@ def _must_be_liquidatable(state: State, account: Account) -> Standing:
             )
         return NOT_KNOWN
     found = standing(state, view(state, account))
-    if not found.known:
-        raise Refused(
-            Reject.RISK_UNKNOWN,
-            f"account {account.name}: expected known risk, found none by {account.rulebook}",
-        )
+    check_known(account, found)
     if not found.liquidate:
         raise Refused(
             Reject.ACCOUNT_NOT_LIQUIDATABLE,
@@ -346,11 +343,7 @@ def _must_be_safe(state: State, account: Account) -> None:
         found = NOT_KNOWN._replace(known=True, liquidate=bad)
     else:
         found = standing(state, view(state, account))
-    if not found.known:
-        raise Refused(
-            Reject.RISK_UNKNOWN,
-            f"account {account.name}: expected known risk, found none by {account.rulebook}",
-        )
+    check_known(account, found)
     if found.liquidate:
         raise Refused(
             Reject.ACCOUNT_STILL_LIQUIDATABLE,

@@ -7,7 +7,16 @@ engine.
 from __future__ import annotations
 
 from solvent.account.ledger import INSURANCE
-from solvent.engine.state import CLOSED, FROZEN, LIQUIDATION, Account, Contract, Rules, State
+from solvent.engine.state import (
+    CLOSED,
+    FROZEN,
+    LIQUIDATION,
+    Account,
+    Contract,
+    Rules,
+    Standing,
+    State,
+)
 from solvent.errors import Reject
 from solvent.messages.fields import Phase
 
@@ -120,3 +129,28 @@ def rules_named(state: State, name: str) -> Rules:
     if rules is None:
         raise Refused(Reject.RULEBOOK_NOT_ADOPTED, f"rulebook {name!r}: expected one in force")
     return rules
+
+
+def check_known(account: Account, found: Standing) -> None:
+    """Refuse where it is not known how an account stands."""
+    if not found.known:
+        raise Refused(
+            Reject.RISK_UNKNOWN,
+            f"account {account.name}: expected known risk, found none by {account.rulebook}",
+        )
+
+
+def check_margin(account: Account, found: Standing) -> None:
+    """Refuse where an account is not known to have its initial margin."""
+    check_known(account, found)
+    if found.call:
+        raise short_of_margin(account, found)
+
+
+def short_of_margin(account: Account, found: Standing) -> Refused:
+    """What an account lacks, in words."""
+    return Refused(
+        Reject.MARGIN_INSUFFICIENT,
+        f"account {account.name}: expected equity of at least its initial margin by "
+        f"{account.rulebook}, {found.initial_micro} micro, found {found.equity_micro}",
+    )

@@ -11,6 +11,9 @@ from solvent.engine.refusal import (
     Refused,
     account_named,
     check_active,
+    check_known,
+    check_margin,
+    short_of_margin,
     traded_contract,
 )
 from solvent.engine.standing import fresh_plan, standing, view
@@ -101,28 +104,16 @@ def _admit_in_full(state: State, one: Leg, answer: Standing | None) -> int | Non
     account = one.account
     reducing = one.reduces and state.house.reducing == "margin"
     after = answer or standing(state, view_after(state, one, view(state, account)))
-    if not after.known:
-        if reducing:
-            return None
-        raise Refused(
-            Reject.RISK_UNKNOWN,
-            f"account {account.name}: expected known risk, found none by {account.rulebook}",
-        )
+    if not after.known and reducing:
+        return None
+    check_known(account, after)
     if not after.call:
         return slack.told_after(state, one, after)
     if state.house.reducing == "margin":
         before = standing(state, view(state, account))
         if before.known and after.initial_micro <= before.initial_micro:
             return slack.told_after(state, one, after)
-    raise Refused(Reject.MARGIN_INSUFFICIENT, short_of_margin(account, after))
-
-
-def short_of_margin(account: Account, found: Standing) -> str:
-    """What an account lacks, in words."""
-    return (
-        f"account {account.name}: expected equity of at least its initial margin by "
-        f"{account.rulebook}, {found.initial_micro} micro, found {found.equity_micro}"
-    )
+    raise short_of_margin(account, after)
 
 
 def check_pool(state: State, one: Leg) -> None:
@@ -273,13 +264,7 @@ def place_order(state: State, command: PlaceOrder, events: list[Event]) -> None:
         seen = view(state, account)
         seen.orders = [*seen.orders, order]
         after = standing(state, seen)
-        if not after.known:
-            raise Refused(
-                Reject.RISK_UNKNOWN,
-                f"account {account.name}: expected known risk, found none by {account.rulebook}",
-            )
-        if after.call:
-            raise Refused(Reject.MARGIN_INSUFFICIENT, short_of_margin(account, after))
+        check_margin(account, after)
     # From here on the order must rest.
     if account.orders is None:
         account.orders = {}
