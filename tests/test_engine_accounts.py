@@ -12,7 +12,7 @@ from solvent.engine import accounts
 from solvent.errors import Reject
 from solvent.messages import commands as c
 from solvent.messages.events import ModeChanged, Numbered, RulebookAssigned, StatusChanged
-from solvent.messages.fields import AccountKind, MarginMode, Side
+from solvent.messages.fields import AccountKind, Command, MarginMode, Side
 from tests.venues import BTC, COIN, DOLLAR, FUT, INV, LIN, T0, USDC, Venue, new_venue
 
 ALL = 10_000 * DOLLAR
@@ -231,9 +231,7 @@ def test_leverages_that_make_no_sense(
 
 
 @pytest.mark.parametrize("kind", [c.SetMarginMode, c.SetLeverage])
-def test_modes_are_refused_by_account_contract_leverage(
-    venue: Venue, kind: type[c.Command]
-) -> None:
+def test_modes_are_refused_by_account_contract_leverage(venue: Venue, kind: type[Command]) -> None:
     told: dict[str, Any] = {"account": "zoe", "symbol": "XYZ", "leverage": "0"}
     missing = "a leverage for isolated margin"
     if kind is c.SetMarginMode:
@@ -405,9 +403,7 @@ def test_margin_is_added_and_removed(venue: Venue) -> None:
 
 
 @pytest.mark.parametrize("kind", [c.AddIsolatedMargin, c.RemoveIsolatedMargin])
-def test_only_an_isolated_position_has_margin_of_its_own(
-    venue: Venue, kind: type[c.Command]
-) -> None:
+def test_only_an_isolated_position_has_margin_of_its_own(venue: Venue, kind: type[Command]) -> None:
     told = {"account": "zoe", "symbol": "XYZ", "amount": 2**61}
     venue.refuse(Reject.ACCOUNT_UNKNOWN, UNKNOWN, kind, **told)
     told["account"] = "alice"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -13,6 +15,7 @@ from solvent.account.ledger import CLEARING, INCOMING, INSURANCE, margin_slot, n
 from solvent.account.position import Position
 from solvent.chains import ORIGIN, link
 from solvent.engine import apply as engine_apply
+from solvent.engine import image as engine_image
 from solvent.engine.apply import Applied, apply, apply_all
 from solvent.engine.audit import Audit, audit, node_name, violations
 from solvent.engine.image import (
@@ -88,7 +91,7 @@ def test_a_refused_command_takes_its_place_too() -> None:
     found = sealed(state, c.ListAsset(key="2", actor="op", asset="USDC", decimals=1), 7)
     detail = "asset 'USDC': expected a new name"
     assert found.events == (Rejected(Reject.NAME_TAKEN, detail),)
-    assert found.code == Reject.NAME_TAKEN == 611
+    assert found.code == 611
     assert (state.log.sequence, state.log.time_ms) == (2, 7)
     assert decode_events(found.stored) == found.events
     assert books_hash(state) == before
@@ -145,16 +148,16 @@ def test_the_oldest_keys_are_forgotten_first(
 
 
 def test_who_refuses_has_changed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def half_done(state: State, command: Command, events: list[Any]) -> None:
+    def half_done(state: State, *_: Any) -> None:
         state.ledger.move(0, 16 << 30, 1)
         raise Refused(Reject.NAME_TAKEN, "too late")
 
-    def half_told(state: State, command: Command, events: list[Any]) -> None:
+    def half_told(_: State, __: Command, events: list[Any]) -> None:
         events.append(Numbered("asset", "X", 0))
         raise Refused(Reject.NAME_TAKEN, "too late")
 
     for handler in (half_done, half_told):
-        monkeypatch.setitem(engine_apply.HANDLERS, c.Heartbeat, handler)
+        monkeypatch.setitem(cast("dict[Any, Any]", engine_apply.HANDLERS), c.Heartbeat, handler)
         with pytest.raises(InvariantBroken) as fault:
             sealed(State(), c.Heartbeat(key="1", actor="op"))
         assert str(fault.value) == "who refuses has changed nothing, was 'heartbeat'"
@@ -473,7 +476,7 @@ def _closed_with_orders(state: State) -> None:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda s: None, []),
+        (lambda _: None, []),
         (_unbalanced, ["asset USDC: expected a sum of 0, found 3"]),
         (_clearing, [f"instrument {LIN}: expected 0 in its clearing, found 3"]),
         (_pool, ["insurance general USDC: expected a pool not below 0, found -3"]),
@@ -594,15 +597,13 @@ def test_integers_of_any_size_are_kept() -> None:
 
 
 def test_images_are_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    from array import array
-
-    from solvent.engine import image as engine_image
-
     column = array("q", [1, -2])
-    assert engine_image._column([1, -2]) == column.tobytes() == b"\1" + b"\0" * 7 + b"\xfe" + (
-        b"\xff" * 7
+    assert (
+        engine_image._column([1, -2])
+        == column.tobytes()
+        == b"\1" + b"\0" * 7 + b"\xfe" + (b"\xff" * 7)
     )
-    monkeypatch.setattr(engine_image.sys, "byteorder", "big")
+    monkeypatch.setattr(sys, "byteorder", "big")
     # Where integers are the other way round they are turned, out and in.
     column.byteswap()
     assert engine_image._column([1, -2]) == column.tobytes()

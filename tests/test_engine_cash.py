@@ -9,7 +9,7 @@ from solvent.engine import cash
 from solvent.errors import Reject
 from solvent.messages import commands as c
 from solvent.messages.events import PendingChanged, Posted
-from solvent.messages.fields import AccountKind
+from solvent.messages.fields import AccountKind, Command
 from tests.venues import BTC, COIN, DOLLAR, INV, LIN, T0, USDC, Venue, new_venue
 
 ALL = 10_000 * DOLLAR
@@ -130,7 +130,7 @@ def test_announcements_are_refused_by_account_asset_room_reference(venue: Venue)
         (c.ConfirmWithdrawal, "withdrawal"), (c.CancelWithdrawal, "withdrawal"),
     ],
 )  # fmt: skip
-def test_only_what_is_under_way_can_end(venue: Venue, kind: type[c.Command], what: str) -> None:
+def test_only_what_is_under_way_can_end(venue: Venue, kind: type[Command], what: str) -> None:
     venue.refuse(
         Reject.REFERENCE_UNKNOWN, f"reference 'r': expected a {what} under way, found none",
         kind, reference="r",
@@ -270,7 +270,7 @@ def test_transfers_are_refused_by_source_target_same_asset_money(venue: Venue) -
     ]  # fmt: skip
     for code, detail, change in steps:
         venue.refuse(code, detail, c.Transfer, **told)
-        told |= change
+        told.update(change)  # type: ignore[call-overload]
     venue.do(c.Transfer, **told)
 
 
@@ -314,7 +314,8 @@ def test_only_members_and_only_what_they_have(venue: Venue) -> None:
             kind, account="member", asset="XYZ", amount=1,
         )  # fmt: skip
     venue.refuse(
-        Reject.BALANCE_INSUFFICIENT, "account member: expected 1000000001 of USDC, found 1000000000",
+        Reject.BALANCE_INSUFFICIENT,
+        "account member: expected 1000000001 of USDC, found 1000000000",
         c.ContributeFund, account="member", asset="USDC", amount=1_000 * DOLLAR + 1,
     )  # fmt: skip
     venue.do(c.ContributeFund, account="member", asset="USDC", amount=1_000 * DOLLAR)

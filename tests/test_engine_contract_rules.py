@@ -10,6 +10,7 @@ import pytest
 
 from solvent.engine import contract_rules
 from solvent.engine.image import image, restore
+from solvent.engine.refusal import Refused
 from solvent.errors import Reject
 from solvent.messages import commands as c
 from solvent.messages.events import (
@@ -56,17 +57,22 @@ filled_up  = "where(margin_balance < 0.5 * needs, needs - margin_balance, 0)"
 given_back = "where(margin_balance > 2 * needs, margin_balance - needs, 0)"
 distressed = "margin_balance + where(isolated, 0, account.general_balance) < 0.05 * value"
 
-order_accepted = "where(isolated, order_margin - order_margin_balance <= account.general_balance, margin_balance + account.general_balance >= needs)"
+own            = "account.general_balance"
+orders_need    = "order_margin - order_margin_balance"
+order_accepted = "where(isolated, orders_need <= own, margin_balance + own >= needs)"
 order_margin   = "margin_factor * ordered"
 orders_stopped = "isolated and order_margin > 2 * order_margin_balance"
 
 switched_margin = "margin_factor * entry"
 switched_orders = "margin_factor * ordered"
-switch_accepted = "margin_factor >= 0.1 and switched_margin + switched_orders - margin_balance - order_margin_balance <= account.general_balance"
+switch_needs    = "switched_margin + switched_orders - margin_balance - order_margin_balance"
+switch_accepted = "margin_factor >= 0.1 and switch_needs <= own"
 
 fills         = "order.sum(filled * fill_price)"
-filled_margin = "where(value > 0 and order.any(filled > 0 and not buy), 0, margin_balance + margin_factor * fills)"
-filled_orders = "order_margin_balance - margin_factor * order.sum(where(aggressive, 0, filled * fill_price))"
+closes        = "value > 0 and order.any(filled > 0 and not buy)"
+rested        = "order.sum(where(aggressive, 0, filled * fill_price))"
+filled_margin = "where(closes, 0, margin_balance + margin_factor * fills)"
+filled_orders = "order_margin_balance - margin_factor * rested"
 fill_accepted = "fills < 2000"
 """
 HOOKS = """
@@ -279,7 +285,7 @@ def test_what_is_not_known_moves_nothing(venue: Venue) -> None:
 
     class Unknown(real):  # type: ignore[misc,valid-type]
         def _number(self, column: str) -> Any:
-            raise contract_rules.Refused(Reject.RISK_UNKNOWN, column)
+            raise Refused(Reject.RISK_UNKNOWN, column)
 
     contract_rules.ContractSheet = Unknown  # type: ignore[misc]
     try:

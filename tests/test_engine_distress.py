@@ -17,7 +17,7 @@ from solvent.messages.events import (
     Posted,
     StatusChanged,
 )
-from solvent.messages.fields import CoverFrom, MarginMode, OpeningPosition, Share, Side
+from solvent.messages.fields import Command, CoverFrom, MarginMode, OpeningPosition, Share, Side
 from tests.venues import BTC, CALL, COIN, DOLLAR, FUT, INV, LIN, T0, USDC, Venue, new_venue
 
 ALL = 10_000 * DOLLAR
@@ -164,7 +164,7 @@ def test_an_isolated_counterparty_brings_its_margin(venue: Venue) -> None:
 
 
 @pytest.mark.parametrize("kind", [c.Liquidate, c.TakeOver, c.Deleverage])
-def test_closing_is_refused_by_account_contract_lots(venue: Venue, kind: type[c.Command]) -> None:
+def test_closing_is_refused_by_account_contract_lots(venue: Venue, kind: type[Command]) -> None:
     told = sale(account="zoe", symbol="XYZ", lots=201)
     if kind is c.Liquidate:
         told["fee_ppm"] = 0
@@ -349,7 +349,7 @@ def test_the_margin_of_a_contract_is_confiscated_by_itself(venue: Venue) -> None
 
 
 @pytest.mark.parametrize("kind", [c.Confiscate, c.CoverDebt, c.SocialiseLoss])
-def test_money_is_refused_by_account_asset(venue: Venue, kind: type[c.Command]) -> None:
+def test_money_is_refused_by_account_asset(venue: Venue, kind: type[Command]) -> None:
     told: dict[str, Any] = {"account": "dave", "asset": "XYZ", "amount": 2**61}
     if kind is c.CoverDebt:
         told["source"] = CoverFrom.INSURANCE

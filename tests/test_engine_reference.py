@@ -232,7 +232,9 @@ def test_what_a_listing_describes() -> None:
 )  # fmt: skip
 def test_what_a_deal_pays(venue: Venue, symbol: str, payoff: str, strike: int, weight: int) -> None:
     deal = venue.contract(symbol).deal
-    assert [(t.payoff, t.strike, t.weight) for t in deal.terms] == [(payoff, strike, weight)]
+    assert [(t.payoff, int(t.strike), int(t.weight)) for t in deal.terms] == [
+        (payoff, strike, weight)
+    ]
     assert deal.up_front == (symbol in (CALL, PUT))
     assert deal.inverse == (symbol in (INV, PUT))
     assert deal.expiry_ms == (EXPIRY if symbol in (CALL, PUT) else None)
@@ -240,7 +242,7 @@ def test_what_a_deal_pays(venue: Venue, symbol: str, payoff: str, strike: int, w
 
 def test_the_deal_of_a_structure(venue: Venue) -> None:
     deal = venue.contract(SPREAD).deal
-    assert [(t.payoff, t.strike, t.weight) for t in deal.terms] == [
+    assert [(t.payoff, int(t.strike), int(t.weight)) for t in deal.terms] == [
         ("call", 60_000, 1), ("call", 70_000, -1)
     ]  # fmt: skip
     assert (deal.up_front, deal.kind, deal.asset_scale) == (True, "structure", 10**6)

@@ -339,7 +339,7 @@ def test_funding_is_refused_by_contract_kind_period_rate_mark(venue: Venue) -> N
     ]  # fmt: skip
     for code, detail, change in steps:
         venue.refuse(code, detail, c.PayFunding, **told)
-        told |= change
+        told.update(change)  # type: ignore[call-overload]
     for mark in (None, 0):
         venue.contract(LIN).mark_points = mark
         venue.refuse(

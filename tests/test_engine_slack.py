@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -18,13 +19,15 @@ from solvent.engine.standing import has_risk, isolated_margins, standing, standi
 from solvent.engine.state import Ahead, Order, Spare, Standing, State
 from solvent.engine.trading import admit
 from solvent.errors import Reject
+from solvent.margining.plan import Plan
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed, encode_command
-from solvent.messages.fields import Command, MarginMode, OpeningPosition, Side
+from solvent.messages.fields import AccountKind, Command, MarginMode, OpeningPosition, Side
 from tests.venues import (
     BTC,
     CALL,
     COIN,
+    DAY,
     DOLLAR,
     FUT,
     INV,
@@ -34,6 +37,7 @@ from tests.venues import (
     QUANTO,
     SPREAD,
     T0,
+    TENTH,
     USDC,
     Venue,
     listing,
@@ -303,9 +307,7 @@ payer = "maker"
 """
 
 
-@pytest.mark.parametrize(
-    "count", [50, *(pytest.param(100 + n, id=f"seed{n}") for n in range(3))]
-)
+@pytest.mark.parametrize("count", [50, *(pytest.param(100 + n, id=f"seed{n}") for n in range(3))])
 @pytest.mark.parametrize(
     ("rulebook", "engine"),
     [
@@ -338,9 +340,9 @@ def test_most_trades_need_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
     venue = new_venue(scans=True)
     for number in range(12):
         venue.open(f"u{number}", usdc=10**7, rulebook="deribit-pm")
-    commands = [one for one in trades(Random(7), 60, "t") if isinstance(one, c.Trade)]
+    trading = [one for one in trades(Random(7), 60, "t") if isinstance(one, c.Trade)]
     checks = []
-    real = slack.standings
+    real = standings
 
     def counted(state: State, views: Any) -> Any:
         checks.append(len(views))
@@ -348,9 +350,9 @@ def test_most_trades_need_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(slack, "standings", counted)
     monkeypatch.setattr(ahead, "standings", lambda *_: pytest.fail("nothing is to be worked out"))
-    assert set(in_batch(venue.state, commands)) == {0}
+    assert set(in_batch(venue.state, [*trading])) == {0}
     # Everybody who trades was looked at once, together.
-    names = {one.buyer for one in commands} | {one.seller for one in commands}
+    names = {one.buyer for one in trading} | {one.seller for one in trading}
     assert checks == [len(names)]
 
 
@@ -485,8 +487,6 @@ def test_what_lowers_a_standing_drops_its_bound(
 ) -> None:
     venue = deribit()
     if kind is c.OpenAccount:
-        from solvent.messages.fields import AccountKind
-
         fields = {**fields, "kind": AccountKind.USER}
     venue.do(kind, **fields)
     assert set(venue.state.slack) == kept
@@ -847,8 +847,6 @@ def test_a_bound_after_a_check_counts_no_rebate() -> None:
 
 
 def test_a_rulebook_that_isolates_without_asking_for_the_margin() -> None:
-    from tests.venues import DAY, TENTH
-
     venue = new_venue()
     part = TENTH.index("[inputs.pool.isolated_margin]"), TENTH.index("[at.position]")
     toml = (TENTH[: part[0]] + TENTH[part[1] :]).replace(" + isolated_margin", "")
@@ -859,3 +857,20 @@ def test_a_rulebook_that_isolates_without_asking_for_the_margin() -> None:
     found = venue.tell(c.Trade, buyer="alice", seller="bob", symbol=LIN, lots=1, price_ticks=50_000,
                        aggressor=None)  # fmt: skip
     assert found.code == Reject.MARGIN_INSUFFICIENT
+
+
+def test_a_coin_without_a_price_counts_for_nothing() -> None:
+    state = new_venue(scans=True).state
+    plan = state.rules["deribit-pm"].plan
+    assert isinstance(plan, Plan)
+    assert slack._dollars(plan, "BTC") == 50_000.0
+    assert slack._dollars(plan, "DUST") is None
+    index = plan.arrays.index * 0.0
+    plan = replace(plan, arrays=replace(plan.arrays, index=index))
+    assert slack._dollars(plan, "USDC") == 1.0
+    assert slack._dollars(plan, "BTC") is None
+    found = slack.spare_of(state, plan)
+    assert found is not None
+    assert found.steep_micro[1] == float("inf")
+    assert found.unit_micro == [1.0, 0.0]
+    assert slack.spare_of(state, None) is None

@@ -125,7 +125,7 @@ def listing(symbol: str, **changes: Any) -> c.ListInstrument:
         "base": "BTC", "quote": "USDC", "settlement": "USDC", "lot_size": "0.001",
         "contract_size": "1", "tick_size": "1", "points_per_tick": 10, "inverse": False,
     }  # fmt: skip
-    told |= {
+    contracts: dict[str, dict[str, Any]] = {
         LIN: {},
         INV: {"quote": "USD", "settlement": "BTC", "lot_size": "10", "tick_size": "0.5",
               "inverse": True},
@@ -139,8 +139,8 @@ def listing(symbol: str, **changes: Any) -> c.ListInstrument:
                  "tick_size": "0.05", "quanto_rate": "0.000001"},
         SPREAD: {"kind": "structure", "lot_size": "0.01", "expiry_ms": EXPIRY,
                  "terms": (TermText("call", "60000", "1"), TermText("call", "70000", "-1"))},
-    }.get(symbol, {})  # fmt: skip
-    return c.ListInstrument(**{**told, **changes})
+    }  # fmt: skip
+    return c.ListInstrument(**{**told, **contracts.get(symbol, {}), **changes})
 
 
 def engine_text(toml: str, engine: str) -> str:
