@@ -186,6 +186,7 @@ def test_no_journal_there(tmp_path: Path) -> None:
 
 def test_postgres_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "solvent.journal.postgres", None)
+    monkeypatch.delattr("solvent.journal.postgres", raising=False)
     with pytest.raises(MissingExtra, match=r"pip install 'solvent\[postgres\]'"):
         Journal.open("postgresql://localhost/x")
 

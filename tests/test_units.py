@@ -26,7 +26,7 @@ from solvent.errors import (
     check,
 )
 from solvent.limits import EXACT_MAX, LOTS_MAX, MONEY_MAX
-from solvent.units import Rounding, quantise, requirement_up, round_decimals, value_down
+from solvent.units import Rounding, quantise, requirement_up, round_decimals, value_down, value_up
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 DIVISIONS: dict[Callable[[int, int], int], Callable[[Fraction], int]] = {
@@ -70,6 +70,58 @@ CODES = {
     "ROW_MALFORMED": 403,
     "ROW_DUPLICATED": 404,
     "TARGET_UNWRITABLE": 405,
+    "COMMAND_MALFORMED": 501,
+    "COMMAND_TOO_LARGE": 502,
+    "KEY_REUSED": 503,
+    "ACCOUNT_UNKNOWN": 601,
+    "ASSET_UNKNOWN": 602,
+    "INSTRUMENT_UNKNOWN": 603,
+    "RULEBOOK_NOT_ADOPTED": 604,
+    "ORDER_UNKNOWN": 605,
+    "REFERENCE_UNKNOWN": 606,
+    "NAME_TAKEN": 611,
+    "ORDER_DUPLICATED": 612,
+    "REFERENCE_DUPLICATED": 613,
+    "CAPACITY_REACHED": 614,
+    "ACCOUNT_CLOSED": 621,
+    "ACCOUNT_FROZEN": 622,
+    "ACCOUNT_IN_LIQUIDATION": 623,
+    "ACCOUNT_NOT_IN_LIQUIDATION": 624,
+    "ACCOUNT_NOT_EMPTY": 625,
+    "ACCOUNT_NOT_LIQUIDATABLE": 626,
+    "ACCOUNT_STILL_LIQUIDATABLE": 627,
+    "ACCOUNT_NOT_A_MEMBER": 628,
+    "ACCOUNT_NOT_FOR_THIS": 629,
+    "ACCOUNTS_THE_SAME": 630,
+    "INSTRUMENT_HALTED": 631,
+    "INSTRUMENT_CLOSED": 632,
+    "INSTRUMENT_HELD": 633,
+    "INSTRUMENT_NOT_EXPIRED": 634,
+    "INSTRUMENT_NOT_FOR_THIS": 635,
+    "INSTRUMENT_TERMS_INVALID": 636,
+    "BALANCE_INSUFFICIENT": 641,
+    "MARGIN_INSUFFICIENT": 642,
+    "RISK_UNKNOWN": 643,
+    "FUND_INSUFFICIENT": 644,
+    "AMOUNT_TOO_LARGE": 645,
+    "POSITION_TOO_LARGE": 646,
+    "DEBT_EXCEEDED": 647,
+    "SHARES_EXCEED_BALANCE": 648,
+    "ISOLATED_MARGIN_INSUFFICIENT": 649,
+    "ORDER_MISMATCHED": 651,
+    "MODE_UNSUPPORTED": 661,
+    "MODE_REFUSED": 662,
+    "LEVERAGE_INVALID": 663,
+    "POSITION_NOT_HELD": 664,
+    "POSITIONS_UNBALANCED": 665,
+    "BOOKS_NOT_EMPTY": 666,
+    "PRICES_INCOMPLETE": 671,
+    "TIME_NOT_REACHED": 672,
+    "PERIOD_PAID": 673,
+    "RATE_INVALID": 674,
+    "ARRAYS_INVALID": 675,
+    "SNAPSHOT_INVALID": 676,
+    "RULEBOOK_INVALID": 681,
 }
 """Codes that were given out. Add to the end of a hundred; never change or reuse one."""
 
@@ -152,11 +204,12 @@ def test_roundings_against_the_account_equal_fractions(quanta: list[float]) -> N
     exact = [Fraction(number) for number in quanta]
     assert requirement_up(np.array(quanta)).tolist() == [max(0, math.ceil(q)) for q in exact]
     assert value_down(np.array(quanta)).tolist() == [math.floor(q) for q in exact]
+    assert value_up(np.array(quanta)).tolist() == [math.ceil(q) for q in exact]
 
 
 @pytest.mark.parametrize("amount", [math.nan, math.inf, 2.0**62])
 def test_money_is_finite_and_fits(amount: float) -> None:
-    for whole in (requirement_up, value_down):
+    for whole in (requirement_up, value_down, value_up):
         with pytest.raises(InvariantBroken, match=r"finite$|fits int64$"):
             whole(np.array([0.0, amount]))
     with pytest.raises(InvariantBroken, match="value"):
