@@ -3,9 +3,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTHON ?= python3
 UV     := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
+ENGINE_TESTS := $(wildcard tests/test_account_*.py tests/test_engine_*.py tests/test_journal*.py) \
+	tests/test_units.py tests/test_vega_engine.py
 CORES  := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
-.PHONY: help setup demo test lint types bench soak docs clean
+.PHONY: help setup demo test lint types coverage mutants bench soak docs clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/'
@@ -35,6 +37,15 @@ types: setup     ## mypy --strict
 test: lint types ## lint, types, layer test, tests
 	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m "not soak"
 
+coverage: setup  ## every branch of units, account, engine and journal is run by the tests
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m "not soak" $(ENGINE_TESTS) \
+		--cov=solvent.units --cov=solvent.account --cov=solvent.engine --cov=solvent.journal \
+		--cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+mutants: setup   ## break account and engine in every small way: do the tests notice? (docs/mutation.md)
+	$(BIN)/mutmut run --max-children $(CORES)
+	$(BIN)/mutmut results
+
 soak: setup      ## the long randomised tests
 	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m soak
 
@@ -47,4 +58,4 @@ docs: setup      ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
 clean:           ## remove what the other targets made
-	rm -rf $(VENV) site out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site out mutants .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
