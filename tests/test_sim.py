@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -258,23 +259,65 @@ def test_capacities() -> None:
     assert do(state, last).code == Reject.CAPACITY_REACHED
 
 
+def margined() -> tuple[State, Callable[[int], c.Trade]]:
+    """A venue without rebates and two accounts under a rulebook of scans, and trades of theirs."""
+    state = next(
+        history.state
+        for history in map(History, range(64))
+        if history.world.kind == "account"
+        and not history.run(60).violations
+        and all(fee.rate >= 0 for fee in history.state.house.fees)
+    )
+    told: dict[str, Any] = {"rulebook": "deribit-pm", "kind": AccountKind.USER, "actor": "t"}
+    assert state.rules["deribit-pm"].arrays is not None
+    dollars = 100_000 * 10 ** state.assets[state.asset_numbers["USDC"]][1]
+    for name in ("a", "b"):
+        assert do(state, c.OpenAccount(account=name, key=f"o{name}", **told)).code == 0
+        paid = c.Deposit(account=name, asset="USDC", amount=dollars, key=f"d{name}", actor="t")
+        assert do(state, paid).code == 0
+    contract = state.contracts[state.contract_numbers["BTC_USDC-WEEK"]]
+    ticks = (contract.mark_points or 0) // contract.deal.points_per_tick
+    numbers = iter(range(10_000))
+
+    def trade(lots: int) -> c.Trade:
+        return c.Trade(
+            buyer="a", seller="b", symbol="BTC_USDC-WEEK", lots=lots, price_ticks=ticks,
+            aggressor=Side.BUY, key=f"t{next(numbers)}", actor="t",
+        )  # fmt: skip
+
+    return state, trade
+
+
+def same_in_a_batch(state: State, commands: list[Command]) -> list[int]:
+    """Apply commands one by one and, to a copy, at once; the codes of the answers."""
+    again = restore(image(state))
+    codes = [do(state, one).code for one in commands]
+    in_batches([(one, again.log.time_ms) for one in commands], len(commands), again)
+    assert again.log.chain == state.log.chain
+    assert state_hash(again) == state_hash(state)
+    return codes
+
+
+LARGE = 3 * 10**7
+
+
+def test_what_was_worked_out_ahead_falls_with_what_it_rests_on() -> None:
+    """A trade that was done by what its account can spare hid that one before it was refused."""
+    state, trade = margined()
+    commands: list[Command] = [
+        one for number in range(20) for one in (trade(LARGE + number), trade(1))
+    ]
+    codes = same_in_a_batch(state, commands)
+    assert codes == [Reject.MARGIN_INSUFFICIENT, 0] * 20
+
+
 def test_a_command_told_twice_in_a_batch_has_one_answer() -> None:
     """The same object at two places had one margin check for both."""
-    state = settled()
-    told: dict[str, Any] = {
-        "symbol": "P",
-        "price_ticks": 100,
-        "aggressor": None,
-        "actor": "t",
-        "buyer": "other",
-    }
-    beats: list[Command] = [c.Heartbeat(key=f"b{number}", actor="t") for number in range(3)]
-    trades = [c.Trade(seller="long", lots=one, key=f"t{one}", **told) for one in (1, 2, 3)]
-    commands = [*beats, *trades, *trades, *beats, trades[0]]
-    again = restore(image(state))
-    one_by_one([(one, state.log.time_ms) for one in commands], state)
-    in_batches([(one, again.log.time_ms) for one in commands], len(commands), again)
-    assert state_hash(state) == state_hash(again)
+    state, trade = margined()
+    twice = trade(LARGE)
+    commands: list[Command] = [trade(LARGE) for _ in range(10)]
+    codes = same_in_a_batch(state, [*commands, twice, twice, trade(1)])
+    assert codes == [Reject.MARGIN_INSUFFICIENT] * 12 + [0]
 
 
 def test_who_isolates_stays_with_rules_that_can() -> None:
