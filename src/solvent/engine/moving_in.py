@@ -35,7 +35,8 @@ def import_books(state: State, command: ImportBooks, events: list[Event]) -> Non
     _check_positions(positions)
     # From here on the books are taken over.
     ledger = state.ledger
-    for which, amount in balances:
+    # What comes in comes first: a pool may be told in parts.
+    for which, amount in sorted(balances, key=lambda one: one[1] < 0):
         ledger.pay(which, node(EXTERNAL, GENERAL, which & 0xFF), amount)
     touched: dict[int, Contract] = {}
     for account, contract, lots, value in positions:
