@@ -392,6 +392,9 @@ def test_an_audit_counts() -> None:
         assets={"USDC": 0, "BTC": 0}, outside={"USDC": 31_000 * DOLLAR, "BTC": 3 * 10**9},
         positions=4, accounts=4, violations=(),
     )  # fmt: skip
+    venue.do(c.ListAsset, asset="DUST", decimals=0)
+    venue.state.ledger.balances[16 << 30 | 1] += 3
+    assert audit(venue.state).assets == {"USDC": 0, "BTC": 3, "DUST": 0}
     assert audit(State()) == Audit(assets={}, outside={}, positions=0, accounts=0, violations=())
 
 

@@ -63,7 +63,7 @@ order_accepted = "where(isolated, orders_need <= own, margin_balance + own >= ne
 order_margin   = "margin_factor * ordered"
 orders_stopped = "isolated and order_margin > 2 * order_margin_balance"
 
-switched_margin = "margin_factor * entry"
+switched_margin = "margin_factor * where(entry > 0, entry, value)"
 switched_orders = "margin_factor * ordered"
 switch_needs    = "switched_margin + switched_orders - margin_balance - order_margin_balance"
 switch_accepted = "margin_factor >= 0.1 and switch_needs <= own"
@@ -631,3 +631,32 @@ def test_inverse_contracts_have_their_margin_in_coin(venue: Venue) -> None:
         0,
         COIN,
     )
+
+
+def test_orders_alone_are_isolated(venue: Venue) -> None:
+    venue.do(c.PlaceOrder, **order(lots=1))
+    isolate(venue)
+    assert money(venue, "dave") == (0, 1_000, 9_000)
+
+
+def test_an_isolated_other_side_is_deleveraged(venue: Venue) -> None:
+    isolate(venue, "carol")
+    venue.do(c.Trade, **deal(seller="carol"))
+    assert venue.margin("carol", LIN) == 100 * DOLLAR
+    venue.account("dave").status = "liquidation"
+    venue.do(c.Deleverage, account="dave", counterparty="carol", symbol=LIN, lots=4,
+             price_ticks=50_000)  # fmt: skip
+    # The rulebook's columns say when margin moves, not a share of the position.
+    assert venue.margin("carol", LIN) == 100 * DOLLAR
+
+
+def test_orders_of_who_takes_a_position_over_count(venue: Venue) -> None:
+    venue.open("erin", usdc=100)
+    venue.do(c.PlaceOrder, **order(account="erin", lots=15))
+    venue.do(c.Trade, **deal())
+    venue.account("dave").status = "liquidation"
+    told = {"account": "dave", "counterparty": "erin", "symbol": LIN, "price_ticks": 50_000,
+            "fee_ppm": 0}  # fmt: skip
+    assert venue.tell(c.Liquidate, lots=6, **told).code == Reject.MARGIN_INSUFFICIENT
+    venue.do(c.Liquidate, lots=5, **told)
+    assert money(venue, "erin") == (10_000, 0, 0)

@@ -538,3 +538,23 @@ def test_a_debt_of_a_position_that_is_gone(venue: Venue) -> None:
     venue.do(c.CoverDebt, account="carol", asset="USDC", amount=500 * DOLLAR, symbol=LIN,
              source=CoverFrom.INSURANCE)  # fmt: skip
     venue.do(c.EndLiquidation, account="carol")
+
+
+def test_a_single_lot_is_closed(venue: Venue) -> None:
+    taken(venue)
+    venue.do(c.Deleverage, **sale(counterparty="bob", lots=199))
+    venue.do(c.Liquidate, **sale(lots=1, fee_ppm=0))
+    assert venue.position("dave", LIN) is None
+    assert venue.position("carol", LIN) == (1, 490_000, 490_000, 0)
+
+
+def test_what_closing_rounds_is_swept_up() -> None:
+    venue = new_venue()
+    venue.trade("carol", "bob", 2, 50_000, symbol=FUT)
+    venue.trade("carol", "bob", 1, 50_001, symbol=FUT)
+    venue.account("carol").status = "liquidation"
+    venue.do(c.Deleverage, account="carol", counterparty="bob", symbol=FUT, lots=2,
+             price_ticks=50_000)  # fmt: skip
+    # 0.7 micro are lost, and 0.7 won: one comes in, nothing goes out.
+    assert (venue.held("carol"), venue.held("bob")) == (ALL - 1, ALL)
+    assert (venue.held("rounding"), venue.clearing(FUT)) == (1, 0)

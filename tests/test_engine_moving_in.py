@@ -184,3 +184,28 @@ def test_refusals_come_in_order(venue: Venue) -> None:
         assert venue.tell(c.ImportBooks, **books(*rows)).code == code
         rows.remove(gone)
     venue.do(c.ImportBooks, **books(*rows))
+
+
+def test_balances_are_counted_together(venue: Venue) -> None:
+    half = (MOST - 3 * COIN) // 2
+    rows = [OpeningBalance("alice", "BTC", half), OpeningBalance("bob", "BTC", half)]
+    venue.refuse(
+        Reject.AMOUNT_TOO_LARGE, f"asset BTC: expected at most {MOST} in the venue",
+        c.ImportBooks, **books(*rows, OpeningBalance("carol", "BTC", 1)),
+    )  # fmt: skip
+    venue.do(c.Deposit, account="insurance", asset="USDC", amount=5)
+    pools = [OpeningBalance("insurance", "USDC", -3), OpeningBalance("insurance", "USDC", -3)]
+    venue.refuse(
+        Reject.FUND_INSUFFICIENT, "insurance: expected no pool below zero",
+        c.ImportBooks, **books(*pools),
+    )  # fmt: skip
+    venue.do(c.ImportBooks, **books(*rows, *pools, OpeningBalance("insurance", "USDC", 1)))
+    assert venue.held("insurance") == 0
+
+
+def test_values_just_below_their_limit(venue: Venue) -> None:
+    points = MOST // 2**30 - 1
+    venue.do(c.ImportBooks, **books(
+        OpeningPosition("alice", LIN, 2**30, points), OpeningPosition("bob", LIN, -(2**30), points)
+    ))  # fmt: skip
+    assert venue.position("alice", LIN) == (2**30, MOST - 2**30, MOST - 2**30, 0)

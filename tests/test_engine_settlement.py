@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from solvent.engine import settlement
 from solvent.engine.settlement import check_money
 from solvent.errors import Reject
 from solvent.messages import commands as c
@@ -23,6 +24,7 @@ from tests.venues import (
     BTC,
     CALL,
     COIN,
+    DAY,
     DOLLAR,
     EXPIRY,
     FUT,
@@ -33,8 +35,10 @@ from tests.venues import (
     QUANTO,
     SPREAD,
     T0,
+    TENTH,
     USDC,
     Venue,
+    engine_text,
     listing,
     new_venue,
 )
@@ -395,8 +399,6 @@ about = "the contract's own"
 
 def computing() -> Venue:
     """A venue whose rulebook computes funding: the premium, and a number a year."""
-    from tests.venues import DAY, TENTH, engine_text
-
     venue = new_venue()
     toml = engine_text(TENTH.replace("[answer]", f"{COLUMNS}\n[answer]"), FUNDING)
     venue.do(c.AdoptRulebook, name="tenth", toml=toml, day=DAY, venue=True)
@@ -719,3 +721,109 @@ def test_interest_beyond_money_is_refused(venue: Venue) -> None:
         Reject.AMOUNT_TOO_LARGE, f"USDC: expected payments below {2**60} in all, found {2**60}",
         c.AccrueInterest, asset="USDC", until_ms=T0 + 1, rate="1",
     )  # fmt: skip
+
+
+def test_surplus_of_roundings_goes_to_winners() -> None:
+    third = Fraction(1, 3)
+    cases: list[tuple[list[tuple[int, Fraction]], list[int], list[int]]] = [
+        # Seven in, 6.67 and 0.33 due, 6 and 0 after rounding: the one that is left goes to who got
+        # nothing.
+        ([(1, Fraction(-7)), (2, 20 * third), (3, third)], [-7, 6, 0], [-7, 6, 1]),
+        # Two left for one who got nothing: the largest gain gets the other.
+        ([(1, Fraction(-8)), (2, 10 * third), (3, 13 * third), (4, third)], [-8, 3, 3, 0],
+         [-8, 3, 4, 1]),
+        # One left for two who got nothing: the first of them.
+        ([(1, Fraction(-1)), (2, third), (3, 2 * third)], [-1, 0, 0], [-1, 1, 0]),
+        # The largest, though not the last nor the first by number.
+        ([(1, Fraction(-9)), (5, 8 * third), (7, 14 * third), (6, 5 * third)], [-9, 2, 4, 1],
+         [-9, 2, 6, 1]),
+        # Nothing is left, or nobody gains.
+        ([(1, Fraction(-3)), (2, Fraction(3))], [-3, 3], [-3, 3]),
+        ([(1, -third), (2, Fraction(0))], [-1, 0], [-1, 0]),
+        # More was paid out than came in: that is not the winners' loss.
+        ([(1, Fraction(-3)), (2, Fraction(3))], [-2, 3], [-2, 3]),
+        # Who is due nothing at all gets no unit.
+        ([(1, Fraction(-1)), (2, Fraction(0)), (3, Fraction(1))], [-1, 0, 0], [-1, 0, 1]),
+    ]  # fmt: skip
+    for exact, rounded, expected in cases:
+        holders = [holder for holder, _ in exact]
+        amounts = list(zip(holders, rounded, strict=True))
+        assert settlement._with_surplus(exact, amounts) == list(zip(holders, expected, strict=True))
+
+
+def test_a_margin_that_owes_is_made_good_by_the_fund_then_by_the_account(venue: Venue) -> None:
+    venue.do(c.SetMarginMode, account="carol", symbol=FUT, mode=MarginMode.ISOLATED, leverage="10")
+    venue.trade("carol", "bob", 10_000, 50_000, symbol=FUT)
+    venue.account("carol").status = "liquidation"
+    venue.do(c.Deleverage, account="carol", counterparty="bob", symbol=FUT, lots=9_999,
+             price_ticks=40_000)  # fmt: skip
+    # 50 dollars less 99.99.
+    assert venue.margin("carol", FUT) == -49_990_000
+    venue.do(c.Deposit, account="insurance", asset="USDC", amount=20_000_000)
+    venue.time_ms = EXPIRY
+    venue.do(c.SettleExpiry, symbol=FUT, price_nano=50_000 * NANO)
+    assert (venue.margin("carol", FUT), venue.held("insurance")) == (0, 0)
+    assert venue.held("carol") == ALL - 50_000_000 - 29_990_000
+    # A fund that has more pays no more than is owed.
+    venue = new_venue()
+    venue.do(c.SetMarginMode, account="carol", symbol=FUT, mode=MarginMode.ISOLATED, leverage="10")
+    venue.trade("carol", "bob", 10_000, 50_000, symbol=FUT)
+    venue.account("carol").status = "liquidation"
+    venue.do(c.Deleverage, account="carol", counterparty="bob", symbol=FUT, lots=9_999,
+             price_ticks=40_000)  # fmt: skip
+    venue.do(c.Deposit, account="insurance", asset="USDC", amount=60_000_000)
+    venue.time_ms = EXPIRY
+    venue.do(c.SettleExpiry, symbol=FUT, price_nano=50_000 * NANO)
+    assert venue.held("insurance") == 10_010_000
+    assert venue.held("carol") == ALL - 50_000_000
+
+
+TABLES = """
+[tables.scale]
+by    = "underlying"
+about = "a multiple by coin"
+
+[[tables.scale.rows]]
+keys      = ["BTC"]
+effective = 2020-01-01
+source    = "these tests"
+values    = { coin = 3 }
+
+[[tables.scale.rows]]
+keys      = ["*"]
+effective = 2020-01-01
+source    = "these tests"
+values    = { coin = 5 }
+
+[tables.more]
+by    = "instrument"
+about = "dollars by contract"
+
+[[tables.more.rows]]
+keys      = ["OWN"]
+effective = 2020-01-01
+source    = "these tests"
+values    = { dollars = 7 }
+
+[[tables.more.rows]]
+keys      = ["*"]
+effective = 2020-01-01
+source    = "these tests"
+values    = { dollars = 9 }
+"""
+
+
+def test_funding_may_look_up_what_is_told_of_the_contract_and_its_coin() -> None:
+    columns = COLUMNS.replace(
+        '"(future_twap - spot_twap)', '"scale.coin * (future_twap - spot_twap) + more.dollars'
+    ).replace("+ more.dollars *", "+ more.dollars + 0 *")
+    toml = TENTH.replace("[answer]", f"{columns}\n[answer]") + TABLES
+    venue = new_venue()
+    venue.do(c.AdoptRulebook, name="tenth", toml=engine_text(toml, FUNDING), day=DAY, venue=True)
+    assert venue.send(listing("OWN", parameters={"own_number": "0"})).code == 0
+    hold(venue, "OWN", 500_000, alice=1_000, bob=-1_000)
+    tick(venue, 0, 510_000, 50_000)
+    venue.time_ms += 1_000
+    events = venue.do(c.PayFunding, symbol="OWN", until_ms=venue.time_ms)
+    # Three times a thousand dollars, and seven.
+    assert events[0].payment == "3007"  # type: ignore[attr-defined]
