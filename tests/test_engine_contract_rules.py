@@ -35,6 +35,7 @@ from tests.venues import (
     TENTH,
     Venue,
     engine_text,
+    listing,
     new_venue,
 )
 
@@ -49,13 +50,13 @@ COLUMNS = """
 value    = "position.sum(abs(size) * mark)"
 entry    = "position.sum(abs(size) * entry_price)"
 ordered  = "order.sum(size * price)"
-needs    = "0.1 * (value + ordered)"
+needs    = "share * (value + ordered)"
 isolated = "margin_factor > 0"
 
 topped_up  = "max(needs - margin_balance, 0)"
 filled_up  = "where(margin_balance < 0.5 * needs, needs - margin_balance, 0)"
 given_back = "where(margin_balance > 2 * needs, margin_balance - needs, 0)"
-distressed = "margin_balance + where(isolated, 0, account.general_balance) < 0.05 * value"
+distressed = "margin_balance + where(isolated, 0, account.general_balance) < low.share * value"
 
 own            = "account.general_balance"
 orders_need    = "order_margin - order_margin_balance"
@@ -71,9 +72,21 @@ switch_accepted = "margin_factor >= 0.1 and switch_needs <= own"
 fills         = "order.sum(filled * fill_price)"
 closes        = "value > 0 and order.any(filled > 0 and not buy)"
 rested        = "order.sum(where(aggressive, 0, filled * fill_price))"
-filled_margin = "where(closes, 0, margin_balance + margin_factor * fills)"
-filled_orders = "order_margin_balance - margin_factor * rested"
+dearer        = "order.sum(filled * fill_price * where(buy, 1, 1.1))"
+filled_margin = "where(closes, 0, margin_balance + margin_factor * dearer)"
+filled_orders = "min(order_margin_balance - margin_factor * rested, margin_factor * ordered)"
 fill_accepted = "fills < 2000"
+"""
+TABLE = """
+[tables.low]
+by    = "underlying"
+about = "below which share of its value a contract is distressed"
+
+[[tables.low.rows]]
+keys      = ["*"]
+effective = 2020-01-01
+source    = "these tests"
+values    = { share = 0.05 }
 """
 HOOKS = """
 [engine.contract]
@@ -106,6 +119,7 @@ def _inputs() -> str:
 def _image(engine: str) -> bytes:
     venue = new_venue()
     toml = TENTH.replace("[at.contract]\n", f"{_inputs()}\n[at.contract]\n{COLUMNS}\n")
+    toml = toml.replace("[levels]", "[parameters]\nshare = 0.1\n\n[levels]") + TABLE
     toml = engine_text(toml, engine + HOOKS)
     venue.do(c.AdoptRulebook, name="tenth", toml=toml, day=DAY, venue=True)
     venue.open("dave", usdc=100)
@@ -452,22 +466,26 @@ def test_what_rested_is_not_asked_again(venue: Venue) -> None:
     isolate(venue)
     venue.do(c.PlaceOrder, **order(lots=10, price_ticks=50_000))
     assert money(venue, "dave") == (0, 10_000, 0)
-    # What it cost less stays reserved until the next mark.
-    venue.do(c.Trade, **deal(lots=10, buy_order="o", price_ticks=49_000))
-    assert money(venue, "dave") == (9_800, 200, 0)
-    venue.do(c.SettleVariation, symbol=LIN)
-    assert money(venue, "dave") == (10_800, 0, 200)
+    # Four lots for 49,000 need 39.20; the six that are left keep 60.
+    venue.do(c.Trade, **deal(lots=4, buy_order="o", price_ticks=49_000))
+    assert money(venue, "dave") == (3_920, 6_000, 80)
+    venue.do(c.Trade, **deal(lots=6, buy_order="o", price_ticks=49_000))
+    assert money(venue, "dave") == (9_800, 0, 200)
 
 
 def test_a_sale_above_its_limit_takes_what_there_is(venue: Venue) -> None:
     isolate(venue)
     venue.do(c.PlaceOrder, **order(lots=10, side=Side.SELL))
     sale = deal(buyer="bob", seller="dave", sell_order="o", price_ticks=55_000)
-    # A fifth of 550 dollars are 110, of which 100 are reserved.
+    # A fifth of 550 dollars, and a tenth more for who sells, are 121; 100 are reserved.
     venue.refuse(Reject.MARGIN_INSUFFICIENT, SHORT.format(0, 100 * DOLLAR, 0), c.Trade, **sale)
-    venue.do(c.Deposit, account="dave", asset="USDC", amount=10 * DOLLAR)
+    venue.do(c.Deposit, account="dave", asset="USDC", amount=20_999_999)
+    venue.refuse(
+        Reject.MARGIN_INSUFFICIENT, SHORT.format(0, 100 * DOLLAR, 20_999_999), c.Trade, **sale
+    )
+    venue.do(c.Deposit, account="dave", asset="USDC", amount=1)
     venue.do(c.Trade, **sale)
-    assert money(venue, "dave") == (11_000, 0, 0)
+    assert money(venue, "dave") == (12_100, 0, 0)
 
 
 def test_orders_are_stopped_when_their_margin_is_gone(venue: Venue) -> None:
@@ -642,12 +660,12 @@ def test_orders_alone_are_isolated(venue: Venue) -> None:
 def test_an_isolated_other_side_is_deleveraged(venue: Venue) -> None:
     isolate(venue, "carol")
     venue.do(c.Trade, **deal(seller="carol"))
-    assert venue.margin("carol", LIN) == 100 * DOLLAR
+    assert venue.margin("carol", LIN) == 110 * DOLLAR
     venue.account("dave").status = "liquidation"
     venue.do(c.Deleverage, account="dave", counterparty="carol", symbol=LIN, lots=4,
              price_ticks=50_000)  # fmt: skip
     # The rulebook's columns say when margin moves, not a share of the position.
-    assert venue.margin("carol", LIN) == 100 * DOLLAR
+    assert venue.margin("carol", LIN) == 110 * DOLLAR
 
 
 def test_orders_of_who_takes_a_position_over_count(venue: Venue) -> None:
@@ -660,3 +678,54 @@ def test_orders_of_who_takes_a_position_over_count(venue: Venue) -> None:
     assert venue.tell(c.Liquidate, lots=6, **told).code == Reject.MARGIN_INSUFFICIENT
     venue.do(c.Liquidate, lots=5, **told)
     assert money(venue, "erin") == (10_000, 0, 0)
+
+
+def test_what_a_fill_lacks_comes_from_what_other_orders_have(venue: Venue) -> None:
+    isolate(venue)
+    for name in ("o", "p"):
+        venue.do(c.PlaceOrder, **order(order=name, lots=5, side=Side.SELL))
+    sale = deal(buyer="bob", seller="dave", sell_order="o", lots=5)
+    assert money(venue, "dave") == (0, 10_000, 0)
+    # At 91,000 dollars 100.10 are needed, and 100 there.
+    venue.refuse(
+        Reject.MARGIN_INSUFFICIENT, SHORT.format(0, 100 * DOLLAR, 0),
+        c.Trade, **{**sale, "price_ticks": 91_000},
+    )  # fmt: skip
+    venue.do(c.Trade, **sale)
+    # 55 dollars, where its own reserve was 50.
+    assert money(venue, "dave") == (5_500, 4_500, 0)
+
+
+def test_a_fill_of_no_order_leaves_what_orders_have(venue: Venue) -> None:
+    isolate(venue)
+    venue.do(c.PlaceOrder, **order(lots=3))
+    venue.do(c.Trade, **deal(lots=2))
+    assert money(venue, "dave") == (2_000, 3_000, 5_000)
+    # Nor does who closes take from them.
+    venue.do(c.Trade, **deal(buyer="bob", seller="dave", lots=2))
+    assert money(venue, "dave") == (0, 3_000, 7_000)
+
+
+def test_orders_of_cross_contracts_are_not_stopped(venue: Venue) -> None:
+    venue.do(c.Trade, **deal(lots=1))
+    venue.do(c.PlaceOrder, **order(lots=3))
+    mark(venue, 450_000)
+    venue.do(c.SettleVariation, symbol=LIN)
+    assert list(venue.account("dave").orders or ()) == ["o"]
+    assert venue.contract(LIN).orders_count == 1
+
+
+def test_a_contracts_own_parameter_takes_the_place_of_the_rulebooks(venue: Venue) -> None:
+    assert venue.send(listing("OWN", parameters={"share": "0.5"})).code == 0
+    mark(venue, 500_000, "OWN")
+    venue.do(c.Trade, **deal(symbol="OWN", lots=2))
+    assert venue.margin("dave", "OWN") == 50 * DOLLAR
+
+
+def test_idle_reserves_come_back(venue: Venue) -> None:
+    isolate(venue)
+    venue.do(c.PlaceOrder, **order(lots=3))
+    venue.state.ledger.move(0, venue.state.account_numbers["dave"] << 30 | 17 << 8, DOLLAR)
+    venue.state.ledger.take_posted()
+    venue.do(c.CancelOrder, account="dave", order="o")
+    assert money(venue, "dave") == (0, 0, 10_100)
