@@ -375,6 +375,10 @@ def test_how_contracts_are_ruled_changes_only_without_positions_or_orders(venue:
     )
     venue.trade("alice", "bob", 1, 50_000)
     venue.refuse(Reject.INSTRUMENT_HELD, held, c.AdoptRulebook, **by_contract)
+    # Nor by another text for the one that is the venue's already.
+    own = {**by_contract, "name": venue.state.venue_rulebook, "venue": False}
+    refused = held.replace("vega", venue.state.venue_rulebook)
+    venue.refuse(Reject.INSTRUMENT_HELD, refused, c.AdoptRulebook, **own)
     venue.do(c.AdoptRulebook, **{**by_contract, "venue": False})
     venue.trade("bob", "alice", 1, 50_000)
     resting = {"account": "alice", "order": "o", "symbol": INV, "side": Side.BUY, "lots": 1,

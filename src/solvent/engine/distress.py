@@ -74,7 +74,7 @@ def begin_liquidation(state: State, command: BeginLiquidation, events: list[Even
 def _must_be_liquidatable(state: State, account: Account) -> Standing:
     """The account's standing. Refuses where it is not known, or not so bad."""
     if state.house.contract is not None:
-        held = [state.contracts[number] for number in account.positions or ()]
+        held = [state.contracts[number] for number in sorted(account.positions or ())]
         if not any(contract_rules.distressed(state, account, one) for one in held):
             raise Refused(
                 Reject.ACCOUNT_NOT_LIQUIDATABLE,
@@ -338,7 +338,7 @@ def end_liquidation(state: State, command: EndLiquidation, events: list[Event]) 
 
 def _must_be_safe(state: State, account: Account) -> None:
     if state.house.contract is not None:
-        held = [state.contracts[number] for number in account.positions or ()]
+        held = [state.contracts[number] for number in sorted(account.positions or ())]
         bad = any(contract_rules.distressed(state, account, one) for one in held)
         found = NOT_KNOWN._replace(known=True, liquidate=bad)
     else:

@@ -216,7 +216,8 @@ def adopt_rulebook(state: State, command: AdoptRulebook, events: list[Event]) ->
     """
     rulebook = read_rules(command.name, command.toml, command.day)
     house = rulebook.text.engine
-    if command.venue and house.contract != state.house.contract:
+    by_venue = command.venue or command.name == state.venue_rulebook
+    if by_venue and house.contract != state.house.contract:
         if any(contract.holders or contract.orders_count for contract in state.contracts):
             raise Refused(
                 Reject.INSTRUMENT_HELD,
@@ -229,9 +230,8 @@ def adopt_rulebook(state: State, command: AdoptRulebook, events: list[Event]) ->
             )
     # From here on the rulebook must be in force.
     state.rules[command.name] = Rules(toml=command.toml, day=command.day, rulebook=rulebook)
-    if command.venue:
+    if by_venue:
         state.venue_rulebook = command.name
-    if state.venue_rulebook == command.name:
         state.house = house
         for contract in state.contracts:
             contract.fee_rates = None
