@@ -442,3 +442,18 @@ def test_a_closed_account_tells_so(venue: Venue) -> None:
     assert venue.do(c.CloseAccount, account="sub") == (StatusChanged(21, "closed"),)
     assert venue.account("sub").status == "closed"
     assert venue.account("dave").subaccounts == 0
+
+
+def test_more_margin_takes_only_what_is_more(venue: Venue) -> None:
+    venue.trade("alice", "bob", 200, 50_000)
+    told = {"account": "alice", "symbol": LIN}
+    venue.do(c.SetMarginMode, mode=ISOLATED, leverage="2", **told)
+    assert venue.margin("alice", LIN) == 5_000 * DOLLAR
+    venue.do(c.SetLeverage, leverage="1", **told)
+    assert (venue.held("alice"), venue.margin("alice", LIN)) == (0, 10_000 * DOLLAR)
+    # One micro more, and there is none: 0.0000000001 of ten thousand dollars.
+    venue.refuse(
+        Reject.BALANCE_INSUFFICIENT,
+        f"account alice, {LIN}: expected 1 more for its margin, found 0",
+        c.SetLeverage, margin_factor="1.0000000001", **told,
+    )  # fmt: skip

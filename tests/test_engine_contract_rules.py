@@ -729,3 +729,15 @@ def test_idle_reserves_come_back(venue: Venue) -> None:
     venue.state.ledger.take_posted()
     venue.do(c.CancelOrder, account="dave", order="o")
     assert money(venue, "dave") == (0, 0, 10_100)
+
+
+def test_funding_may_stop_orders(venue: Venue) -> None:
+    isolate(venue)
+    venue.do(c.Trade, **deal(lots=2))
+    venue.do(c.PlaceOrder, **order(lots=1))
+    venue.state.ledger.move(venue.state.account_numbers["dave"] << 30 | 17 << 8, 0, 6 * DOLLAR)
+    venue.state.ledger.take_posted()
+    venue.time_ms = T0 + 1
+    events = venue.do(c.PayFunding, symbol=LIN, until_ms=T0 + 1, rate="0.01")
+    assert events[0] == OrderReduced(20, "o", 0)
+    assert venue.reserved("dave", LIN) == 0

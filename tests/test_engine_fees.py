@@ -222,3 +222,28 @@ def test_a_cap_may_stand_beside_the_value() -> None:
     # Half of 20 dollars is more than an eighth; a future has no premium.
     assert paid(venue, symbol=CALL, lots=2, ticks=1_000) == [(16, "x", 2_500_000)]
     assert paid(venue, lots=1) == [(16, "x", 25_000_000)]
+
+
+def test_a_component_that_is_not_charged_stops_no_other() -> None:
+    venue = venue_with(
+        'component = "no"\nrate = 0.001\nkinds = ["future"]', 'component = "zero"\nrate = 0',
+        'component = "yes"\nrate = 0.001', 'component = "skip"\nrate = 0.001\nauction = "skipped"',
+        'component = "last"\nrate = 0.002',
+    )  # fmt: skip
+    assert paid(venue) == [(16, "yes", 500_000), (16, "skip", 500_000), (16, "last", 1_000_000)]
+    venue.do(c.SetPhase, symbol=LIN, phase=Phase.AUCTION)
+    assert paid(venue) == [(16, "yes", 500_000), (16, "last", 1_000_000)]
+
+
+def test_what_rounds_to_nothing_is_not_charged() -> None:
+    venue = venue_with('component = "rebate"\nrate = -0.0000001', 'component = "x"\nrate = 0.001')
+    # One micro lot is 0.05 dollars: a rebate of 0.005 micro is none.
+    assert paid(venue, symbol=FUT, lots=1) == [(16, "x", 50)]
+
+
+def test_a_notional_fee_of_what_does_not_divide() -> None:
+    venue = venue_with('component = "x"\nrate = 0.00001\nof = "notional"')
+    # Seven micro lots at 50,001 are 350,007 micro: 3.50007.
+    assert paid(venue, symbol=FUT, lots=7, ticks=50_001) == [(16, "x", 4)]
+    venue = venue_with('component = "x"\nrate = 1\npremium_cap = 0.00001')
+    assert paid(venue, symbol=FUT, lots=7, ticks=50_001) == [(16, "x", 350_007)]

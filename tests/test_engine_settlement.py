@@ -827,3 +827,18 @@ def test_funding_may_look_up_what_is_told_of_the_contract_and_its_coin() -> None
     events = venue.do(c.PayFunding, symbol="OWN", until_ms=venue.time_ms)
     # Three times a thousand dollars, and seven.
     assert events[0].payment == "3007"  # type: ignore[attr-defined]
+
+
+def test_auctions_of_a_period_add_up() -> None:
+    venue = computing()
+    tick(venue, 0, 510_000, 50_000)
+    for phase, after_ms in (
+        (Phase.AUCTION, 100), (Phase.CONTINUOUS, 50), (Phase.AUCTION, 100), (Phase.CONTINUOUS, 30),
+    ):  # fmt: skip
+        venue.time_ms += after_ms
+        venue.do(c.SetPhase, symbol="OWN", phase=phase)
+    assert venue.contract("OWN").auction_ms == 80
+    venue.time_ms += 40
+    events = venue.do(c.PayFunding, symbol="OWN", until_ms=T0 + 320)
+    # A quarter of 320 ms; and 0.32 for as many ms.
+    assert events[0].payment == str(Fraction(750) + Fraction(32, 100))  # type: ignore[attr-defined]

@@ -15,8 +15,15 @@ from solvent.engine.apply import apply, apply_all
 from solvent.engine.bargain import deal_in
 from solvent.engine.image import image, restore, state_hash
 from solvent.engine.refusal import Refused
-from solvent.engine.standing import has_risk, isolated_margins, standing, standings, view
-from solvent.engine.state import Ahead, Order, Spare, Standing, State
+from solvent.engine.standing import (
+    _filled,
+    has_risk,
+    isolated_margins,
+    standing,
+    standings,
+    view,
+)
+from solvent.engine.state import Ahead, Mode, Order, Spare, Standing, State
 from solvent.engine.trading import admit
 from solvent.errors import Reject
 from solvent.margining.plan import Plan
@@ -874,3 +881,24 @@ def test_a_coin_without_a_price_counts_for_nothing() -> None:
     assert found.steep_micro[1] == float("inf")
     assert found.unit_micro == [1.0, 0.0]
     assert slack.spare_of(state, None) is None
+
+
+def test_orders_filled_at_their_prices() -> None:
+    venue = new_venue()
+    seen = view(venue.state, venue.account("alice"))
+    seen.positions = {0: (10, 5_000_000), 3: (2, 0)}
+    seen.margins, seen.modes = {0: 7}, {0: Mode(isolated=True, factor=None)}
+    seen.orders = [
+        Order(0, 1, 49_000), Order(0, 2, 48_000), Order(0, -10, 51_000), Order(3, -2, 900),
+        Order(3, 5, 900), Order(1, -3, 100_000),
+    ]  # fmt: skip
+    bids = _filled(venue.state, seen, buys=True)
+    assert bids.positions == {0: (13, 5_000_000 + 490_000 + 2 * 480_000), 3: (7, 0)}
+    offers = _filled(venue.state, seen, buys=False)
+    # Three lots of ten dollars sold at 50,000; what nets to nothing is no position.
+    assert offers.positions == {1: (-3, 600_000_000)}
+    for one in (bids, offers):
+        assert one.account is seen.account
+        assert (one.balances, one.margins) == (seen.balances, {0: 7})
+        assert (one.orders, one.modes) == ([], seen.modes)
+    assert seen.positions == {0: (10, 5_000_000), 3: (2, 0)}
