@@ -741,3 +741,36 @@ def test_funding_may_stop_orders(venue: Venue) -> None:
     events = venue.do(c.PayFunding, symbol=LIN, until_ms=T0 + 1, rate="0.01")
     assert events[0] == OrderReduced(20, "o", 0)
     assert venue.reserved("dave", LIN) == 0
+
+
+def test_an_isolated_loss_leaves_general_alone(venue: Venue) -> None:
+    isolate(venue)
+    venue.do(c.Trade, **deal(lots=4))
+    venue.do(c.Deposit, account="insurance", asset="USDC", amount=5 * DOLLAR)
+    mark(venue, 380_000)
+    events = venue.do(c.SettleVariation, symbol=LIN)
+    # 48 dollars: 40 of margin, 5 of the fund.
+    assert events[-1] == VariationSettled(0, 380_000, 45 * DOLLAR, 45 * DOLLAR, 3 * DOLLAR)
+    assert money(venue, "dave") == (0, 0, 6_000)
+    assert venue.held("insurance") == 0
+
+
+def test_a_cross_loss_takes_general_before_the_fund() -> None:
+    venue = by_contract('losses = "collect"')
+    venue.do(c.Trade, **deal(lots=4))
+    venue.do(c.Deposit, account="insurance", asset="USDC", amount=50 * DOLLAR)
+    mark(venue, 200_000)
+    # 120 dollars, of which 100 are dave's.
+    venue.do(c.SettleVariation, symbol=LIN)
+    assert money(venue, "dave") == (0, 0, 0)
+    assert venue.held("insurance") == 30 * DOLLAR
+
+
+def test_margins_are_levelled_beside_the_funds(venue: Venue) -> None:
+    venue.do(c.Deposit, account="insurance", asset="USDC", amount=50 * DOLLAR)
+    venue.do(c.Trade, **deal(buyer="insurance", seller="bob", lots=1))
+    venue.do(c.Trade, **deal(lots=9))
+    mark(venue, 460_000)
+    venue.do(c.SettleVariation, symbol=LIN)
+    # 45 dollars less 36 are 9, where 41.40 are needed.
+    assert money(venue, "dave") == (4_140, 0, 2_260)

@@ -842,3 +842,53 @@ def test_auctions_of_a_period_add_up() -> None:
     events = venue.do(c.PayFunding, symbol="OWN", until_ms=T0 + 320)
     # A quarter of 320 ms; and 0.32 for as many ms.
     assert events[0].payment == str(Fraction(750) + Fraction(32, 100))  # type: ignore[attr-defined]
+
+
+def test_roundings_that_are_missing_are_the_rounding_accounts() -> None:
+    venue = new_venue('money_rounding = "half_even"')
+    hold(venue, FUT, 500_000, alice=116, bob=-53, carol=-63)
+    venue.quote(FUT=500_001)
+    # 5.3 and 6.3 come in as 5 and 6; 11.6 go out as 12.
+    events = venue.do(c.SettleVariation, symbol=FUT)
+    assert events[-1] == VariationSettled(2, 500_001, 11, 12, 0)
+    assert venue.held("rounding") == -1
+    assert venue.held("alice") == ALL + 12
+
+
+def test_what_is_at_stake_is_not_shared_out() -> None:
+    venue = new_venue('losses = "collect"')
+    hold(venue, LIN, 500_000, alice=10, bob=-10)
+    venue.trade("bob", "carol", 10, 51_000)
+    assert venue.clearing(LIN) == 10_000_000
+    leave(venue, "alice", 200_000)
+    venue.time_ms = T0 + 1
+    # Half a dollar is due, of which there are 20 cents.
+    events = venue.do(c.PayFunding, symbol=LIN, until_ms=T0 + 1, rate="0.001")
+    assert events == (FundingPaid(0, T0 + 1, "50", "", "", 200_000, 200_000),)
+    assert venue.clearing(LIN) == 10_000_000
+
+
+def test_of_winners_the_fund_comes_last() -> None:
+    for first, second in (("insurance", "carol"), ("carol", "insurance")):
+        venue = new_venue('losses = "collect"')
+        hold(venue, LIN, 500_000, **{first: -3, "alice": 10, second: -7})
+        leave(venue, "alice", 5_000_001)
+        held = {name: venue.held(name) for name in ("insurance", "carol")}
+        venue.quote(LIN=490_000)
+        venue.do(c.SettleVariation, symbol=LIN)
+        gains = {name: venue.held(name) - held[name] for name in held}
+        # Three and seven tenths of 5,000,001: what the shares leave over is the fund's.
+        small, large = 1_500_000, 3_500_000
+        expected = {first: small, second: large}
+        expected["insurance"] += 1
+        assert gains == expected
+
+
+@pytest.mark.parametrize(("sign", "basis", "owed"), [(1, 1, 0), (-1, -1, 1)])
+def test_values_of_coin_that_do_not_net(venue: Venue, sign: int, basis: int, owed: int) -> None:
+    hold(venue, INV, 1_000_000, alice=sign, bob=sign, carol=-2 * sign)
+    venue.quote(INV=1_000_036)
+    # A lot is 199,992,800.26 thousandths of a nano, two are 399,985,600.52: one is left.
+    venue.do(c.SettleVariation, symbol=INV)
+    assert venue.contract(INV).basis_total == basis
+    assert venue.clearing(INV) == owed

@@ -902,3 +902,37 @@ def test_orders_filled_at_their_prices() -> None:
         assert (one.balances, one.margins) == (seen.balances, {0: 7})
         assert (one.orders, one.modes) == ([], seen.modes)
     assert seen.positions == {0: (10, 5_000_000), 3: (2, 0)}
+
+
+def test_a_deposit_changes_nothing_but_a_balance() -> None:
+    venue = new_venue()
+    venue.do(c.SetMarginMode, account="alice", symbol=LIN, mode=MarginMode.ISOLATED, leverage="5")
+    venue.do(c.PlaceOrder, account="alice", order="o", symbol=FUT, side=Side.BUY, lots=9,
+             price_ticks=50_000)  # fmt: skip
+    venue.trade("alice", "bob", 10, 50_000)
+    for name, before in (("alice", COIN), ("member", 0)):
+        seen = view(venue.state, venue.account(name))
+        paid = c.Deposit(key="d", actor="op", account=name, asset="BTC", amount=5)
+        after = ahead._paid_in(venue.state, seen, paid)
+        assert after.balances == {**seen.balances, BTC: before + 5}
+        assert after is not seen
+        assert after.account is seen.account
+        assert (after.positions, after.margins) == (seen.positions, seen.margins)
+        assert (after.orders, after.modes) == (seen.orders, seen.modes)
+        wrong = c.Deposit(key="d", actor="op", account=name, asset="XYZ", amount=5)
+        assert ahead._paid_in(venue.state, seen, wrong) is seen
+
+
+def test_what_a_trade_rests_on() -> None:
+    venue = new_venue()
+    paid = c.Deposit(key="d", actor="op", account="bob", asset="USDC", amount=5)
+    first, second = told(venue, "alice", "bob", 1), told(venue, "bob", "carol", 2)
+    last = told(venue, "alice", "carol", 3)
+    ahead.look_ahead(venue.state, [paid, first, second, last], 0)
+    entries = venue.state.ahead.entries
+    assert entries[id(first)][1] == (id(paid),)
+    assert entries[id(second)][1] == (id(first),)
+    assert entries[id(last)][1] == (id(first), id(second))
+    # Who trades with the fund, or fills an order after all that, is not seen any more.
+    fund = told(venue, "alice", "insurance", 1)
+    assert worked_out(venue, fund, told(venue, "alice", "bob", 1)) == [None, None]
