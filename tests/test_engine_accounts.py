@@ -457,3 +457,12 @@ def test_more_margin_takes_only_what_is_more(venue: Venue) -> None:
         f"account alice, {LIN}: expected 1 more for its margin, found 0",
         c.SetLeverage, margin_factor="1.0000000001", **told,
     )  # fmt: skip
+
+
+def test_margin_comes_back_to_who_has_nothing_else(venue: Venue) -> None:
+    venue.do(c.Transfer, source="alice", target="bob", asset="BTC", amount=COIN)
+    venue.do(c.SetMarginMode, account="alice", symbol=LIN, mode=ISOLATED, leverage="1")
+    venue.trade("alice", "bob", 200, 50_000)
+    assert venue.held("alice") == 0
+    venue.do(c.RemoveIsolatedMargin, account="alice", symbol=LIN, amount=5 * DOLLAR)
+    assert (venue.held("alice"), venue.margin("alice", LIN)) == (5 * DOLLAR, ALL - 5 * DOLLAR)

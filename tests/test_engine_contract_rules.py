@@ -18,6 +18,7 @@ from solvent.messages.events import (
     ModeChanged,
     OrderReduced,
     OrderRested,
+    Posted,
     VariationSettled,
 )
 from solvent.messages.fields import CoverFrom, MarginMode, MarkPrice, OpeningPosition, Phase, Side
@@ -774,3 +775,19 @@ def test_margins_are_levelled_beside_the_funds(venue: Venue) -> None:
     venue.do(c.SettleVariation, symbol=LIN)
     # 45 dollars less 36 are 9, where 41.40 are needed.
     assert money(venue, "dave") == (4_140, 0, 2_260)
+
+
+def test_what_comes_back_comes_first(venue: Venue) -> None:
+    isolate(venue)
+    venue.do(c.Trade, **deal(lots=4))
+    own = venue.state.account_numbers["dave"] << 30
+    margin, orders = own | 16 << 8, own | 17 << 8
+    venue.state.ledger.move(0, orders, 30 * DOLLAR)
+    venue.state.ledger.take_posted()
+    found = venue.tell(c.SetLeverage, account="dave", symbol=LIN, margin_factor="0.5")
+    assert found.events[-1] == Posted(((orders, own, 30 * DOLLAR), (own, margin, 60 * DOLLAR)))
+    # So it is where a fill moves margin in and what was reserved out.
+    contract_rules.move_margin(venue.state, venue.account("dave"), venue.contract(LIN), 5, -3)
+    assert venue.state.ledger.take_posted() == ((orders, own, 3), (own, margin, 5))
+    contract_rules.move_margin(venue.state, venue.account("dave"), venue.contract(LIN), -5, 3)
+    assert venue.state.ledger.take_posted() == ((margin, own, 5), (own, orders, 3))

@@ -256,6 +256,9 @@ def trades(rng: Random, count: int, tag: str, *, worst: int = 40) -> list[Comman
     found: list[Command] = []
     for number in range(count):
         key, one, other = f"{tag}{number}", *rng.sample(range(12), 2)
+        if found and rng.random() < 0.1:
+            # What was told already is told again.
+            found.append(rng.choice(found[-8:]))
         what = rng.random()
         told: dict[str, Any] = {"key": key, "actor": "op", "account": f"u{one}"}
         if what < 0.06:
@@ -282,8 +285,6 @@ def trades(rng: Random, count: int, tag: str, *, worst: int = 40) -> list[Comman
                     aggressor=rng.choice((None, *Side)),
                 )
             )  # fmt: skip
-    if rng.random() < 0.5:
-        found += found[3:6]
     return found
 
 
