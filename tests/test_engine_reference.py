@@ -534,3 +534,16 @@ def test_arrays_for_contracts_that_are_not_listed() -> None:
 def test_a_published_market_is_the_venues(venue: Venue) -> None:
     assert {one.listing.symbol: one.mark_points for one in venue.state.contracts} == MARKS
     assert market().marks[0].mark_points == MARKS[LIN]
+
+
+def test_the_earliest_expiry_says_which_prices_are_kept(venue: Venue) -> None:
+    hour = 3_600_000
+    for name, later_ms in (("LATE", 30 * 24 * hour), ("LATER", 60 * 24 * hour)):
+        assert (
+            venue.send(listing(FUT, key=name, symbol=name, expiry_ms=EXPIRY + later_ms)).code == 0
+        )
+    for offset in (23, 24, 25, 26):
+        venue.time_ms = T0 + offset * hour
+        venue.quote()
+    seen = [at - T0 for at, _ in venue.state.underlyings["BTC"].seen]
+    assert seen == [23 * hour, 24 * hour, 25 * hour, 26 * hour]

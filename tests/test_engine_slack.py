@@ -17,6 +17,7 @@ from solvent.engine.image import image, restore, state_hash
 from solvent.engine.refusal import Refused
 from solvent.engine.standing import (
     _filled,
+    _orders,
     has_risk,
     isolated_margins,
     standing,
@@ -937,3 +938,20 @@ def test_what_a_trade_rests_on() -> None:
     # Who trades with the fund, or fills an order after all that, is not seen any more.
     fund = told(venue, "alice", "insurance", 1)
     assert worked_out(venue, fund, told(venue, "alice", "bob", 1)) == [None, None]
+
+
+def test_orders_as_a_rulebook_of_formulas_has_them() -> None:
+    venue = new_venue()
+    state = venue.state
+    rules = state.rules["tenth"]
+    seen = [view(state, venue.account(name)) for name in ("carol", "alice")]
+    assert _orders(state, rules, seen) is None
+    seen[1].orders = [Order(0, 7, 49_000), Order(1, -3, 100_001), Order(0, 1, 1)]
+    found = _orders(state, rules, seen)
+    assert found is not None
+    rows = rules.row_of_contract
+    assert found.account.tolist() == [1, 1, 1]
+    assert found.instrument.tolist() == [rows[0], rows[1], rows[0]]
+    assert found.size.tolist() == [0.007, 30.0, 0.001]
+    assert found.price.tolist() == [49_000.0, 50_000.5, 1.0]
+    assert found.buy.tolist() == [1.0, 0.0, 1.0]

@@ -720,3 +720,19 @@ def test_the_pools_margin_must_be_enough(venue: Venue) -> None:
     # Above it the loss is there at once: a third of it would have to come from elsewhere.
     found = venue.tell(c.Trade, **deal(price_ticks=55_000, lots=10))
     assert found.code == Reject.MARGIN_INSUFFICIENT
+
+
+def test_what_an_order_reduces_to_the_last_lot(venue: Venue) -> None:
+    contract, alice = venue.contract(LIN), venue.account("alice")
+
+    def reduces(lots: int) -> bool:
+        return trading._only_reduces(alice, contract, lots)
+
+    assert not reduces(1)
+    venue.trade("alice", "bob", 2, 50_000)
+    assert [reduces(lots) for lots in (-1, -2, -3, 1, 2)] == [True, True, False, False, False]
+    venue.do(c.PlaceOrder, **order(order="a", side=Side.SELL, lots=1))
+    venue.do(c.PlaceOrder, **order(order="b", side=Side.BUY, lots=1))
+    assert [reduces(lots) for lots in (-1, -2)] == [True, False]
+    venue.trade("bob", "alice", 2, 50_000)
+    assert not reduces(-1)
