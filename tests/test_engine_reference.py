@@ -539,9 +539,8 @@ def test_a_published_market_is_the_venues(venue: Venue) -> None:
 def test_the_earliest_expiry_says_which_prices_are_kept(venue: Venue) -> None:
     hour = 3_600_000
     for name, later_ms in (("LATE", 30 * 24 * hour), ("LATER", 60 * 24 * hour)):
-        assert (
-            venue.send(listing(FUT, key=name, symbol=name, expiry_ms=EXPIRY + later_ms)).code == 0
-        )
+        late = told(listing(FUT, expiry_ms=EXPIRY + later_ms), symbol=name)
+        venue.do(c.ListInstrument, **late)
     for offset in (23, 24, 25, 26):
         venue.time_ms = T0 + offset * hour
         venue.quote()
