@@ -13,6 +13,7 @@ from solvent.account.ledger import GENERAL, node
 from solvent.engine import ahead, slack
 from solvent.engine.apply import apply, apply_all
 from solvent.engine.bargain import deal_in
+from solvent.engine.dealing import Leg, view_after
 from solvent.engine.image import image, restore, state_hash
 from solvent.engine.refusal import Refused
 from solvent.engine.standing import (
@@ -955,3 +956,97 @@ def test_orders_as_a_rulebook_of_formulas_has_them() -> None:
     assert found.size.tolist() == [0.007, 30.0, 0.001]
     assert found.price.tolist() == [49_000.0, 50_000.5, 1.0]
     assert found.buy.tolist() == [1.0, 0.0, 1.0]
+
+
+def leg_of(venue: Venue, lots: int, ticks: int, *, symbol: str = LIN, fees: int = 0) -> Leg:
+    """Alice's side of a trade; what is sold is negative."""
+    pair = ("alice", "bob") if lots > 0 else ("bob", "alice")
+    trade = told(venue, *pair, abs(lots), symbol=symbol, price_ticks=ticks)
+    leg = deal_in(venue.state, trade).legs[0 if lots > 0 else 1]
+    leg.fees = fees
+    return leg
+
+
+def test_a_bound_counts_gains_fees_and_premiums_in_their_money() -> None:
+    venue = new_venue(scans=True)
+    state, found = venue.state, spare(venue)
+    for name in ("alice", "bob"):
+        venue.do(c.AssignRulebook, account=name, rulebook="deribit-pm")
+    venue.trade("alice", "bob", 10, 50_000)
+    venue.trade("alice", "bob", 100, 100_000, symbol=INV)
+    state.slack[16] = start = 10**12
+
+    def lost(leg: Leg, steep: float) -> float:
+        bound = slack.after(state, leg)
+        assert bound is not None
+        return start - bound - steep - 10_000
+
+    # A gain of ten dollars on what stood at the mark is ten dollars more than the mark says.
+    up = lost(leg_of(venue, -10, 51_000), 10 * found.steep_micro[0])
+    assert up == pytest.approx(-10 * DOLLAR, abs=20)
+    down = lost(leg_of(venue, -10, 49_000), 10 * found.steep_micro[0])
+    assert down == pytest.approx(10 * DOLLAR, abs=20)
+    # A fee is paid; a rebate may be cut.
+    paid = lost(leg_of(venue, 1, 50_000, fees=-7_000), found.steep_micro[0])
+    assert paid == pytest.approx(7_000, abs=20)
+    assert lost(leg_of(venue, 1, 50_000, fees=7_000), found.steep_micro[0]) == pytest.approx(
+        0, abs=5
+    )
+    # A thousand dollars of coin at 40,000 instead of 50,000: 250 dollars, if coin counts in full.
+    full = found.unit_micro[BTC] != 0.0
+    coin = lost(leg_of(venue, -100, 80_000, symbol=INV), 100 * found.steep_micro[1])
+    fees = lost(leg_of(venue, 1, 100_000, symbol=INV, fees=-1_000), found.steep_micro[1])
+    put = lost(leg_of(venue, 1, 200, symbol=PUT), found.steep_micro[4])
+    assert full
+    assert coin == pytest.approx(250 * DOLLAR, abs=20)
+    assert fees == pytest.approx(50_000, abs=20)
+    # Two hundredths of a coin a put, a tenth of it: a hundred dollars, for what it is worth.
+    assert put == pytest.approx(100 * DOLLAR - found.worth_micro[4], abs=20)
+    # What floating point may hide is counted too: a billionth of all that moved.
+    state.slack[16] = start = 10**15
+    big = leg_of(venue, 10**6, 50_000)
+    hidden = lost(big, 10**6 * found.steep_micro[0])
+    assert hidden == pytest.approx((100 * 10**12 + 10**6 * found.steep_micro[0]) / 10**9, rel=1e-3)
+    assert slack.told_after(
+        state, leg_of(venue, 1, 100_000, symbol=INV, fees=1_000),
+        Standing(10**9, 0, 0, True, False, False),
+    ) == 10**9 - 50_000 - 10_000  # fmt: skip
+
+
+def test_a_view_after_a_leg() -> None:
+    venue = new_venue()
+    venue.do(c.SetMarginMode, account="alice", symbol=LIN, mode=MarginMode.ISOLATED, leverage="5")
+    venue.trade("alice", "bob", 10, 50_000)
+    before = view(venue.state, venue.account("alice"))
+    leg = leg_of(venue, -4, 52_000, fees=-3)
+    leg.to_margin = -5
+    after = view_after(venue.state, leg, before)
+    # A gain of 8 dollars goes to the margin, the rest is the account's.
+    assert after.margins == {0: 100 * DOLLAR + 8 * DOLLAR - 5}
+    assert after.balances == {**before.balances, USDC: ALL - 100 * DOLLAR - 3 + 5}
+    assert after.positions == {0: (6, 3_000_000)}
+    assert (after.orders, after.modes) == (before.orders, before.modes)
+    assert view_after(venue.state, leg_of(venue, -10, 50_000), before).positions == {}
+    leg = leg_of(venue, 3, 50_000, symbol=FUT)
+    other = view_after(venue.state, leg, before)
+    assert other.positions == {0: (10, 5_000_000), 2: (3, 1_500_000)}
+    assert other.margins is before.margins
+    assert before.positions == {0: (10, 5_000_000)}
+
+
+def test_alone_two_sides_are_looked_at_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    venue = deribit()
+    venue.state.slack.clear()
+    venue.state.asked.clear()
+    batch: list[Command] = [told(venue, "alice", "bob", 1)]
+    seen: list[int] = []
+
+    def counted(_: Any, views: Any) -> Any:
+        seen.append(len(views))
+        return standings(venue.state, views)
+
+    monkeypatch.setattr(slack, "standings", counted)
+    monkeypatch.setattr(ahead, "standings", lambda *_: pytest.fail("nothing is to be worked out"))
+    monkeypatch.setattr("solvent.engine.trading.standing", lambda *_: pytest.fail("nor alone"))
+    assert in_batch(venue.state, batch) == [0]
+    assert seen == [2]
