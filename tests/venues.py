@@ -29,6 +29,8 @@ from solvent.account.ledger import GENERAL, margin_slot, node, order_slot
 from solvent.api import rulebook_in_force
 from solvent.engine.apply import Applied, apply
 from solvent.engine.audit import violations
+from solvent.engine.bargain import deal_in
+from solvent.engine.dealing import Leg
 from solvent.engine.image import books_hash, image, restore
 from solvent.engine.reference import instrument_of
 from solvent.engine.state import Account, Contract, State
@@ -343,3 +345,19 @@ def new_venue(engine: str = "", *, scans: bool = False) -> Venue:
     `member` 1,000 USDC. `engine` is the `[engine]` part of the venue's rulebook; with `scans`
     there is `deribit-pm` besides."""
     return Venue(restore(_image(engine, scans=scans)))
+
+
+def trade_of(venue: Venue, buyer: str, seller: str, lots: int, **more: Any) -> c.Trade:
+    """A trade that has not been told yet: of `LIN` at its mark, unless more is said."""
+    fields = {"symbol": LIN, "price_ticks": 50_000, "aggressor": None, **more}
+    key = f"{buyer}{seller}{lots}{len(more)}{venue.state.log.sequence}"
+    return c.Trade(key=key, actor="op", buyer=buyer, seller=seller, lots=lots, **fields)
+
+
+def leg_of(venue: Venue, lots: int, ticks: int, *, symbol: str = LIN, fees: int = 0) -> Leg:
+    """Alice's side of a trade with bob; negative lots are sold."""
+    pair = ("alice", "bob") if lots > 0 else ("bob", "alice")
+    trade = trade_of(venue, *pair, abs(lots), symbol=symbol, price_ticks=ticks)
+    leg = deal_in(venue.state, trade).legs[0 if lots > 0 else 1]
+    leg.fees = fees
+    return leg
