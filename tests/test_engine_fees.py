@@ -6,11 +6,25 @@ from typing import Any
 
 import pytest
 
+from solvent.engine.bargain import deal_in
 from solvent.errors import Reject
 from solvent.messages import commands as c
 from solvent.messages.events import FeePaid
 from solvent.messages.fields import MarginMode, Phase, Side
-from tests.venues import BTC, CALL, COIN, DOLLAR, FUT, INV, LIN, PUT, Venue, listing, new_venue
+from tests.venues import (
+    BTC,
+    CALL,
+    COIN,
+    DOLLAR,
+    FUT,
+    INV,
+    LIN,
+    PUT,
+    Venue,
+    listing,
+    new_venue,
+    trade_of,
+)
 
 ALL = 10_000 * DOLLAR
 
@@ -247,3 +261,39 @@ def test_a_notional_fee_of_what_does_not_divide() -> None:
     assert paid(venue, symbol=FUT, lots=7, ticks=50_001) == [(16, "x", 4)]
     venue = venue_with('component = "x"\nrate = 1\npremium_cap = 0.00001')
     assert paid(venue, symbol=FUT, lots=7, ticks=50_001) == [(16, "x", 350_007)]
+
+
+def test_what_one_side_pays_the_other_adds_up() -> None:
+    venue = venue_with(
+        'component = "a"\nrate = 0.001\nreceiver = "maker"', 'component = "b"\nrate = 0.01',
+        'component = "c"\nrate = 0.003\nreceiver = "maker"',
+        'component = "d"\nrate = 0.002\npayer = "both"', 'component = "e"\nrate = -0.001',
+    )  # fmt: skip
+    told = trade_of(venue, "alice", "bob", 10, aggressor=Side.BUY)
+    legs = deal_in(venue.state, told).legs
+    # Of 500 dollars: 0.1, 1, 0.3 and 0.2 per cent are paid, 0.1 come back; and 0.4 go to bob, who
+    # pays 0.2.
+    assert [leg.fees for leg in legs] == [-7_500_000, 1_000_000]
+    venue.trade("alice", "bob", 10, 50_000, aggressor=Side.BUY)
+    assert (venue.held("alice"), venue.held("bob")) == (ALL - 7_500_000, ALL + 1_000_000)
+
+
+def test_the_fund_has_what_it_pays_before_what_it_gets() -> None:
+    venue = venue_with(
+        'component = "fee"\nrate = 0.001\npayer = "both"', 'component = "back"\nrate = -0.001',
+        'component = "theirs"\nrate = 0.001\nreceiver = "maker"',
+    )  # fmt: skip
+    told = {"buyer": "insurance", "seller": "bob", "symbol": LIN, "lots": 10,
+            "price_ticks": 50_000}  # fmt: skip
+    # As taker it pays two halves of a dollar, and may get one back: it must have the dollar.
+    venue.do(c.Deposit, account="insurance", asset="USDC", amount=999_999)
+    venue.refuse(
+        Reject.FUND_INSUFFICIENT, f"insurance fund: expected 1000000 for {LIN}, found 999999",
+        c.Trade, **told, aggressor=Side.BUY,
+    )  # fmt: skip
+    venue.do(c.Deposit, account="insurance", asset="USDC", amount=1)
+    venue.do(c.Trade, **told, aggressor=Side.BUY)
+    assert venue.held("insurance") == 500_000
+    # As maker it pays one half, whatever the taker pays it.
+    venue.do(c.Trade, **told, aggressor=Side.SELL)
+    assert venue.held("insurance") == 500_000

@@ -327,7 +327,7 @@ def test_a_trade_keeps_bounds_or_drops_them() -> None:
     assert 0 < state.slack[16] < 10**12
     assert set(state.slack) == {16, 17, 18}
     venue.do(c.SetLeverage, account="bob", symbol=FUT, leverage="5")
-    state.slack = {16: 10**12, 18: 1}
+    state.slack = {16: 10**12, 17: 1, 18: 1}
     venue.trade("bob", "carol", 1, 50_000)
     # Bob has modes, so nothing is known of what he can spare; carol was looked at anew.
     assert set(state.slack) == {16, 18}
