@@ -133,6 +133,14 @@ def _closed_with_orders(state: State) -> None:
           f"instrument {INV}: expected 0 orders, found 1"]),
         (lambda s: setattr(s.contracts[0], "orders_count", 3),
          [f"instrument {LIN}: expected 3 orders, found 1"]),
+        (
+            lambda s: setattr(s.contracts[1], "orders_count", 2),
+            [f"instrument {INV}: expected 2 orders, found 0"],
+        ),
+        (
+            lambda s: s.ledger.move(0, 16 << 30 | 1 << 8, 2),
+            ["alice incoming USDC: expected 0 under way, found 2"],
+        ),
         (_under_way, ["carol incoming USDC: expected 4 under way, found 5"]),
         (_not_under_way, ["carol incoming USDC: expected 0 under way, found 5"]),
         (_more_under_way, ["carol incoming USDC: expected 7 under way, found 5"]),

@@ -546,3 +546,10 @@ def test_the_earliest_expiry_says_which_prices_are_kept(venue: Venue) -> None:
         venue.quote()
     seen = [at - T0 for at, _ in venue.state.underlyings["BTC"].seen]
     assert seen == [23 * hour, 24 * hour, 25 * hour, 26 * hour]
+
+
+def test_without_a_window_the_last_price_is_enough() -> None:
+    venue = new_venue("settlement_window_ms = 0")
+    venue.time_ms += 1
+    venue.quote()
+    assert [at - T0 for at, _ in venue.state.underlyings["BTC"].seen] == [1]
