@@ -39,7 +39,7 @@ test: lint types ## lint, types, layer test, tests
 
 coverage: setup  ## every branch of units, account, engine and journal is run by the tests
 	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m "not soak" $(ENGINE_TESTS) \
-		--cov=solvent.units --cov=solvent.account --cov=solvent.engine --cov=solvent.journal \
+		--cov=solvent.units --cov=solvent.account --cov=solvent.engine --cov=src/solvent/journal \
 		--cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 mutants: setup   ## break account and engine in every small way: do the tests notice? (docs/mutation.md)
