@@ -40,10 +40,11 @@ from bench.harness import one_core
 from bench.limits import machine
 from solvent.chains import ORIGIN, link
 from solvent.engine.apply import apply_all
-from solvent.host import Engine, uncollected
+from solvent.host import Engine
 from solvent.journal import Row
 from solvent.messages.codec import encode_events, stored_command
 from solvent.messages.fields import Command
+from solvent.recovery import uncollected
 
 RESULTS: Final = Path(__file__).parent / "results"
 ACCOUNTS: Final = 20_000

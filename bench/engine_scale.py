@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.engine_venue import ACTOR, RULEBOOK, deposits, found, mixed
+from solvent.engine.follow import Gist, Place, follow
 from solvent.engine.image import restore, state_hash
-from solvent.host import REPLAY_BATCH, Engine, batches, replay, uncollected
+from solvent.host import Engine
 from solvent.journal import Journal
-from solvent.messages.codec import decode_command
 from solvent.messages.commands import ImportBooks, OpenAccount
 from solvent.messages.fields import AccountKind, Command, OpeningBalance, OpeningPosition
+from solvent.recovery import parts_of, uncollected
 
 ACCOUNTS: Final = 1_000_000
 TAIL: Final = 1_000_000
@@ -127,7 +128,7 @@ def memory(place: Path) -> dict[str, Any]:
 
 
 def phases(place: Path) -> dict[str, Any]:
-    """Each step by itself, one after the other."""
+    """Each step by itself, one after the other in one process."""
     clock = _Clock()
     with Journal.open(place) as journal, uncollected():
         clock.lap("open the journal")
@@ -137,14 +138,15 @@ def phases(place: Path) -> dict[str, Any]:
         state = restore(kept.image)
         del kept
         clock.lap("restore")
-        rows = list(journal.read(after=state.log.sequence, verify=False))
+        start = Place(state.log.sequence, state.log.time_ms, state.log.chain)
+        rows = list(journal.read(after=start.sequence, verify=False))
         clock.lap("read the tail")
-        commands = [decode_command(row.command) for row in rows]
-        clock.lap("(of apply: decode)")
-        del commands
-        for some in batches(iter(rows), REPLAY_BATCH):
-            replay(state, some, decisions=False)
-        clock.lap("decode, apply and compare")
+        parts = list(parts_of(rows, start))
+        clock.lap("verify and sum up")
+        for part in parts:
+            assert isinstance(part, Gist)
+            follow(state, part)
+        clock.lap("take over")
     return {"seconds": clock.laps, "commands": len(rows), "hash": state_hash(state)}
 
 

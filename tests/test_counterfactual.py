@@ -13,12 +13,13 @@ from solvent.engine.audit import violations
 from solvent.engine.image import state_hash
 from solvent.errors import RulebookError, SolventError
 from solvent.feeds.library import rulebook_source
-from solvent.host import Engine, ReplayDiverged, recovered
+from solvent.host import Engine
 from solvent.journal import Journal, Row, create
 from solvent.lab.replay_report import write_replay_report
 from solvent.messages.codec import decode_command, decode_events, encode_events
 from solvent.messages.commands import PublishMarket
 from solvent.messages.events import Rejected
+from solvent.recovery import ReplayDiverged, recovered
 from solvent.sim.crash import Rehearsed, rehearse
 from solvent.sim.weather import STEPS, shaken, weather
 
@@ -132,7 +133,7 @@ def other_image(where: Path, until: int) -> bytes:
     """An image of an earlier state."""
     from solvent.engine.image import image
     from solvent.engine.state import State
-    from solvent.host import replay
+    from solvent.recovery import replay
 
     state = State()
     with Journal.open(where, read_only=True) as journal:

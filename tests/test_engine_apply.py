@@ -16,7 +16,7 @@ from solvent.engine.image import (
     state_hash,
 )
 from solvent.engine.refusal import Refused
-from solvent.engine.state import State
+from solvent.engine.state import ANSWER, State
 from solvent.errors import InvariantBroken, Reject
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed, decode_events, encode_command, encode_events
@@ -41,7 +41,7 @@ def test_a_command_takes_its_place() -> None:
     log = state.log
     assert (log.sequence, log.time_ms, log.chain) == (1, 5, found.chain)
     assert decode_events(found.stored) == found.events
-    assert [answer[1:] for answer in log.answers.values()] == [(1, 0)]
+    assert [ANSWER.unpack(answer)[1:] for answer in log.answers.values()] == [(1, 0)]
     assert list(log.answers) == ["2 op1"]
     again = c.Heartbeat(key="2", actor="op")
     second = sealed(state, again, 5)

@@ -282,7 +282,7 @@ def test_audit_finds_what_does_not_hold(
 ) -> None:
     import solvent.host
 
-    honest = solvent.host.recovered
+    honest = solvent.recovery.recovered
 
     def wrong(*arguments: Any, **more: Any) -> Any:
         state = honest(*arguments, **more)
@@ -290,7 +290,7 @@ def test_audit_finds_what_does_not_hold(
         state.ledger.balances[which] += 1
         return state
 
-    monkeypatch.setattr(solvent.host, "recovered", wrong)
+    monkeypatch.setattr(solvent.recovery, "recovered", wrong)
     done = run("audit", venue)
     assert done.code == 1
     assert "violated" in done.out

@@ -29,12 +29,13 @@ from solvent.engine.audit import audit
 from solvent.engine.image import image, restore, state_hash
 from solvent.engine.state import Standing, State
 from solvent.errors import BadInput, InvariantBroken
-from solvent.host import Engine, EngineStopped, ReplayDiverged, batches, recovered, replay
+from solvent.host import Engine, EngineStopped
 from solvent.journal import Journal, Row
 from solvent.journal import journal as journal_module
 from solvent.journal import sqlite as sqlite_module
 from solvent.journal.errors import JournalBusy, JournalCorrupt, JournalError, JournalStopped
-from solvent.messages.commands import Deposit, Heartbeat
+from solvent.messages.commands import Deposit, Heartbeat, OpenAccount
+from solvent.recovery import ReplayDiverged, batches, recovered, replay
 from tests.engines import (
     ROOT,
     Fold,
@@ -465,7 +466,12 @@ def test_damage_and_another_history_are_told_apart(venue: Path, tmp_path: Path) 
         connection.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(HANDLERS, Deposit, lambda *_: None)  # type: ignore[misc]
-        with pytest.raises(ReplayDiverged, match=r"\(deposit\): expected 1 events, .* found 0"):
+        with opened(place) as engine:
+            assert engine.journal.head.sequence == count  # Deposits are taken from the record.
+        patch.setitem(HANDLERS, OpenAccount, lambda *_: None)  # type: ignore[misc]
+        with pytest.raises(
+            ReplayDiverged, match=r"\(open_account\): expected 1 events, .* found 0"
+        ):
             opened(place)
     with opened(place) as engine:
         assert engine.journal.head.sequence == count

@@ -24,7 +24,7 @@ ROWS = {
     "journal": 11,
     "feeds": 14,
     "answer": 15, "levels_answer": 15, "api": 15, "clearing": 15,
-    "publishing": 15, "host": 15,
+    "publishing": 15, "recovery": 15, "host": 15,
     "whatif": 16, "counterfactual": 16, "cli": 17, "__init__": 18,
 }  # fmt: skip
 SIDES = {

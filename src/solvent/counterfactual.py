@@ -31,8 +31,6 @@ from solvent.engine.standing import fresh_plan, has_risk, standings, view
 from solvent.engine.state import LIQUIDATION, State
 from solvent.errors import Reject, SolventError
 from solvent.feeds.library import day_of, rulebook_source
-from solvent.host import REPLAY_BATCH, ReplayDiverged, batches, uncollected
-from solvent.host import replay as replay_rows
 from solvent.instruments import Instrument
 from solvent.journal import Journal, Row
 from solvent.market import Snapshot
@@ -41,6 +39,8 @@ from solvent.messages.codec import decode_command, encode_command
 from solvent.messages.commands import AdoptRulebook, PublishArrays, PublishMarket
 from solvent.messages.events import Rejected
 from solvent.messages.fields import Command
+from solvent.recovery import REPLAY_BATCH, ReplayDiverged, batches, uncollected
+from solvent.recovery import replay as replay_rows
 
 Progress = Callable[[int, int], None]
 RECORDED: Final = "as recorded"

@@ -7,29 +7,27 @@ it holds in memory is thrown away, and opening it anew reads what is durable.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from solvent.engine.apply import Applied, apply_all
-from solvent.engine.image import image, restore, state_hash
+from solvent.engine.image import image, state_hash
 from solvent.engine.state import State
 from solvent.errors import BadInput, Problem, SolventError
 from solvent.journal import Journal, Row, create
 from solvent.messages.codec import (
-    decode_command,
     decode_events,
     read_command,
     stored_command,
 )
 from solvent.messages.events import Event, Repeated
 from solvent.messages.fields import Command
+from solvent.recovery import Progress, recovered, uncollected
 
-REPLAY_BATCH = 8_192
 SNAPSHOT_EVERY = 1_000_000
 """Commands between two snapshots that the engine takes by itself."""
 CommandLike = Command | dict[str, Any] | str | bytes
@@ -37,14 +35,6 @@ CommandLike = Command | dict[str, Any] | str | bytes
 
 class EngineStopped(SolventError):
     """The engine has stopped and must be opened anew."""
-
-
-class ReplayDiverged(SolventError):
-    """Replaying a journal gave other events than were recorded; `sequence` is the first of them."""
-
-    def __init__(self, message: str, *, sequence: int) -> None:
-        super().__init__(message)
-        self.sequence = sequence
 
 
 class Answer(NamedTuple):
@@ -104,7 +94,7 @@ class Engine:
         *,
         clock: Callable[[], int] = clock_ms,
         snapshot_every: int = SNAPSHOT_EVERY,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Self:
         """Recover a venue: its newest snapshot, then every command after it. What each did is
         worked out anew and held against the record; what was refused, and that margin allowed the
@@ -246,83 +236,3 @@ def _rows(found: Sequence[Applied], times_ms: Sequence[int], sequence: int) -> l
             sequence += 1
             rows.append(Row(sequence, time_ms, one.kind, one.command, one.stored, one.chain))
     return rows
-
-
-# ── recovery and replay ──────────────────────────────────────────────────────────────────────────
-
-
-def recovered(journal: Journal, *, progress: Callable[[int, int], None] | None = None) -> State:
-    """The state at a journal's head: snapshot and tail, the tail checked against its record."""
-    kept = journal.latest_snapshot()
-    head = journal.head.sequence
-    with uncollected():
-        state = State() if kept is None else restore(kept.image)
-        del kept
-        # Replay links every row anew, and so verifies it: once is enough.
-        with closing(journal.read(state.log.sequence, verify=False)) as tail:
-            for rows in batches(tail, REPLAY_BATCH):
-                _replay_verified(state, rows, journal)
-                if progress is not None:
-                    progress(state.log.sequence, head)
-    # The books stay; who looks for cycles need not walk them.
-    gc.freeze()
-    return state
-
-
-def _replay_verified(state: State, rows: Sequence[Row], journal: Journal) -> None:
-    try:
-        replay(state, rows, decisions=False)
-    except Exception:
-        # Where the rows are not what was written, that is what is wrong.
-        for _ in journal.read(rows[0].sequence - 1, rows[-1].sequence):
-            continue
-        raise
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No search for cycles meanwhile: the books have none, and are walked again and again by it."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Rows in lists of a size."""
-    batch: list[Row] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def replay(state: State, rows: Sequence[Row], *, decisions: bool = True) -> None:
-    """Apply recorded commands. Raises ReplayDiverged at the first that comes out otherwise.
-
-    Without `decisions` it is not worked out again what was refused and whether margin allowed the
-    rest, which takes most of the time: what every command did is, to the unit.
-    """
-    commands = [decode_command(row.command) for row in rows]
-    found = apply_all(
-        state, commands, [row.time_ms for row in rows], [row.command for row in rows],
-        records=None if decisions else [row.events for row in rows],
-    )  # fmt: skip
-    for row, one in zip(rows, found, strict=True):
-        if (one.chain, one.stored, one.kind) != (row.chain, row.events, row.kind):
-            raise ReplayDiverged(_difference(row, one), sequence=row.sequence)
-
-
-def _difference(row: Row, one: Applied) -> str:
-    recorded = decode_events(row.events)
-    place = f"command {row.sequence} ({row.kind})"
-    for old, new in zip(recorded, one.events, strict=False):
-        if old != new:
-            return f"{place}: expected {old}, as recorded, found {new}"
-    return f"{place}: expected {len(recorded)} events, as recorded, found {len(one.events)}"

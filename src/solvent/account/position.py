@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from solvent.units import div_half_even
 
 
-class Position:
+class Position(Struct, eq=False, gc=False):
     """What one account holds of one contract."""
 
-    __slots__ = ("basis_value", "entry_value", "lots", "realised")
-
-    def __init__(self, lots: int, entry_value: int, basis_value: int, realised: int) -> None:
-        self.lots = lots
-        self.entry_value = entry_value
-        self.basis_value = basis_value
-        self.realised = realised
-        """Money that the contract has brought the account, all positions in it together."""
+    lots: int
+    entry_value: int
+    basis_value: int
+    realised: int
+    """Money that the contract has brought the account, all positions in it together."""
 
 
 class Change(NamedTuple):

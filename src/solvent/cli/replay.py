@@ -40,7 +40,7 @@ def replay(
     """
     from solvent.cli import console
     from solvent.counterfactual import Replayed
-    from solvent.host import ReplayDiverged
+    from solvent.recovery import ReplayDiverged
 
     try:
         compared = _run(where, rulebook, only, quiet=json)

@@ -29,8 +29,8 @@ _COLOURS = {"healthy": "green", "call": "yellow", "liquidate": "red", "unknown":
 def read_only(where: str, *, quiet: bool) -> Iterator[tuple[Journal, State]]:
     """A journal and the state at its head, without its lock."""
     from solvent.cli import console
-    from solvent.host import recovered
     from solvent.journal import Journal
+    from solvent.recovery import recovered
 
     with Journal.open(where, read_only=True) as journal:
         with console.progress(quiet=quiet) as bar:

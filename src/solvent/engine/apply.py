@@ -25,7 +25,7 @@ from solvent.engine import (
 )
 from solvent.engine.refusal import Refused
 from solvent.engine.slack import forget
-from solvent.engine.state import State
+from solvent.engine.state import ANSWER, DIGEST_BYTES, Log, State
 from solvent.errors import Reject, check
 from solvent.limits import KEYS_MAX
 from solvent.messages import commands as c
@@ -89,7 +89,6 @@ check(set(HANDLERS) == set(c.COMMANDS), "every command has its handler")
 KINDS: Final[dict[type[Command], str]] = {
     kind: str(kind.__struct_config__.tag) for kind in HANDLERS
 }
-_DIGEST_BYTES: Final = 16
 
 
 class Applied(NamedTuple):
@@ -124,8 +123,8 @@ def _apply(
     log, kind = state.log, KINDS[type(command)]
     if time_ms < log.time_ms:
         check(False, "time does not run backwards", time_ms)
-    identity = f"{len(command.actor)} {command.actor}{command.key}"
-    digest = blake2b(body, digest_size=_DIGEST_BYTES).digest()
+    identity = identity_of(command.actor, command.key)
+    digest = blake2b(body, digest_size=DIGEST_BYTES).digest()
     seen = log.answers.get(identity)
     if seen is not None:
         answer = _again(command, digest, seen)
@@ -149,12 +148,24 @@ def _apply(
     stored = encode_events(events)
     log.sequence += 1
     log.chain = link(log.chain, log.sequence, time_ms, body, stored)
-    log.answers[identity] = (digest, log.sequence, code)
+    log.answers[identity] = ANSWER.pack(digest, log.sequence, code)
     if len(log.answers) > KEYS_MAX:
-        # Many at a time: taking the first of a dictionary again and again is slow.
-        for oldest in list(islice(log.answers, max(1, KEYS_MAX // 16))):
-            del log.answers[oldest]
+        forget_oldest(log)
     return Applied(tuple(events), code, kind, body, stored, log.chain)
+
+
+def identity_of(actor: str, key: str) -> str:
+    """What a request is known by: its actor and key, so told that no two pairs are alike."""
+    return f"{len(actor)} {actor}{key}"
+
+
+def forget_oldest(log: Log) -> None:
+    """Keep no more answers than there may be."""
+    answers = log.answers
+    while len(answers) > KEYS_MAX:
+        # Many at a time: taking the first of a dictionary again and again is slow.
+        for oldest in list(islice(answers, max(1, KEYS_MAX // 16))):
+            del answers[oldest]
 
 
 def _refuse_again(record: bytes) -> None:
@@ -164,8 +175,8 @@ def _refuse_again(record: bytes) -> None:
     raise Refused(Reject(one.code), one.detail)  # type: ignore[attr-defined]
 
 
-def _again(command: Command, digest: bytes, seen: tuple[bytes, int, int]) -> Rejected | Repeated:
-    first_digest, sequence, code = seen
+def _again(command: Command, digest: bytes, seen: bytes) -> Rejected | Repeated:
+    first_digest, sequence, code = ANSWER.unpack(seen)
     if digest == first_digest:
         return Repeated(sequence, code)
     return Rejected(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from hashlib import blake2b
 from typing import Any, Final
@@ -22,6 +22,7 @@ from solvent.account.position import Position
 from solvent.engine.publication import compile_rules
 from solvent.engine.reference import deal_of, instrument_of, read_rules
 from solvent.engine.state import (
+    ANSWER,
     CLOSED,
     FROZEN,
     LIQUIDATION,
@@ -44,7 +45,7 @@ from solvent.messages.commands import (
 )
 from solvent.messages.fields import Phase
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 LOG: Final = "log"
 _STATUSES: Final = (OPEN, FROZEN, LIQUIDATION, CLOSED)
 _KINDS: Final = ("system", "user", "member")
@@ -70,7 +71,7 @@ def image_hash(image: bytes) -> str:
     return _root(_opened(image))
 
 
-def _root(parts: dict[str, bytes]) -> str:
+def _root(parts: Mapping[str, bytes | memoryview]) -> str:
     root = blake2b(digest_size=32)
     for name in sorted(parts):
         root.update(name.encode() + b"\0" + blake2b(parts[name], digest_size=32).digest())
@@ -89,7 +90,9 @@ def sections(state: State) -> dict[str, bytes]:
     """Name → bytes of every part of the state."""
     log = state.log
     parts: dict[str, Any] = {
-        LOG: (log.sequence, log.time_ms, log.chain, list(log.answers.items())),
+        LOG: (
+            log.sequence, log.time_ms, log.chain, list(log.answers), b"".join(log.answers.values())
+        ),
         "assets": (state.assets, sorted(state.interest_ms.items())),
         "ledger": _ledger(state),
         "accounts": _accounts(state),
@@ -186,21 +189,17 @@ def _average(one: Average) -> tuple[Any, ...]:
 # ── in ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _opened(stored: bytes) -> dict[str, bytes]:
-    version, parts = msgspec.msgpack.decode(stored, type=tuple[int, dict[str, bytes]])
+def _opened(stored: bytes) -> dict[str, memoryview]:
+    version, parts = msgspec.msgpack.decode(stored, type=tuple[int, dict[str, memoryview]])
     check(version == FORMAT, "an image of this version", version)
     return parts
 
 
 def restore(stored: bytes) -> State:
     """The state that an image was taken of. Whoever keeps images vouches for their bytes."""
-    parts = {name: msgspec.msgpack.decode(part) for name, part in _opened(stored).items()}
+    parts = _Parts(_opened(stored))
     state = State()
-    sequence, time_ms, chain, answers = parts[LOG]
-    state.log = Log(
-        sequence=sequence, time_ms=time_ms, chain=chain,
-        answers={name: tuple(answer) for name, answer in answers},
-    )  # fmt: skip
+    state.log = _log(*parts[LOG])
     assets, interest = parts["assets"]
     state.assets = [(name, decimals) for name, decimals in assets]
     state.asset_numbers = {name: number for number, (name, _) in enumerate(state.assets)}
@@ -233,6 +232,25 @@ def restore(stored: bytes) -> State:
     return state
 
 
+class _Parts(dict[str, Any]):
+    """Each part is read when it is asked for, and not kept."""
+
+    def __init__(self, stored: Mapping[str, memoryview]) -> None:
+        super().__init__()
+        self._stored = stored
+
+    def __missing__(self, name: str) -> Any:
+        return msgspec.msgpack.decode(self._stored[name])
+
+
+def _log(sequence: int, time_ms: int, chain: bytes, identities: list[str], packed: bytes) -> Log:
+    answers = (packed[at : at + ANSWER.size] for at in range(0, len(packed), ANSWER.size))
+    return Log(
+        sequence=sequence, time_ms=time_ms, chain=chain,
+        answers=dict(zip(identities, answers, strict=True)),
+    )  # fmt: skip
+
+
 def _numbers(column: Column) -> Sequence[int]:
     if isinstance(column, list):
         return [int(number) for number in column]
@@ -250,10 +268,10 @@ def _put_accounts(state: State, told: Any) -> None:
         _numbers(subaccounts), strict=True,
     )  # fmt: skip
     for name, number, kind, parent, code, status, is_frozen, below in rows:
-        account = Account(number, name, _KINDS[kind], parent, rulebooks[code])
-        account.status = _STATUSES[status]
-        account.frozen = bool(is_frozen)
-        account.subaccounts = below
+        account = Account(
+            number, name, _KINDS[kind], parent, rulebooks[code], _STATUSES[status],
+            is_frozen == 1, below,
+        )  # fmt: skip
         if number < FIRST_ACCOUNT:
             accounts[number] = account
         else:
@@ -290,15 +308,20 @@ def _put_average(told: Any) -> Average:
 
 
 def _put_positions(state: State, told: Any) -> None:
-    contracts = state.contracts
+    holders_of = [contract.holders for contract in state.contracts]
+    accounts = state.accounts
     columns = map(_numbers, told)
     for number, holder, lots, entry, basis, realised in zip(*columns, strict=True):
-        position = Position(lots, entry, basis, realised)
-        contracts[number].holders[holder] = position
-        account = state.account(holder)
+        account = accounts[holder]
+        # One number for the two where they are equal, and the account's own for its key: millions
+        # of them are kept.
+        position = Position(lots, entry, entry if basis == entry else basis, realised)
+        holders_of[number][account.number] = position
+        check(account is not None, "who holds a position is there", holder)
         if account.positions is None:
-            account.positions = {}
-        account.positions[number] = position
+            account.positions = {number: position}
+        else:
+            account.positions[number] = position
 
 
 def _put_rules(state: State, told: Any, venue: str) -> None:

@@ -41,7 +41,9 @@ class Journal:
     After JournalStopped it does nothing more than close.
     """
 
-    def __init__(self, store: Store, *, read_only: bool, files: Files) -> None:
+    def __init__(self, store: Store, url: str | Path, *, read_only: bool, files: Files) -> None:
+        self.url = str(url)
+        """As it was told: where another process finds it, with any password."""
         self._store = store
         self._files = files
         self._read_only = read_only
@@ -59,7 +61,7 @@ class Journal:
         files = files or Files()
         store = store_at(url, read_only=read_only, files=files)
         try:
-            journal = cls(store, read_only=read_only, files=files)
+            journal = cls(store, url, read_only=read_only, files=files)
             journal._check_last_row()
         except BaseException:
             store.abandon()

@@ -288,7 +288,7 @@ class _Reading:
         """What an image says of balances and positions."""
         try:
             _, parts = msgspec.msgpack.decode(image)
-            sequence, _, chain, _ = msgspec.msgpack.decode(parts["log"])
+            sequence, _, chain, *_ = msgspec.msgpack.decode(parts["log"])
             nodes, amounts = map(_numbers, msgspec.msgpack.decode(parts["ledger"]))
             columns = map(_numbers, msgspec.msgpack.decode(parts["positions"]))
             return _Picture(

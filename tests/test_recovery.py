@@ -1,0 +1,189 @@
+"""Recovery: what is followed and what is applied, alone and with a second process."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from solvent import recovery
+from solvent.chains import ORIGIN
+from solvent.engine.follow import Gist, Place, follow, summed_up
+from solvent.engine.image import image, restore, state_hash
+from solvent.engine.state import State
+from solvent.errors import InvariantBroken
+from solvent.journal import Journal, Row, create
+from solvent.journal.errors import JournalCorrupt
+from solvent.recovery import parts_of, recovered, replay
+from tests.histories import HOUSES, at_random, every_command
+from tests.postgres import database, server
+
+__all__ = ["database", "server"]
+
+START = Place(0, 0, ORIGIN)
+
+
+def history(house: str) -> list[Row]:
+    """Every command, then many at random."""
+    return [Row(*row) for row in every_command(house).rows]
+
+
+def taken_over(state: State, rows: Sequence[Row], start: Place) -> int:
+    """Follow and apply rows as recovery does; how many were followed."""
+    followed = 0
+    for part in parts_of(rows, start):
+        if isinstance(part, Gist):
+            follow(state, part)
+            followed += len(part.identities)
+        else:
+            replay(state, part, decisions=False)
+    return followed
+
+
+def place_of(row: Row) -> Place:
+    return Place(row.sequence, row.time_ms, row.chain)
+
+
+@pytest.mark.parametrize("house", HOUSES)
+@pytest.mark.parametrize("batch", [5, 8_192])
+def test_following_is_applying(house: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, over every command and many at random, from any place on."""
+    monkeypatch.setattr(recovery, "REPLAY_BATCH", batch)
+    for rows in (history(house), [Row(*r) for r in at_random(house, seed=3, commands=400).rows]):
+        applied, images = State(), {}
+        cuts = sorted(Random(5).sample(range(len(rows)), 6))
+        for start, end in pairwise([0, *cuts, len(rows)]):
+            replay(applied, rows[start:end])
+            images[end] = image(applied)
+        state = State()
+        followed = taken_over(state, rows, START)
+        assert image(state) == image(applied)
+        assert 0 < followed < len(rows)
+        for cut in cuts:
+            state = restore(images[cut]) if cut else State()
+            taken_over(state, rows[cut:], place_of(rows[cut - 1]) if cut else START)
+            assert image(state) == image(applied), cut
+
+
+def test_answers_are_forgotten_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row(*row) for row in at_random("debt", seed=9, commands=300).rows]
+    monkeypatch.setattr("solvent.engine.apply.KEYS_MAX", 100)
+    applied, followed = State(), State()
+    replay(applied, rows)
+    assert taken_over(followed, rows, START) > 100
+    assert followed.log == applied.log
+    assert list(followed.log.answers) == list(applied.log.answers)
+
+
+def test_only_what_is_linked_is_summed_up() -> None:
+    rows = history("debt")
+    first = next(n for n in range(len(rows)) if summed_up(rows, n, place_of(rows[n - 1]))[1] > 1)
+    before = place_of(rows[first - 1])
+    gist, count = summed_up(rows, first, before)
+    assert gist is not None
+    assert gist.end == place_of(rows[first + count - 1])
+    for wrong in (
+        {"events": rows[first].events + b"\0"}, {"chain": bytes(32)}, {"kind": "heartbeat!"},
+        {"kind": "trade" if rows[first].kind != "trade" else "deposit"}, {"command": b"\1"},
+        {"command": "text"}, {"time_ms": before.time_ms - 1},
+    ):  # fmt: skip
+        damaged = [*rows[:first], rows[first]._replace(**wrong), *rows[first + 1 :]]
+        assert summed_up(damaged, first, before) == (None, 0), wrong
+    state = State()
+    with pytest.raises(InvariantBroken, match="in sequence"):
+        follow(state, gist)
+
+
+# ── a second process ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def venue(tmp_path: Path) -> tuple[Path, list[Row], str]:
+    """A journal with a snapshot a third of the way, its rows, and the hash at its end."""
+    rows = history("mixed")
+    where, state = tmp_path / "venue", State()
+    create(where)
+    with Journal.open(where) as journal:
+        journal.append(rows)
+        third = len(rows) // 3
+        replay(state, rows[:third])
+        journal.save_snapshot(state.log.sequence, state.log.chain, image(state))
+        replay(state, rows[third:])
+    return where, rows, state_hash(state)
+
+
+def check(url: str | Path, live: str) -> None:
+    for processes in (1, 2, None):
+        seen: list[tuple[int, int]] = []
+        with Journal.open(url) as journal:
+            state = recovered(
+                journal, processes=processes, progress=lambda *place, s=seen: s.append(place)
+            )
+        assert state_hash(state) == live
+        assert seen[-1] == (state.log.sequence, state.log.sequence)
+
+
+def test_a_second_process_reads(
+    venue: tuple[Path, list[Row], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, _, live = venue
+    monkeypatch.setattr(recovery, "LONG_TAIL", 1)
+    check(where, live)
+
+
+def test_a_second_process_reads_from_postgresql(
+    venue: tuple[Path, list[Row], str], database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, rows, live = venue
+    monkeypatch.setattr(recovery, "LONG_TAIL", 1)
+    create(database)
+    with Journal.open(database) as journal:
+        journal.append(rows)
+    check(database, live)
+
+
+def test_what_a_second_process_does_not_bring_is_read_here(
+    venue: tuple[Path, list[Row], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot start, it dies at once, it is cut off in the midst of a part."""
+    where, _, live = venue
+    monkeypatch.setattr(recovery, "LONG_TAIL", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", "/nowhere/python")
+        check(where, live)
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", "/bin/false")
+        check(where, live)
+    whole = recovery._read_frames
+
+    class Cut:
+        def __init__(self, source: object) -> None:
+            self.source, self.left = source, 20_000
+
+        def read(self, count: int) -> bytes:
+            found: bytes = self.source.read(min(count, self.left))  # type: ignore[attr-defined]
+            self.left -= len(found)
+            return found
+
+    monkeypatch.setattr(recovery, "REPLAY_BATCH", 50)
+    monkeypatch.setattr(recovery, "_read_frames", lambda source, out: whole(Cut(source), out))  # type: ignore[arg-type]
+    check(where, live)
+
+
+def test_damage_is_found_whoever_reads(
+    venue: tuple[Path, list[Row], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, rows, _ = venue
+    bad = len(rows) - 20
+    with sqlite3.connect(where / "journal.db") as connection:
+        connection.execute("UPDATE journal SET events = ? WHERE sequence = ?", [b"\1\x90", bad])
+    connection.close()
+    for longest in (1, 1 << 40):
+        monkeypatch.setattr(recovery, "LONG_TAIL", longest)
+        with Journal.open(where) as journal, pytest.raises(JournalCorrupt) as caught:
+            recovered(journal)
+        assert caught.value.sequence == bad
