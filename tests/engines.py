@@ -105,7 +105,7 @@ def _drawn(state: State, draw: random.Random, key: str) -> Command:
             key=key, actor=ACTOR, account=account, order=key, symbol=symbol,
             side=draw.choice((Side.BUY, Side.SELL)), lots=draw.randint(1, 30), price_ticks=ticks,
         )  # fmt: skip
-    orders = list(state.account(state.account_numbers[account]).orders or ["none"])
+    orders = list(state.orders_of(state.account_numbers[account])) or ["none"]
     return c.CancelOrder(key=key, actor=ACTOR, account=account, order=draw.choice(orders))
 
 

@@ -13,8 +13,10 @@ from solvent.feeds.library import rulebook_source
 from solvent.instruments import Kind
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed
+from solvent.messages.events import OrderReduced, ProtectionTripped, Traded, Uncrossed
 from solvent.messages.fields import (
     AccountKind,
+    ComboLeg,
     Command,
     CoverFrom,
     IndexPrice,
@@ -23,8 +25,12 @@ from solvent.messages.fields import (
     OpeningBalance,
     OpeningPosition,
     Phase,
+    SelfTrade,
     Share,
     Side,
+    StopAt,
+    TimeInForce,
+    Trigger,
 )
 from solvent.sim import worlds
 from solvent.units import DAY_MS, MINUTE_MS
@@ -45,11 +51,16 @@ HOUSES: dict[str, dict[str, object]] = {
         "realise": "at_mark", "losses": "debt", "entry_price": "whole_points",
         "money_rounding": "toward_zero", "reducing": "margin",
     },
-    "hard": {"realise": "on_close", "losses": "collect", "reducing": "none"},
+    "hard": {
+        "realise": "on_close", "losses": "collect", "reducing": "none", "matching": "outside",
+    },
     "vega": {},
 }  # fmt: skip
-"""Ways in which money moves; the last is Vega's own, by contract."""
-FUTURES = ("BTC-PERPETUAL", "BTC_USDC-PERPETUAL", "ETH_USDC-PERPETUAL", "BTC_USDC-WEEK")
+"""Ways in which money moves; in `hard` orders are not matched; the last is Vega's own, by
+contract."""
+PERPETUAL = "BTC_USDC-PERPETUAL"
+COMBO = "BTC-CALENDAR"
+FUTURES = ("BTC-PERPETUAL", PERPETUAL, "ETH_USDC-PERPETUAL", "BTC_USDC-WEEK")
 LINEAR = FUTURES[1:]
 MANY = ("alice", "bob", "carol", "dave", "erin", "frank")
 
@@ -63,6 +74,7 @@ class History:
         self.time_ms: int = worlds.START_MS
         self.house = house
         self.by_contract = house == "vega"
+        self.matches = house != "hard"
         self.scope = "linear" if self.by_contract else "first"
         self.rulebook = "vega" if self.by_contract else "deribit-pm"
         self._fees = fees
@@ -173,6 +185,22 @@ class History:
             price_ticks=self.ticks(symbol, times=times), aggressor=aggressor, **orders,
         )  # fmt: skip
 
+    def order(
+        self, account: str, side: Side, lots: int, ticks: int | None, *, symbol: str = PERPETUAL,
+        **terms: Any,
+    ) -> Applied:  # fmt: skip
+        """An order, done or not; its name is the number of the command."""
+        return self.told(
+            c.PlaceOrder, account=account, order=f"o{len(self.rows)}", symbol=symbol, side=side,
+            lots=lots, price_ticks=ticks, **terms,
+        )  # fmt: skip
+
+    def rests(self, account: str, side: Side, lots: int, ticks: int | None, **terms: Any) -> str:
+        """An order that is taken; its name."""
+        found = self.order(account, side, lots, ticks, **terms)
+        assert found.code == 0, found.events
+        return f"o{len(self.rows) - 1}"
+
 
 def every_command(house: str) -> History:
     """A history in which every command is done at least once, and some are refused."""
@@ -183,19 +211,26 @@ def every_command(house: str) -> History:
 
 def go_through(h: History) -> None:
     """Every command at least once."""
-    _cash(h)
-    _trading(h)
-    _modes(h)
-    _periods(h)
-    _distress(h)
-    _endings(h)
+    for part in (_cash, _trading, _orders, _blocks, _modes, _periods, _distress, _endings):
+        part(h)
 
 
 def halfway(house: str) -> History:
     """A venue that trades, in which two accounts are under liquidation."""
     h = History(house)
-    for part in (_cash, _trading, _modes, _periods, _crash):
+    for part in (_cash, _trading, _orders, _blocks, _modes, _periods, _crash):
         part(h)
+    return h
+
+
+def with_books(house: str) -> History:
+    """A venue whose books hold every sort of order, in the midst of an auction."""
+    h = History(house)
+    for part in (_cash, _trading, _orders, _blocks):
+        part(h)
+    h.must(c.SetPhase, symbol=PERPETUAL, phase=Phase.AUCTION)
+    for name, side, away in (("alice", Side.BUY, 3), ("bob", Side.SELL, -3)):
+        h.rests(name, side, 12, h.ticks(PERPETUAL) + away, display_lots=5)
     return h
 
 
@@ -249,6 +284,151 @@ def _trading(h: History) -> None:
               amount=1)  # fmt: skip
     h.must(c.UnfreezeAccount, account="frank")
     h.must(c.AssignRulebook, account="frank", rulebook=h.rulebook)
+
+
+def _orders(h: History) -> None:
+    """All that orders can be and do, as far as they are matched here; some rest at the end."""
+    h.must(c.SetProtection, account="frank", group="mm", window_ms=MINUTE_MS, frozen_ms=0, lots=25)
+    if h.matches:
+        _quotes(h)
+        _stops(h)
+        _auction(h)
+    ticks = h.ticks(PERPETUAL)
+    amended = h.rests("carol", Side.BUY, 11, ticks - 300, session="evening")
+    h.must(c.AmendOrder, account="carol", order=amended, lots=7)
+    h.must(c.AmendOrder, account="carol", order=amended, price_ticks=ticks - 250)
+    h.refused(Reject.ORDER_TERMS_INVALID, c.AmendOrder, account="carol", order=amended)
+    h.rests("carol", Side.SELL, 5, ticks + 300, session="evening")
+    h.must(c.Disconnect, account="carol", session="evening")
+    h.refused(Reject.ORDER_TERMS_INVALID, c.CancelOrders)
+    h.rests("bob", Side.SELL, 5, ticks + 301)
+    h.must(c.CancelOrders, account="bob", symbol=PERPETUAL, side=Side.SELL)
+    h.rests("dave", Side.BUY, 5, ticks - 300, time_in_force=TimeInForce.GTD,
+            expire_ms=h.time_ms + 1_000)  # fmt: skip
+    h.time_ms += 1_000
+    assert h.must(c.Heartbeat).events[:1] == (
+        OrderReduced(h.state.account_numbers["dave"], f"o{len(h.rows) - 2}", 0, 0, "expired"),
+    )
+    h.must(c.ResetProtection, account="frank", group="mm")
+    shown = {"display_lots": 4} if h.matches else {}
+    for side, away in ((Side.BUY, -400), (Side.SELL, 400)):
+        h.rests("frank", side, 20, ticks + away, group="mm", session="day", **shown)
+    if h.matches:
+        h.told(c.PlaceOrder, account="erin", order="far", symbol=PERPETUAL, side=Side.BUY, lots=3,
+               price_ticks=ticks, stop=StopAt(Trigger.LAST, 10**9, True))  # fmt: skip
+
+
+def _quotes(h: History) -> None:
+    """A maker's icebergs, takers of all sorts, and what trips the maker's protection."""
+    ticks = h.ticks(PERPETUAL)
+    quotes = [
+        h.rests("frank", side, 20, ticks + away, group="mm", session="day", display_lots=8)
+        for side, away in ((Side.BUY, -10), (Side.BUY, -20), (Side.SELL, 10), (Side.SELL, 20))
+    ]
+    assert traded(h.order("carol", Side.BUY, 5, ticks + 10, time_in_force=TimeInForce.IOC)) == [5]
+    assert traded(h.order("carol", Side.SELL, 3, None)) == [3]
+    assert traded(h.order("alice", Side.BUY, 10, ticks + 10, time_in_force=TimeInForce.FOK)) == [
+        3, 7,
+    ]  # fmt: skip
+    for code, terms in (
+        (Reject.ORDER_UNFILLABLE, {"time_in_force": TimeInForce.FOK}),
+        (Reject.POST_ONLY_CROSSES, {"post_only": True}),
+    ):
+        assert h.order("alice", Side.BUY, 1_000, ticks + 20, **terms).code == code
+    h.refused(Reject.AMEND_BELOW_FILLED, c.AmendOrder, account="frank", order=quotes[2], lots=15)
+    tripping = h.order("bob", Side.SELL, 15, ticks - 20)
+    assert traded(tripping) == [5, 8]
+    assert [type(one) for one in tripping.events].count(ProtectionTripped) == 1
+    assert h.order("frank", Side.BUY, 1, ticks - 900, group="mm").code == Reject.PROTECTION_TRIPPED
+    h.must(c.ResetProtection, account="frank", group="mm")
+    h.must(c.CancelOrders, underlying="BTC")
+    for mode in SelfTrade:
+        h.rests("bob", Side.SELL, 5, ticks + 5)
+        h.order("bob", Side.BUY, 3, ticks + 5, self_trade=mode)
+        h.must(c.CancelOrders, account="bob")
+    h.rests("bob", Side.BUY, 6, ticks - 5)
+    held = h.state.contracts[h.state.contract_numbers[PERPETUAL]].holders
+    for name in ("alice", "carol", "erin"):
+        lots = held[h.state.account_numbers[name]].lots
+        way = Side.SELL if lots > 0 else Side.BUY
+        h.rests(name, way, abs(lots), ticks - 5 if lots > 0 else ticks + 5, reduce_only=True)
+    h.must(c.CancelOrders, symbol=PERPETUAL)
+
+
+def traded(found: Applied) -> list[int]:
+    """Lots of each fill."""
+    return [one.lots for one in found.events if isinstance(one, Traded)]
+
+
+def _stops(h: History) -> None:
+    """One of each trigger: the last price sets off one, which sets off another; then the mark and
+    the index."""
+    ticks = h.ticks(PERPETUAL)
+    contract = h.state.contracts[h.state.contract_numbers[PERPETUAL]]
+    per_tick, mark = contract.deal.points_per_tick, contract.mark_points or 0
+    h.rests("frank", Side.SELL, 4, ticks + 30)
+    h.rests("frank", Side.SELL, 4, ticks + 40)
+    h.rests("frank", Side.BUY, 50, ticks - 90)
+    for away, price in ((30, ticks + 40), (40, None)):
+        h.rests("erin", Side.BUY, 2, price,
+                stop=StopAt(Trigger.LAST, (ticks + away) * per_tick, True))  # fmt: skip
+    assert traded(h.order("carol", Side.BUY, 3, ticks + 30)) == [3, 1, 1, 2]
+    index = h.state.underlyings["BTC"].price_nano
+    for trigger, price in ((Trigger.MARK, mark - 1), (Trigger.INDEX, index - 1)):
+        h.rests("erin", Side.SELL, 3, ticks - 90, stop=StopAt(trigger, price, False))
+    h.rests("erin", Side.SELL, 3, ticks - 95, stop=StopAt(Trigger.MARK, 1, False))
+    h.publish(btc=0.999)
+    h.must(c.CancelOrders, account="erin")
+    h.publish()
+
+
+def _auction(h: History) -> None:
+    """What crosses in it trades at one price when it ends."""
+    ticks = h.ticks(PERPETUAL)
+    h.must(c.SetPhase, symbol=PERPETUAL, phase=Phase.AUCTION)
+    for name, side, lots, away in (
+        ("alice", Side.BUY, 12, 4), ("bob", Side.SELL, 7, -4), ("carol", Side.SELL, 9, 2),
+        ("erin", Side.BUY, 3, 1), ("alice", Side.SELL, 2, 0),
+    ):  # fmt: skip
+        h.rests(name, side, lots, ticks + away)
+    code = h.order("erin", Side.BUY, 1, None).code
+    assert code == Reject.ORDER_NOT_FOR_AUCTION
+    ended = h.must(c.SetPhase, symbol=PERPETUAL, phase=Phase.CONTINUOUS)
+    assert [type(one) for one in ended.events].count(Uncrossed) == 1
+    assert sum(traded(ended)) >= 12
+    h.must(c.CancelOrders, symbol=PERPETUAL)
+
+
+def _blocks(h: History) -> None:
+    """Blocks and, where accounts are margined as a whole, a calendar spread; one of each waits."""
+    block = {"symbol": PERPETUAL, "lots": 40, "price_ticks": h.ticks(PERPETUAL) + 17}
+    sides = (("alice", "bob", Side.BUY), ("bob", "alice", Side.SELL))
+    _reported(h, "b1", sides, **block)
+    h.must(c.ReportBlock, account="alice", counterparty="bob", side=Side.BUY, reference="b2",
+           **block)  # fmt: skip
+    h.refused(Reject.BLOCK_MISMATCHED, c.ReportBlock, account="bob", counterparty="alice",
+              side=Side.BUY, reference="b2", **block)  # fmt: skip
+    h.must(c.WithdrawBlock, account="alice", reference="b2")
+    h.must(c.ReportBlock, account="carol", counterparty="bob", side=Side.SELL, reference="b3",
+           **block)  # fmt: skip
+    if h.by_contract:
+        return
+    legs = (ComboLeg("BTC_USDC-WEEK", 1), ComboLeg(PERPETUAL, -1))
+    h.must(c.ListCombo, symbol=COMBO, legs=legs, tick_size="0.5")
+    far = h.ticks("BTC_USDC-WEEK") - h.ticks(PERPETUAL)
+    h.rests("alice", Side.BUY, 5, far + 3, symbol=COMBO)
+    if h.matches:
+        assert traded(h.order("carol", Side.SELL, 2, far, symbol=COMBO)) == [2]
+        assert traded(h.order("bob", Side.SELL, 1, far - 1, symbol=COMBO)) == [1]
+    h.rests("bob", Side.SELL, 2, far + 9, symbol=COMBO)
+    _reported(h, "b4", sides, **{**block, "symbol": COMBO, "price_ticks": far - 7})
+
+
+def _reported(h: History, reference: str, sides: Any, **block: Any) -> None:
+    """By both sides: it is done."""
+    for name, other, side in sides:
+        h.must(c.ReportBlock, account=name, counterparty=other, side=side, reference=reference,
+               **block)  # fmt: skip
 
 
 def _modes(h: History) -> None:
@@ -317,9 +497,25 @@ def _crash(h: History) -> None:
         h.open(name, usdc=0)
         h.must(c.Deposit, account=name, asset="USDC", amount=3_600_000_000)
         assert h.trade(name, "alice", symbol, 3_000).code == 0, h.rows[-1]
+        h.rests(name, Side.SELL, 20, h.ticks(symbol, times=1.2))
+        h.rests(name, Side.SELL, 10, h.ticks(symbol, times=1.1))
+    short = h.matches and not h.by_contract
+    if short:
+        ether = "ETH_USDC-PERPETUAL"
+        h.rests("weak", Side.BUY, 10, h.ticks(ether), symbol=ether)
     h.publish(btc=0.5, later_ms=MINUTE_MS)
     h.arrays(btc=0.5)
     h.must(c.SettleVariation, symbol=symbol)
+    if short:
+        # Who cannot bear a fill any more loses the order instead, unless the order was margined
+        # already and that is enough.
+        now = TimeInForce.IOC
+        found = h.order("alice", Side.SELL, 7, h.ticks(ether), symbol=ether, time_in_force=now)
+        whys = [one.why for one in found.events if isinstance(one, OrderReduced)]
+        assert whys == ["filled" if h.house == "mixed" else "margin"]
+    if not h.by_contract:
+        h.refused(Reject.ACCOUNT_NOT_SHORT_OF_MARGIN, c.RelieveMargin, account="alice")
+        h.must(c.RelieveMargin, account="weak")
     for name in ("weak", "poor"):
         found = h.told(c.BeginLiquidation, account=name)
         assert found.code == 0, found.events
@@ -386,7 +582,9 @@ def at_random(house: str, *, seed: int, commands: int) -> History:
     while len(h.rows) < commands:
         draw = rng.random()
         symbol = rng.choice(symbols)
-        if draw < 0.75:
+        if draw < 0.25 and h.matches:
+            _order_at_random(h, rng, rng.choice(people))
+        elif draw < 0.75:
             buyer, seller = rng.sample(people, 2)
             h.trade(
                 buyer, seller, symbol, rng.choice((1, 2, 3, 10, 77, 1_000)),
@@ -413,3 +611,19 @@ def at_random(house: str, *, seed: int, commands: int) -> History:
             h.time_ms += 1
             h.must(c.AccrueInterest, asset="USDC", until_ms=h.time_ms, rate="0.00031")
     return h
+
+
+def _order_at_random(h: History, rng: Random, account: str) -> None:
+    """In one book: orders, changes and cancellations."""
+    mine = list(h.state.orders_of(h.state.account_numbers[account]))
+    draw = rng.random()
+    if draw < 0.15 and mine:
+        h.told(c.AmendOrder, account=account, order=rng.choice(mine), lots=rng.choice((1, 30)))
+    elif draw < 0.3 and mine:
+        h.must(c.CancelOrder, account=account, order=rng.choice(mine))
+    else:
+        h.order(
+            account, rng.choice((Side.BUY, Side.SELL)), rng.choice((10, 20, 300)),
+            h.ticks(PERPETUAL) + rng.randrange(-3, 4), self_trade=rng.choice(tuple(SelfTrade)),
+            display_lots=rng.choice((None, 7)), reduce_only=rng.random() < 0.2,
+        )  # fmt: skip

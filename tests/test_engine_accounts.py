@@ -40,7 +40,8 @@ def test_an_account_gets_the_next_number(venue: Venue) -> None:
         False,
         0,
     )
-    assert (dave.positions, dave.orders, dave.modes) == (None, None, None)
+    assert (dave.positions, dave.modes) == (None, None)
+    assert dict(venue.state.orders_of(20)) == {}
 
 
 def test_openings_are_refused_by_name_parent_rulebook_room(

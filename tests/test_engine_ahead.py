@@ -11,13 +11,12 @@ from solvent.engine import ahead
 from solvent.engine.apply import apply
 from solvent.engine.bargain import deal_in
 from solvent.engine.image import state_hash
-from solvent.engine.refusal import Refused
 from solvent.engine.standing import (
     view,
 )
-from solvent.engine.state import Ahead, Standing
-from solvent.engine.trading import admit
-from solvent.errors import Reject
+from solvent.engine.state import Ahead, Spared, Standing
+from solvent.engine.trading import Party, admit
+from solvent.errors import Refused, Reject
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed
 from solvent.messages.fields import Command, MarginMode, Side
@@ -30,6 +29,7 @@ from tests.venues import (
     T0,
     USDC,
     Venue,
+    book_venue,
     new_venue,
     trade_of,
 )
@@ -114,6 +114,7 @@ def test_deposits_are_seen_in_what_comes_after() -> None:
          {"bob"}),
         (c.PlaceOrder, {"account": "bob", "order": "o", "symbol": LIN, "side": Side.BUY, "lots": 1,
                         "price_ticks": 1}, {"bob"}),
+        (c.AmendOrder, {"account": "bob", "order": "o", "lots": 1}, {"bob"}),
         (c.CancelOrder, {"account": "bob", "order": "o"}, {"bob"}),
         (c.Transfer, {"source": "bob", "target": "carol", "asset": "USDC", "amount": 1},
          {"bob", "carol"}),
@@ -139,6 +140,22 @@ def test_who_is_changed_otherwise_is_left_alone(
             assert one is not None
 
 
+def test_an_order_that_may_trade_may_change_anybody() -> None:
+    """Where orders meet in the book nothing is said of what comes after one."""
+    place = c.PlaceOrder(key="k", actor="op", account="member", order="o", symbol=LIN,
+                         side=Side.BUY, lots=1, price_ticks=1)  # fmt: skip
+    amend = c.AmendOrder(key="k", actor="op", account="member", order="o", lots=1)
+    for command in (place, amend):
+        for venue, known in ((book_venue(), False), (new_venue(), True)):
+            before, behind = (trade_of(venue, name, "bob", 1) for name in ("alice", "carol"))
+            found = worked_out(venue, before, command, behind)
+            assert found[0] is not None
+            assert (found[2] is not None) is known
+    venue = book_venue()
+    cancel = c.CancelOrder(key="k", actor="op", account="member", order="o")
+    assert worked_out(venue, cancel, trade_of(venue, "alice", "bob", 1))[1] is not None
+
+
 def test_what_cannot_be_traded_is_passed_over() -> None:
     venue = new_venue()
     wrong = trade_of(venue, "bob", "carol", 1, symbol="XYZ")
@@ -153,14 +170,16 @@ def test_what_cannot_be_traded_is_passed_over() -> None:
     assert worked_out(venue, trade_of(venue, "alice", "insurance", 1)) == [None]
 
 
-def test_filled_orders_and_isolated_positions_are_worked_out_once() -> None:
+def test_filled_orders_are_not_worked_out_and_isolated_positions_once() -> None:
     venue = new_venue()
     venue.do(c.PlaceOrder, account="alice", order="o", symbol=LIN, side=Side.BUY, lots=9,
              price_ticks=50_000)  # fmt: skip
+    # What a fill leaves of its order is margined too: that is for its own turn.
     fill = trade_of(venue, "alice", "bob", 1, buy_order="o")
-    found = worked_out(venue, fill, trade_of(venue, "alice", "carol", 1))
-    assert found[0] is not None
-    assert found[1] is None
+    assert worked_out(venue, fill, trade_of(venue, "alice", "carol", 1)) == [None, None]
+    found = worked_out(venue, fill, trade_of(venue, "carol", "member", 1))
+    assert found[0] is None
+    assert found[1] is not None
     found = worked_out(venue, trade_of(venue, "alice", "carol", 1), fill)
     assert found[0] is not None
     assert found[1] is None
@@ -215,7 +234,7 @@ def test_outside_a_batch_nothing_is_worked_out() -> None:
 def test_where_slack_helps_some_are_looked_at_alone_first() -> None:
     venue = new_venue()
     state = venue.state
-    state.slack[99] = 1
+    state.slack[99] = Spared(1)
     commands = [trade_of(venue, "alice", "bob", 1)]
     state.ahead.commands = commands
     for _ in range(7):
@@ -232,16 +251,17 @@ def test_what_is_known_ahead_is_what_decides() -> None:
     one = trade_of(venue, "alice", "bob", 1)
     short = Standing(1, 2, 1, True, True, False)
     state.ahead.entries[id(one)] = (short, UNKNOWN), ()
-    legs = deal_in(state, one).legs
+    parties = [Party(leg.account, (leg,), None, 1) for leg in deal_in(state, one).legs]
     with pytest.raises(Refused) as fault:
-        admit(state, legs[0], one, 0)
+        admit(state, parties[0], one, 0)
     assert fault.value.detail == (
         "account alice: expected equity of at least its initial margin by tenth, 2 micro, found 1"
     )
     with pytest.raises(Refused) as fault:
-        admit(state, legs[1], one, 1)
+        admit(state, parties[1], one, 1)
     assert fault.value.code == Reject.RISK_UNKNOWN
-    assert admit(state, legs[0]) is None
+    # Without the answer the account is looked at itself, and has what it needs.
+    admit(state, parties[0])
     assert GENERAL == 0
 
 

@@ -15,9 +15,8 @@ from solvent.engine.image import (
     restore,
     state_hash,
 )
-from solvent.engine.refusal import Refused
 from solvent.engine.state import ANSWER, State
-from solvent.errors import InvariantBroken, Reject
+from solvent.errors import InvariantBroken, Refused, Reject
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed, decode_events, encode_command, encode_events
 from solvent.messages.events import Numbered, Rejected, Repeated
@@ -164,7 +163,7 @@ def test_what_was_recorded_is_done_or_refused_again_and_not_worked_out() -> None
     venue = new_venue()
     first, again = venue.state, restore(image(venue.state))
     trade = {"symbol": LIN, "price_ticks": 50_000, "aggressor": None, "actor": "op"}
-    told = {"account": "alice", "actor": "op"}
+    told: dict[str, Any] = {"account": "alice", "actor": "op"}
     commands: list[Command] = [
         c.SetMarginMode(key="m", symbol=LIN, mode=MarginMode.ISOLATED, leverage="5", **told),
         c.Trade(key="1", buyer="alice", seller="bob", lots=10, **trade),  # type: ignore[arg-type]

@@ -9,9 +9,11 @@ import pytest
 from solvent.account.ledger import CLEARING, INCOMING, INSURANCE, margin_slot, node, order_slot
 from solvent.account.position import Position
 from solvent.engine.audit import Audit, audit, node_name, violations
-from solvent.engine.state import Order, Pending, State
+from solvent.engine.open_orders import Asked, Sides
+from solvent.engine.state import Pending, State
 from solvent.messages import commands as c
 from solvent.messages.fields import OpeningPosition, Side
+from solvent.orders.order import Order
 from tests.venues import BTC, DOLLAR, FUT, INV, LIN, new_venue
 
 
@@ -104,7 +106,29 @@ def _closed(state: State) -> None:
 
 def _closed_with_orders(state: State) -> None:
     state.account(18).status = "closed"
-    state.account(18).orders = {"x": Order(1, 0, 1)}
+    empty = Order(18, "x", 1, 0, 1)
+    state.desk.orders[18] = {"x": empty}
+
+
+ASKED = "Asked(instrument=0, lots=1, price_ticks=1)"
+SUMS = "{0: Sides(bid_lots=1, bid_value=10, ask_lots=0, ask_value=0)}"
+OTHER_SUMS = "{0: Sides(bid_lots=1, bid_value=11, ask_lots=-1, ask_value=-10)}"
+
+
+def _lost_order(state: State) -> None:
+    del state.open.asked[16, "o"]
+
+
+def _other_price(state: State) -> None:
+    state.open.asked[16, "o"] = Asked(0, 1, 2)
+
+
+def _other_sums(state: State) -> None:
+    state.open.sides[16][0] = Sides(1, 11, -1, -10)
+
+
+def _no_sums(state: State) -> None:
+    del state.open.sides[16]
 
 
 @pytest.mark.parametrize(
@@ -129,14 +153,16 @@ def _closed_with_orders(state: State) -> None:
         (_closed, ["account alice: expected nothing in a closed account"]),
         (_closed_with_orders,
          ["account carol: expected no empty order",
-          "account carol: expected nothing in a closed account",
-          f"instrument {INV}: expected 0 orders, found 1"]),
-        (lambda s: setattr(s.contracts[0], "orders_count", 3),
-         [f"instrument {LIN}: expected 3 orders, found 1"]),
-        (
-            lambda s: setattr(s.contracts[1], "orders_count", 2),
-            [f"instrument {INV}: expected 2 orders, found 0"],
-        ),
+          "account carol, order x: expected Asked(instrument=1, lots=0, price_ticks=1), found None",
+          "account carol: expected nothing in a closed account"]),
+        (_lost_order,
+         [f"account alice, order o: expected {ASKED}, found None"]),
+        (_other_price,
+         [f"account alice, order o: expected {ASKED}, found {ASKED[:-2]}2)"]),
+        (_other_sums,
+         [f"account alice: expected orders of {SUMS}, found {OTHER_SUMS}"]),
+        (_no_sums,
+         [f"account alice: expected orders of {SUMS}, found {{}}"]),
         (
             lambda s: s.ledger.move(0, 16 << 30 | 1 << 8, 2),
             ["alice incoming USDC: expected 0 under way, found 2"],

@@ -10,8 +10,7 @@ import pytest
 
 from solvent.engine import contract_rules
 from solvent.engine.image import image, restore
-from solvent.engine.refusal import Refused
-from solvent.errors import Reject
+from solvent.errors import Refused, Reject
 from solvent.messages import commands as c
 from solvent.messages.events import (
     FeePaid,
@@ -211,7 +210,7 @@ def test_without_a_mark_nothing_is_known(venue: Venue) -> None:
 
 
 def test_orders_are_margined_with_what_is_held(venue: Venue) -> None:
-    assert venue.do(c.PlaceOrder, **order()) == (OrderRested(20, "o", 0, 10, 50_000),)
+    assert venue.do(c.PlaceOrder, **order()) == (OrderRested(20, "o", 0, 10, 50_000, 10),)
     assert money(venue, "dave") == (5_000, 0, 5_000)
     venue.refuse(
         Reject.MARGIN_INSUFFICIENT, SHORT.format(50 * DOLLAR, 0, 50 * DOLLAR),
@@ -498,8 +497,8 @@ def test_orders_are_stopped_when_their_margin_is_gone(venue: Venue) -> None:
     venue.state.ledger.take_posted()
     mark(venue, 500_010)
     events = venue.do(c.SettleVariation, symbol=LIN)
-    assert OrderReduced(20, "o", 0) in events
-    assert list(venue.account("dave").orders or ()) == ["f"]
+    assert OrderReduced(20, "o", 0, 0, "relief") in events
+    assert list(venue.state.orders_of(20)) == ["f"]
     assert venue.reserved("dave", LIN) == 0
     assert isinstance(events[-1], VariationSettled)
 
@@ -535,7 +534,7 @@ def test_a_contract_below_maintenance(venue: Venue) -> None:
     assert venue.held("dave") + venue.margin("dave", LIN) == 10 * DOLLAR
     venue.do(c.PlaceOrder, **order(lots=1, side=Side.SELL))
     events = venue.do(c.BeginLiquidation, account="dave")
-    assert events[0] == OrderReduced(20, "o", 0)
+    assert events[0] == OrderReduced(20, "o", 0, 0, "liquidation")
     venue.refuse(
         Reject.ACCOUNT_STILL_LIQUIDATABLE,
         "account dave: expected equity of at least its maintenance margin, 0 micro, found 0",
@@ -579,8 +578,8 @@ def test_orders_of_isolated_contracts_stay(venue: Venue) -> None:
     mark(venue, 410_000)
     venue.do(c.SettleVariation, symbol=LIN)
     events = venue.do(c.BeginLiquidation, account="dave")
-    assert events[0] == OrderReduced(20, "f", 0)
-    assert list(venue.account("dave").orders or ()) == ["o"]
+    assert events[0] == OrderReduced(20, "f", 0, 0, "liquidation")
+    assert list(venue.state.orders_of(20)) == ["o"]
     told = {"account": "dave", "asset": "USDC", "amount": 4 * DOLLAR}
     venue.do(c.Confiscate, symbol=LIN, **told)
     venue.refuse(
@@ -627,13 +626,13 @@ def test_rows_of_orders(venue: Venue) -> None:
     venue.do(c.PlaceOrder, **order(order="s", side=Side.SELL, lots=2, price_ticks=51_000))
     venue.do(c.PlaceOrder, **order(order="f", symbol=FUT, lots=1))
     dave, contract = venue.account("dave"), venue.contract(LIN)
-    rows = contract_rules.order_rows(dave, contract)
+    rows = contract_rules.order_rows(venue.state, dave, contract)
     assert [(float(r["size"]), r["price"], r["buy"]) for r in rows] == [
         (0.003, 50_000, 1), (0.002, 51_000, 0)
     ]  # fmt: skip
-    first = (dave.orders or {})["o"]
-    assert len(contract_rules.order_rows(dave, contract, but=(first,))) == 1
-    assert contract_rules.order_rows(venue.account("bob"), contract) == []
+    first = venue.state.orders_of(20)["o"]
+    assert len(contract_rules.order_rows(venue.state, dave, contract, but=(first,))) == 1
+    assert contract_rules.order_rows(venue.state, venue.account("bob"), contract) == []
 
 
 def test_only_where_contracts_are_ruled_there_are_hooks() -> None:
@@ -712,8 +711,8 @@ def test_orders_of_cross_contracts_are_not_stopped(venue: Venue) -> None:
     venue.do(c.PlaceOrder, **order(lots=3))
     mark(venue, 450_000)
     venue.do(c.SettleVariation, symbol=LIN)
-    assert list(venue.account("dave").orders or ()) == ["o"]
-    assert venue.contract(LIN).orders_count == 1
+    assert list(venue.state.orders_of(20)) == ["o"]
+    assert venue.state.desk.order_count(0) == 1
 
 
 def test_a_contracts_own_parameter_takes_the_place_of_the_rulebooks(venue: Venue) -> None:
@@ -740,7 +739,7 @@ def test_funding_may_stop_orders(venue: Venue) -> None:
     venue.state.ledger.take_posted()
     venue.time_ms = T0 + 1
     events = venue.do(c.PayFunding, symbol=LIN, until_ms=T0 + 1, rate="0.01")
-    assert events[0] == OrderReduced(20, "o", 0)
+    assert events[0] == OrderReduced(20, "o", 0, 0, "relief")
     assert venue.reserved("dave", LIN) == 0
 
 

@@ -24,6 +24,7 @@ import psycopg
 import pytest
 from msgspec import structs
 
+from solvent.engine import margin_of_orders
 from solvent.engine.apply import HANDLERS
 from solvent.engine.audit import audit
 from solvent.engine.image import image, restore, state_hash
@@ -419,6 +420,9 @@ def replayed(state: State, rows: list[Row], size: int) -> State:
     return state
 
 
+_ORDERED = ("place_order", "amend_order")
+
+
 @pytest.mark.parametrize("house", HOUSES)
 def test_recovery_decides_nothing_anew(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was refused is taken from the record, what was done is worked out: the same books."""
@@ -434,11 +438,21 @@ def test_recovery_decides_nothing_anew(house: str, monkeypatch: pytest.MonkeyPat
     call = Standing(0, 1, 0, known=True, call=True, liquidate=False)
     for module in ("trading", "cash", "accounts"):
         monkeypatch.setattr(f"solvent.engine.{module}.standing", lambda *_: call)
+    admitted: list[object] = []
+    reduces = margin_of_orders._only_reduces
+
+    def counted(*told: Any) -> bool:
+        admitted.append(told)
+        return reduces(*told)
+
+    monkeypatch.setattr("solvent.engine.margin_of_orders._only_reduces", counted)
     monkeypatch.setattr("solvent.engine.ahead.known", lambda *_: None)
     monkeypatch.setattr("solvent.engine.slack.after", lambda *_: None)
     state = State()
     replay(state, rows, decisions=False)
     assert state_hash(state) == live
+    # Where an order went for want of margin, that was decided anew; no other order's was.
+    assert len(admitted) == sum(b"margin" in row.events for row in rows if row.kind in _ORDERED)
     if not history.by_contract:
         with pytest.raises(ReplayDiverged, match="initial margin"):
             replay(State(), rows)

@@ -69,12 +69,13 @@ def test_it_begins_below_maintenance(venue: Venue) -> None:
     venue.do(c.PlaceOrder, order="b", symbol=LIN, lots=2, **told)
     events = venue.do(c.BeginLiquidation, account="dave")
     assert events == (
-        OrderReduced(20, "a", 0), OrderReduced(20, "b", 0),
+        OrderReduced(20, "a", 0, 0, "liquidation"), OrderReduced(20, "b", 0, 0, "liquidation"),
         # Orders in a contract are exposure: 205 lots, under tenth.
         LiquidationBegun(20, 499_999_999, 512_500_000),
     )  # fmt: skip
     assert venue.account("dave").status == "liquidation"
-    assert (venue.account("dave").orders, venue.contract(LIN).orders_count) == (None, 0)
+    assert dict(venue.state.orders_of(20)) == {}
+    assert venue.state.desk.order_count(0) == 0
     venue.refuse(
         Reject.ACCOUNT_IN_LIQUIDATION,
         "account dave: expected an active one, found under liquidation",
@@ -101,7 +102,8 @@ def test_buy_orders_go_too(venue: Venue) -> None:
     venue.do(c.PlaceOrder, account="dave", order="a", symbol=FUT, side=Side.BUY, lots=3,
              price_ticks=1)  # fmt: skip
     own(venue, "dave", 0)
-    assert venue.do(c.BeginLiquidation, account="dave")[0] == OrderReduced(20, "a", 0)
+    gone = venue.do(c.BeginLiquidation, account="dave")[0]
+    assert gone == OrderReduced(20, "a", 0, 0, "liquidation")
 
 
 # ── against another account ──────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -23,16 +24,28 @@ from solvent.engine.image import (
     sections,
     state_hash,
 )
-from solvent.engine.state import Mode, Order, Pending, State
+from solvent.engine.state import Mode, Pending, State
 from solvent.errors import InvariantBroken, Reject
 from solvent.messages import commands as c
-from solvent.messages.fields import MarginMode, Phase, Side
-from tests.venues import CALL, FUT, INV, LIN, T0, Venue, new_venue
+from solvent.messages.fields import (
+    ComboLeg,
+    MarginMode,
+    Phase,
+    SelfTrade,
+    Side,
+    StopAt,
+    TimeInForce,
+    Trigger,
+)
+from solvent.orders.order import Order
+from tests.venues import CALL, FAR, FUT, INV, LIN, NEAR, T0, Venue, book_venue, new_venue
+
+STOP = StopAt(Trigger.INDEX, 1, False)
 
 
 def full_venue() -> Venue:
     """A venue with something of everything."""
-    venue = new_venue(scans=True)
+    venue = book_venue('relief = "all"\nprice_band = 0.9', scans=True, more=True)
     venue.open("dave", usdc=500, rulebook="deribit-pm", parent="alice")
     venue.do(c.SetMarginMode, account="alice", symbol=LIN, mode=MarginMode.ISOLATED, leverage="3")
     venue.do(c.SetLeverage, account="alice", symbol=INV, leverage="7")
@@ -45,6 +58,7 @@ def full_venue() -> Venue:
     for name, symbol, side in (("b", LIN, Side.BUY), ("a", FUT, Side.SELL)):
         venue.do(c.PlaceOrder, account="bob", order=name, symbol=symbol, side=side, lots=1,
                  price_ticks=49_000)  # fmt: skip
+    _order_all(venue)
     told = {"account": "carol", "asset": "USDC", "amount": 5}
     venue.do(c.AnnounceDeposit, reference="in", **told)
     venue.do(c.RequestWithdrawal, reference="out", **told)
@@ -66,6 +80,37 @@ def full_venue() -> Venue:
         c.Deposit, account="zoe", asset="USDC", amount=1,
     )  # fmt: skip
     return venue
+
+
+def _order_all(venue: Venue) -> None:
+    """Orders of every kind: some rest, some wait, some were filled in part; a block waits too."""
+    venue.do(c.SetProtection, account="alice", group="g", window_ms=60_000, frozen_ms=0, lots=9)
+    venue.do(c.SetProtection, account="alice", group="h", window_ms=9, frozen_ms=9, delta_nano=1)
+    venue.do(c.ListCombo, symbol="ROLL", tick_size="0.5",
+             legs=(ComboLeg(FAR, 1), ComboLeg(NEAR, -1)))  # fmt: skip
+    venue.do(c.ListCombo, symbol="GONE", tick_size="1",
+             legs=(ComboLeg(LIN, 1), ComboLeg(NEAR, -1)))  # fmt: skip
+    venue.do(c.DelistInstrument, symbol="GONE")
+    orders: dict[str, dict[str, Any]] = {
+        "ice": {"lots": 9, "display_lots": 2, "group": "g", "session": "s"},
+        "day": {"time_in_force": TimeInForce.GTD, "expire_ms": T0 + 99, "side": Side.SELL,
+                "price_ticks": 51_000, "self_trade": SelfTrade.BOTH},
+        "post": {"post_only": True, "price_ticks": 48_000},
+        "roll": {"symbol": "ROLL", "price_ticks": -3, "lots": 2},
+        "stop": {"stop": StopAt(Trigger.MARK, 400_000, False), "side": Side.SELL,
+                 "reduce_only": True, "price_ticks": None},
+        "last": {"stop": StopAt(Trigger.LAST, 600_000, True), "group": "h",
+                 "time_in_force": TimeInForce.GTD, "expire_ms": T0 + 999},
+    }  # fmt: skip
+    for name, changes in orders.items():
+        told = {"account": "alice", "order": name, "symbol": LIN, "side": Side.BUY, "lots": 3,
+                "price_ticks": 49_500, **changes}  # fmt: skip
+        venue.do(c.PlaceOrder, **told)
+    # Five lots come out of the iceberg, which has four left and shows one of two.
+    venue.do(c.PlaceOrder, account="carol", order="hit", symbol=LIN, side=Side.SELL, lots=5,
+             price_ticks=None)  # fmt: skip
+    venue.do(c.ReportBlock, account="carol", counterparty="alice", side=Side.SELL, symbol="ROLL",
+             lots=2, price_ticks=-7, reference="blk")  # fmt: skip
 
 
 def same(one: Any, other: Any) -> bool:
@@ -93,9 +138,17 @@ def test_an_image_is_the_whole_state() -> None:
     for name in (
         "log", "assets", "asset_numbers", "accounts", "account_numbers", "contracts",
         "contract_numbers", "underlyings", "rules", "venue_rulebook", "house", "pending",
-        "references",
+        "references", "combos", "blocks",
     ):  # fmt: skip
         assert same(getattr(state, name), getattr(again, name)), name
+    assert again.desk.image() == state.desk.image()
+    assert again.open.asked == state.open.asked
+    assert again.open.sides == state.open.sides
+    assert list(again.open.sides) == list(state.open.sides)
+    assert again.open.moved == []
+    for number, book in state.desk.books.items():
+        assert again.desk.books[number].terms == book.terms
+        assert again.desk.depth(number) == state.desk.depth(number)
     assert again.interest_ms == state.interest_ms
     kept = {which: amount for which, amount in state.ledger.balances.items() if amount}
     assert again.ledger.balances == kept
@@ -123,6 +176,14 @@ def test_an_image_goes_on_as_the_state() -> None:
         one.do(c.Heartbeat)
         one.do(c.UnfreezeAccount, account="carol")
         one.trade("carol", "alice", 1, 50_000)
+        one.quote(LIN=395_000)
+        one.do(c.AmendOrder, account="alice", order="ice", lots=8)
+        one.do(c.PlaceOrder, account="carol", order="more", symbol=LIN, side=Side.SELL, lots=6,
+               price_ticks=49_500)  # fmt: skip
+        one.do(c.ReportBlock, account="alice", counterparty="carol", side=Side.BUY, symbol="ROLL",
+               lots=2, price_ticks=-7, reference="blk")  # fmt: skip
+        one.time_ms = T0 + 1_000
+        one.do(c.Heartbeat)
         one.tell(c.Trade, buyer="alice", seller="dave", symbol=INV, lots=10**6, price_ticks=1,
                  aggressor=None)  # fmt: skip
     assert again.state.log.chain == venue.state.log.chain
@@ -150,7 +211,7 @@ def _in_position(state: State) -> None:
 
 
 def _in_order(state: State) -> None:
-    (state.account(17).orders or {})["a"].price_ticks += 1
+    state.desk.orders[17]["a"].price_ticks = 7
 
 
 def _in_balance(state: State) -> None:
@@ -169,13 +230,25 @@ CHANGES: list[Callable[[State], object]] = [
     lambda s: setattr(s.account(18), "rulebook", "deribit-pm"),
     lambda s: (s.account(16).modes or {}).update({0: Mode(isolated=True, factor=Fraction(1))}),
     lambda s: (s.account(16).modes or {}).update({0: Mode(isolated=True, factor=None)}),
-    lambda s: (s.account(17).orders or {}).update({"n": Order(0, 1, 1)}),
+    lambda s: s.desk.rest(Order(17, "n", 0, 1, 1), []),
+    lambda s: s.desk.wait(Order(16, "n", 0, 1, 1, stop=STOP), []),
+    lambda s: setattr(s.desk, "rank", 999),
+    lambda s: setattr(s.desk.books[0], "last", 7),
+    lambda s: setattr(s.desk.books[0], "phase", Phase.HALTED),
+    lambda s: s.desk.close_book(5, events=[]),
+    lambda s: s.desk.reset_protection(16, "g"),
+    lambda s: s.desk.groups[16, "h"].trip(T0),
+    lambda s: setattr(s.desk.orders[16]["ice"], "shown", 2),
+    lambda s: setattr(s.desk.orders[16]["ice"], "filled", 4),
+    lambda s: setattr(s.desk.orders[16]["ice"], "session", ""),
+    lambda s: s.combos.pop(),
+    lambda s: s.blocks.pop("blk"),
+    lambda s: s.blocks.update(blk=replace(s.blocks["blk"], lots=-3)),
     lambda s: setattr(s.contracts[0], "mark_points", 1),
     lambda s: setattr(s.contracts[0], "settled_points", 1),
     lambda s: setattr(s.contracts[0], "settled", "expired"),
     lambda s: setattr(s.contracts[0], "phase", Phase.HALTED),
     lambda s: setattr(s.contracts[0], "listed_ms", 1),
-    lambda s: setattr(s.contracts[0], "orders_count", 5),
     lambda s: setattr(s.contracts[0], "basis_total", 5),
     lambda s: setattr(s.contracts[0], "funded_ms", 5),
     lambda s: setattr(s.contracts[0], "phase_ms", 5),
@@ -212,8 +285,8 @@ def test_the_hash_tells_everything_apart() -> None:
 
 def test_every_part_of_an_image_has_its_name() -> None:
     assert list(sections(State())) == [
-        "log", "assets", "ledger", "accounts", "positions", "orders", "modes", "contracts",
-        "underlyings", "rules", "venue", "pending", "references",
+        "log", "assets", "ledger", "accounts", "positions", "combos", "desk", "blocks", "modes",
+        "contracts", "underlyings", "rules", "venue", "pending", "references",
     ]  # fmt: skip
 
 

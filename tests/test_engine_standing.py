@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from solvent.account.ledger import node
 from solvent.engine.dealing import view_after
+from solvent.engine.open_orders import Asked, with_order
 from solvent.engine.standing import (
     _filled,
     _orders,
     has_risk,
     isolated_margins,
+    reordered,
     standing,
     standings,
     view,
 )
-from solvent.engine.state import Mode, Order, Standing
+from solvent.engine.state import Mode, Standing
 from solvent.errors import Reject
 from solvent.messages import commands as c
 from solvent.messages.fields import MarginMode, OpeningPosition, Side
@@ -188,7 +190,8 @@ def test_orders_of_a_rulebook_of_scans_are_taken_as_filled() -> None:
 
     def with_orders(*orders: tuple[int, int, int]) -> Standing:
         seen = view(state, venue.account("dave"))
-        seen.orders = [Order(*one) for one in orders]
+        for one in orders:
+            seen = reordered(state, seen, None, Asked(*one))
         return standing(state, seen)
 
     plain = with_orders()
@@ -201,8 +204,15 @@ def test_orders_of_a_rulebook_of_scans_are_taken_as_filled() -> None:
     assert with_orders((0, 20, 50_000)).maintenance_micro == plain.maintenance_micro
     assert with_orders((0, 2_000, 50_000)).call
     assert not with_orders((0, 20, 50_000)).call
-    # Premiums of options, once filled, are not the account's any more; they have no basis.
+    # A premium, once filled, is not the account's any more; what the call is worth is.
     assert with_orders((3, 1, 1_000)).known
+    seen = view(state, venue.account("dave"))
+    seen.positions[3] = (1, 0)
+    held = standing(state, seen)
+    lost = 10_010 * DOLLAR - (held.equity_micro - plain.equity_micro)
+    dear = with_orders((3, 1, 1_001_000))
+    assert dear.initial_micro == held.initial_micro + lost
+    assert (dear.equity_micro, dear.call) == (plain.equity_micro, True)
     assert not with_orders((6, 1, 1)).known
     many = standings(state, [view(state, venue.account(name)) for name in ("dave", "dave", "bob")])
     assert many[0] == many[1] == plain
@@ -236,19 +246,26 @@ def test_orders_filled_at_their_prices() -> None:
     seen = view(venue.state, venue.account("alice"))
     seen.positions = {0: (10, 5_000_000), 3: (2, 0)}
     seen.margins, seen.modes = {0: 7}, {0: Mode(isolated=True, factor=None)}
-    seen.orders = [
-        Order(0, 1, 49_000), Order(0, 2, 48_000), Order(0, -10, 51_000), Order(3, -2, 900),
-        Order(3, 5, 900), Order(1, -3, 100_000),
-    ]  # fmt: skip
+    asked = (
+        Asked(0, 1, 49_000), Asked(0, 2, 48_000), Asked(0, -10, 51_000), Asked(3, -2, 900),
+        Asked(3, 5, 900), Asked(1, -3, 100_000),
+    )  # fmt: skip
+    for order in asked:
+        seen.sides = with_order(seen.sides, venue.state.value_of, None, order)
+    before = dict(seen.balances)
     bids = _filled(venue.state, seen, buys=True)
+    # Five hundredths of a call at 900 cost 45 dollars, once filled; two bring 18.
+    assert bids.balances == {USDC: ALL - 45 * DOLLAR, BTC: COIN}
     assert bids.positions == {0: (13, 5_000_000 + 490_000 + 2 * 480_000), 3: (7, 0)}
     offers = _filled(venue.state, seen, buys=False)
     # Three lots of ten dollars sold at 50,000; what nets to nothing is no position.
     assert offers.positions == {1: (-3, 600_000_000)}
+    assert offers.balances == {USDC: ALL + 18 * DOLLAR, BTC: COIN}
     for one in (bids, offers):
         assert one.account is seen.account
-        assert (one.balances, one.margins) == (seen.balances, {0: 7})
-        assert (one.orders, one.modes) == ([], seen.modes)
+        assert one.margins == {0: 7}
+        assert (one.orders, one.sides, one.modes) == ([], {}, seen.modes)
+    assert seen.balances == before
     assert seen.positions == {0: (10, 5_000_000), 3: (2, 0)}
 
 
@@ -258,7 +275,7 @@ def test_orders_as_a_rulebook_of_formulas_has_them() -> None:
     rules = state.rules["tenth"]
     seen = [view(state, venue.account(name)) for name in ("carol", "alice")]
     assert _orders(state, rules, seen) is None
-    seen[1].orders = [Order(0, 7, 49_000), Order(1, -3, 100_001), Order(0, 1, 1)]
+    seen[1].orders = [Asked(0, 7, 49_000), Asked(1, -3, 100_001), Asked(0, 1, 1)]
     found = _orders(state, rules, seen)
     assert found is not None
     rows = rules.row_of_contract

@@ -12,14 +12,36 @@ import pytest
 
 from solvent import recovery
 from solvent.chains import ORIGIN
+from solvent.engine.apply import Applied
 from solvent.engine.follow import Gist, Place, follow, summed_up
 from solvent.engine.image import image, restore, state_hash
 from solvent.engine.state import State
-from solvent.errors import InvariantBroken
+from solvent.errors import InvariantBroken, Reject
 from solvent.journal import Journal, Row, create
 from solvent.journal.errors import JournalCorrupt
+from solvent.messages import commands as c
+from solvent.messages.codec import decode_events
+from solvent.messages.events import (
+    BlockReported,
+    OrderEnded,
+    OrderReduced,
+    OrderRested,
+    ProtectionTripped,
+    StopCancelled,
+    Traded,
+    Uncrossed,
+)
+from solvent.messages.fields import Phase, Side, TimeInForce
 from solvent.recovery import parts_of, recovered, replay
-from tests.histories import HOUSES, at_random, every_command
+from tests.histories import (
+    COMBO,
+    HOUSES,
+    PERPETUAL,
+    History,
+    at_random,
+    every_command,
+    with_books,
+)
 from tests.postgres import database, server
 
 __all__ = ["database", "server"]
@@ -96,6 +118,87 @@ def test_only_what_is_linked_is_summed_up() -> None:
     state = State()
     with pytest.raises(InvariantBroken, match="in sequence"):
         follow(state, gist)
+
+
+# ── books ────────────────────────────────────────────────────────────────────────────────────────
+
+BOOKS = [house for house in HOUSES if house != "hard"]
+
+
+def set_going(h: History) -> list[Applied]:
+    """What happens to everything that rests and waits: it trades, shows more, is set off, trips."""
+    ticks = h.ticks(PERPETUAL)
+    told = [
+        h.must(c.SetPhase, symbol=PERPETUAL, phase=Phase.CONTINUOUS),
+        h.order("bob", Side.SELL, 9, ticks - 400),
+        h.order("carol", Side.BUY, 20, ticks + 400),
+        h.order("carol", Side.SELL, 30, ticks - 400, time_in_force=TimeInForce.IOC),
+        h.order("frank", Side.SELL, 1, ticks + 900, group="mm"),
+        h.order("bob", Side.BUY, 2, ticks - 800),
+    ]
+    if not h.by_contract:
+        told.append(h.order("carol", Side.SELL, 4, -(10**6), symbol=COMBO))
+    told += [
+        h.must(c.ReportBlock, account="bob", counterparty="carol", side=Side.BUY, reference="b3",
+               symbol=PERPETUAL, lots=40, price_ticks=ticks + 17),
+        h.must(c.CancelOrder, account="erin", order="far"),
+        h.must(c.Disconnect, account="frank", session="day"),
+    ]  # fmt: skip
+    return told
+
+
+@pytest.mark.parametrize("house", BOOKS)
+def test_books_are_taken_up_as_they_were(house: str) -> None:
+    """Icebergs, stops, a group's fills and freeze, an auction, combinations and blocks: from the
+    image, and by recovery of the whole record."""
+    live = with_books(house)
+    rows, taken = [Row(*row) for row in live.rows], image(live.state)
+    found = restore(taken)
+    assert image(found) == taken
+    assert found.desk.phase(found.contract_numbers[PERPETUAL]) is Phase.AUCTION
+    assert found.open.sides == live.state.open.sides
+    assert found.open.asked == live.state.open.asked
+    kept = [one for mine in found.desk.orders.values() for one in mine.values()]
+    assert sorted(one.shown for one in kept if one.display) == [4, 4, 5, 5]
+    assert (len(found.desk.stops), len(found.blocks), len(found.desk.groups)) == (1, 1, 1)
+    again = with_books(house)
+    again.state = found
+    assert set_going(again) == set_going(live)
+    assert state_hash(found) == state_hash(live.state)
+    seen = {type(event) for row in live.rows[len(rows) :] for event in decode_events(row[4])}
+    assert {OrderEnded, OrderReduced, OrderRested, ProtectionTripped, StopCancelled, Traded,
+            Uncrossed, BlockReported} <= seen  # fmt: skip
+    every = [Row(*row) for row in live.rows]
+    for cut in (0, len(rows) - 20, len(rows)):
+        state = restore(taken) if cut == len(rows) else State()
+        if 0 < cut < len(rows):
+            replay(state, every[:cut])
+            state = restore(image(state))
+        taken_over(state, every[cut:], place_of(every[cut - 1]) if cut else START)
+        assert image(state) == image(live.state)
+
+
+def test_a_group_that_is_frozen_stays_so() -> None:
+    """Until its time, whether or not the engine was away in the meantime."""
+    h = with_books("debt")
+    h.must(c.SetPhase, symbol=PERPETUAL, phase=Phase.CONTINUOUS)
+    h.must(c.SetProtection, account="frank", group="mm", window_ms=1_000, frozen_ms=500, lots=6)
+    ticks = h.ticks(PERPETUAL)
+    h.rests("frank", Side.SELL, 9, ticks + 300, group="mm")
+    assert h.order("carol", Side.BUY, 7, ticks + 300).code == 0
+    h.state = restore(image(h.state))
+    h.time_ms += 499
+    assert h.order("frank", Side.SELL, 1, ticks + 900, group="mm").code == Reject.PROTECTION_TRIPPED
+    h.time_ms += 1
+    h.rests("frank", Side.SELL, 6, ticks + 300, group="mm")
+    # What was filled before it tripped counts no more: six are within the limit, a seventh is not.
+    assert h.order("carol", Side.BUY, 6, ticks + 300).code == 0
+    h.rests("frank", Side.SELL, 6, ticks + 300, group="mm")
+    h.state = restore(image(h.state))
+    tripped = h.order("carol", Side.BUY, 1, ticks + 300).events
+    assert [one for one in tripped if isinstance(one, ProtectionTripped)] == [
+        ProtectionTripped(h.state.account_numbers["frank"], "mm", h.time_ms + 500)
+    ]
 
 
 # ── a second process ─────────────────────────────────────────────────────────────────────────────

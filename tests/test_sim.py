@@ -48,6 +48,10 @@ NOT_BY_HISTORIES = {
     Reject.CAPACITY_REACHED: "2**8 assets, 2**24 accounts and so on: one is met below",
 }
 """Codes that no history meets, and why."""
+NOT_SEEN = {
+    "repeated": "no place in history: its answers are not counted",
+}
+"""Events that no history counts, and why."""
 
 
 def one_by_one(history: list[Timed], state: State | None = None) -> State:
@@ -102,6 +106,7 @@ def test_a_million_commands(chunk: int, tmp_path_factory: pytest.TempPathFactory
     told = {
         "accepted": dict(sum((one.accepted for one in results), Counter())),
         "rejected": dict(sum((one.rejected for one in results), Counter())),
+        "happened": dict(sum((one.happened for one in results), Counter())),
     }
     aside = folder / f"{chunk}.part"
     aside.write_text(json.dumps(told), "utf-8")
@@ -109,18 +114,20 @@ def test_a_million_commands(chunk: int, tmp_path_factory: pytest.TempPathFactory
     parts = [folder / f"{number}.json" for number in range(CHUNKS)]
     if all(part.exists() for part in parts):
         met = [json.loads(part.read_text("utf-8")) for part in parts]
-        kinds, codes = never_met(
+        kinds, codes, happened = never_met(
             [
                 Result(
                     seed=0,
                     accepted=Counter(one["accepted"]),
                     rejected=Counter({int(k): v for k, v in one["rejected"].items()}),
+                    happened=Counter(one["happened"]),
                 )
                 for one in met
             ]
         )
         assert kinds == []
         assert set(codes) <= set(NOT_BY_HISTORIES)
+        assert set(happened) <= set(NOT_SEEN)
 
 
 @pytest.mark.soak
@@ -224,7 +231,7 @@ def test_the_checker_follows_events_alone() -> None:
     assert see(beat, posted((pool, first, 10**18)))
     assert history.checker.touched()
     assert see(beat, (e.PositionChanged(FIRST_ACCOUNT, 0, 7, 7, 7, 0),))
-    assert see(beat, (e.OrderReduced(FIRST_ACCOUNT, "none", 0),))
+    assert see(beat, (e.OrderReduced(FIRST_ACCOUNT, "none", 0, 0, "cancelled"),))
     assert see(beat, (e.PendingChanged("none", "confirmed"),))
 
 

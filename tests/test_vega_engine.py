@@ -243,8 +243,7 @@ def test_an_isolated_loss_takes_margin_and_pool_never_general() -> None:
     venue.settle()
     assert venue.balances(PARTY) == (1_500, 300, 600)
     venue.told(c.BeginLiquidation, account=PARTY)
-    rows = venue.state.account(venue.state.account_numbers[PARTY]).orders
-    assert rows is not None
+    rows = venue.state.orders_of(venue.state.account_numbers[PARTY])
     assert list(rows) == [order]
     venue.must(c.TakeOver, account=PARTY, symbol=MARKET, lots=10, price_ticks=650)
     venue.must(c.Confiscate, account=PARTY, asset=ASSET, amount=1_500, symbol=MARKET)

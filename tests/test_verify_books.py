@@ -15,6 +15,7 @@ import pytest
 from solvent.account.ledger import FEES, GENERAL, LIQUIDITY, VENUE, node
 from solvent.account.sharing import shared_out
 from solvent.chains import ORIGIN, link
+from solvent.engine.combos import split
 from solvent.engine.dealing import margin_moves
 from solvent.engine.image import image
 from solvent.engine.state import State
@@ -166,6 +167,7 @@ MONEY_KINDS = (
     "trade", "set_margin_mode", "set_leverage", "add_isolated_margin", "remove_isolated_margin",
     "pay_funding", "settle_variation", "settle_expiry", "accrue_interest", "liquidate",
     "take_over", "deleverage", "confiscate", "cover_debt", "socialise_loss", "import_books",
+    "place_order", "set_phase", "publish_market", "report_block",
 )  # fmt: skip
 
 
@@ -203,7 +205,13 @@ def test_other_money_is_found(kind: str, tamper: Callable[[list[Any], int], None
     assert "money of owner" in str(found.problems[0])
 
 
-@pytest.mark.parametrize("kind", ["trade", "settle_variation", "settle_expiry", "take_over"])
+HOLDING_KINDS = (
+    "trade", "settle_variation", "settle_expiry", "take_over", "place_order", "set_phase",
+    "publish_market", "report_block",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOLDING_KINDS)
 @pytest.mark.parametrize("which", range(1, 7))
 def test_another_position_is_found(kind: str, which: int) -> None:
     rows = history("collect").rows
@@ -219,7 +227,9 @@ def test_another_position_is_found(kind: str, which: int) -> None:
         ("trade", "fee_paid", 3), ("list_asset", "numbered", 3), ("open_account", "numbered", 3),
         ("accrue_interest", "interest_accrued", 3), ("settle_variation", "variation_settled", 3),
         ("settle_expiry", "expiry_settled", 4), ("pay_funding", "funding_paid", 6),
-        ("liquidate", "fee_paid", 3),
+        ("liquidate", "fee_paid", 3), ("place_order", "fee_paid", 3), ("set_phase", "fee_paid", 3),
+        ("list_combo", "numbered", 3), ("report_block", "block_reported", 2),
+        ("report_block", "traded", 2), ("report_block", "traded", 3), ("report_block", "traded", 4),
     ],
 )  # fmt: skip
 def test_another_fact_is_found(kind: str, event: str, field: int) -> None:
@@ -228,6 +238,49 @@ def test_another_fact_is_found(kind: str, event: str, field: int) -> None:
     events[number][field] += 1
     found = check_books(replaced(rows, place, with_events(rows[place], events)))
     assert named(found) == {place + 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "event", "field"),
+    [
+        *[("place_order", "order_rested", field) for field in (1, 3, 4, 5, 6)],
+        ("place_order", "order_reduced", 1), ("place_order", "order_reduced", 3),
+        *[("place_order", "traded", field) for field in range(1, 8) if field not in (5, 7)],
+        *[("set_phase", "traded", field) for field in (1, 2, 3, 4, 6)],
+        *[("publish_market", "traded", field) for field in (1, 2, 3, 4, 6)],
+        ("place_order", "order_ended", 1), ("place_order", "order_ended", 3),
+        ("place_order", "stop_placed", 1), ("place_order", "stop_placed", 3),
+        ("publish_market", "stop_triggered", 1), ("cancel_orders", "stop_cancelled", 1),
+        ("amend_order", "order_reduced", 3), ("relieve_margin", "order_reduced", 1),
+        ("trade", "order_reduced", 3), ("begin_liquidation", "order_reduced", 1),
+    ],
+)  # fmt: skip
+def test_another_order_is_found(kind: str, event: str, field: int) -> None:
+    rows = history("debt").rows
+    place, events, number = first(rows, kind, event)
+    # Away from zero: what is left of an order never grows.
+    events[number][field] += -1 if events[number][field] < 0 else 1
+    found = check_books(replaced(rows, place, with_events(rows[place], events)))
+    assert min(named(found)) == place + 1
+
+
+@pytest.mark.parametrize("event", ["order_rested", "order_reduced", "order_ended", "traded"])
+def test_an_order_in_silence_is_found(event: str) -> None:
+    rows = history("debt").rows
+    place, events, number = first(rows, "place_order", event)
+    del events[number]
+    found = check_books(replaced(rows, place, with_events(rows[place], events)))
+    assert min(named(found)) == place + 1
+
+
+def test_a_block_of_another_is_found() -> None:
+    rows = list(history("debt").rows)
+    second = [place for place, row in enumerate(rows) if row[2] == "report_block"][1]
+    told = msgspec.msgpack.decode(rows[second][3][1:])
+    for name, value in (("lots", 41), ("price_ticks", 1), ("account", "carol"), ("side", "buy")):
+        other = b"\x01" + msgspec.msgpack.encode({**told, name: value})
+        row = (*rows[second][:3], other, *rows[second][4:])
+        assert min(named(check_books(replaced(rows, second, row)))) == second + 1
 
 
 @pytest.mark.parametrize("field", [4, 5])
@@ -303,6 +356,10 @@ def test_another_image_is_found() -> None:
     parts["ledger"] = msgspec.msgpack.encode((nodes, amounts))
     found = check_books(h.rows, image=msgspec.msgpack.encode((form, parts)))
     assert [one.what.split(" of ")[0] for one in found.problems] == ["balance"]
+    rank, books, orders, *others = msgspec.msgpack.decode(parts["desk"])
+    parts["desk"] = msgspec.msgpack.encode((rank, books, orders[1:], *others))
+    found = check_books(h.rows, image=msgspec.msgpack.encode((form, parts)))
+    assert {one.what.split(" ")[0] for one in found.problems} == {"balance", "order"}
     assert not check_books(h.rows, image=b"no image").agrees
     late = check_books(h.rows[:-1], image=image(h.state))
     assert "place in history" in str(late.problems[0])
@@ -335,6 +392,10 @@ def _told_or_one(*told: Any) -> Fraction:
     return Fraction(told[2] or 1, 10**9)
 
 
+def _a_tick_more(combo: Any, price_ticks: int) -> Any:
+    return [ticks + 1 for ticks in split(combo, price_ticks) or ()]
+
+
 def _up(numerator: int, denominator: int) -> int:
     return -(-numerator // denominator)
 
@@ -360,6 +421,7 @@ MUTANTS: dict[str, tuple[str, str, Any]] = {
     "another pool pays": ("debt", "engine.distress.INSURANCE", VENUE),
     "fees to the venue": ("debt", "engine.fees._RECEIVERS", _ONE_POOL),
     "another settlement price": ("debt", "engine.settlement._settlement_price", _told_or_one),
+    "legs at other prices": ("debt", "engine.combos.split", _a_tick_more),
 }  # fmt: skip
 
 
@@ -427,6 +489,7 @@ def test_another_rulebook_is_found(change: str) -> None:
     rows[place] = (*rows[place][:3], told, *rows[place][4:])
     found = check_books(linked(rows))
     kinds = {one.kind for one in found.problems}
-    assert kinds <= {"trade"}
+    assert kinds <= {"trade", "place_order", "set_phase", "publish_market", "report_block"}
+    assert "trade" in kinds
     assert len(named(found)) >= (1 if change == "auction" else 10)
     assert FEE_TEXTS[0]["rate"] == 0.0005

@@ -12,6 +12,14 @@ Bitcoin is 50,000 dollars, ether 2,000. Prices of one lot at the marks:
 | `QUANTO` ETH_BTC-QUANTO | BTC | 1 ETH at 1 USD = 0.000001 BTC: 2,000,000 nano | 5 nano |
 | `SPREAD` BTC-CS | USDC | 0.01 of a call spread at 3,000: 30 USDC | 1,000 micro |
 
+With `more` there are contracts besides that can be combined, at the same index:
+
+| contract | settles in | a lot at its mark | its tick |
+|---|---|---|---|
+| `NEAR` BTC_USDC-NEAR | USDC | 0.001 BTC to the end of the day: 50.1 USDC | 1 |
+| `FAR` BTC_USDC-FAR | USDC | 0.001 BTC, a week later: 50.4 USDC | 0.5 |
+| `HIGH` BTC_USDC-52000-C | USDC | 0.01 of a call at 400: 4 USDC | 1 |
+
 Every point is a tenth of a tick. Under the rulebook `tenth` margin is a tenth of the size at the
 index, orders counted whole, and half of that for maintenance; of `SPREAD` nothing is
 known. `deribit-pm`, where it is asked for, is Deribit's portfolio margin.
@@ -58,15 +66,19 @@ from solvent.units import DAY_MS, TimeMs
 
 T0: Final = 1_780_000_000_000
 EXPIRY: Final = T0 + DAY_MS
+LATER: Final = EXPIRY + 7 * DAY_MS
 DAY: Final = "2026-06-01"
 LIN, INV, FUT = "BTC_USDC-PERPETUAL", "BTC-PERPETUAL", "BTC_USDC-FUT"
 CALL, PUT, QUANTO, SPREAD = "BTC_USDC-50000-C", "BTC-40000-P", "ETH_BTC-QUANTO", "BTC-CS"
+NEAR, FAR, HIGH = "BTC_USDC-NEAR", "BTC_USDC-FAR", "BTC_USDC-52000-C"
 SYMBOLS: Final = (LIN, INV, FUT, CALL, PUT, QUANTO, SPREAD)
+MORE: Final = (NEAR, FAR, HIGH)
 MARKS: Final = {
     LIN: 500_000, INV: 1_000_000, FUT: 500_000, CALL: 10_000, PUT: 2_000, QUANTO: 400_000,
     SPREAD: 30_000,
 }  # fmt: skip
 """Points: tenths of a tick."""
+MARKS_MORE: Final = {NEAR: 501_000, FAR: 1_008_000, HIGH: 4_000}
 USDC, BTC = 0, 1
 DOLLAR: Final = 10**6
 COIN: Final = 10**9
@@ -141,13 +153,23 @@ def listing(symbol: str, **changes: Any) -> c.ListInstrument:
                  "tick_size": "0.05", "quanto_rate": "0.000001"},
         SPREAD: {"kind": "structure", "lot_size": "0.01", "expiry_ms": EXPIRY,
                  "terms": (TermText("call", "60000", "1"), TermText("call", "70000", "-1"))},
+        NEAR: {"kind": "future", "expiry_ms": EXPIRY},
+        FAR: {"kind": "future", "expiry_ms": LATER, "tick_size": "0.5"},
+        HIGH: {"kind": "option", "lot_size": "0.01", "expiry_ms": EXPIRY, "strike": "52000",
+               "option_type": "C"},
     }  # fmt: skip
     return c.ListInstrument(**{**told, **contracts.get(symbol, {}), **changes})
 
 
+OUTSIDE: Final = 'matching = "outside"'
+BOOK: Final = 'matching = "book"'
+
+
 def engine_text(toml: str, engine: str) -> str:
-    """A rulebook with an `[engine]` part, which stands at the end."""
-    return f"{toml}\n[engine]\n{engine}\n"
+    """A rulebook with an `[engine]` part, which stands at the end. Orders only rest, unless it says
+    that they are matched (`BOOK`)."""
+    outside = "" if "matching =" in engine else f"{OUTSIDE}\n"
+    return f"{toml}\n[engine]\n{outside}{engine}\n"
 
 
 def adoption(name: str, engine: str = "", *, venue: bool = False, key: str = "") -> c.AdoptRulebook:
@@ -159,16 +181,21 @@ def adoption(name: str, engine: str = "", *, venue: bool = False, key: str = "")
     )  # fmt: skip
 
 
+Told = tuple[tuple[str, int], ...]
+
+
 @cache
-def _priced(name: str) -> RiskArrays:
-    """Risk arrays of all contracts at their marks."""
-    listings = [listing(symbol) for symbol in SYMBOLS]
+def _priced(name: str, *, more: bool, btc: int, told: Told) -> RiskArrays:
+    """Risk arrays of all contracts at their marks, but for those that are told."""
+    marks = (MARKS | MARKS_MORE if more else MARKS) | dict(told)
+    symbols = list(marks)
+    listings = [listing(symbol) for symbol in symbols]
     instruments = [instrument_of(one) for one in listings]
     count = len(instruments)
     ticks = np.array([float(one.specification.tick_size) for one in instruments])
-    mark = np.array([MARKS[symbol] for symbol in SYMBOLS]) * ticks / 10
-    index = np.array([2_000.0 if one.contract.base == "ETH" else 50_000.0 for one in instruments])
-    option = np.array([symbol in (CALL, PUT) for symbol in SYMBOLS])
+    mark = np.array(list(marks.values())) * ticks / 10
+    index = np.array([2_000.0 if one.contract.base == "ETH" else btc for one in instruments])
+    option = np.array([symbol in (CALL, PUT, HIGH) for symbol in symbols])
     quotes = Quotes(
         instruments=instruments, index=index, forward=index, mark=mark,
         vol=np.where(option, 0.5, np.nan), bid=np.full(count, np.nan), ask=np.full(count, np.nan),
@@ -185,22 +212,29 @@ def _priced(name: str) -> RiskArrays:
     return publish(snapshot, sets=shocks.sets, rules=shocks.rules, tables=shocks.tables)
 
 
-def arrays(name: str, *, as_of_ms: int = T0, key: str = "") -> c.PublishArrays:
+def arrays(
+    name: str, *, as_of_ms: int = T0, key: str = "", more: bool = False, index: int = 50_000,
+    marks: Told = (),
+) -> c.PublishArrays:  # fmt: skip
     """Risk arrays for a rulebook, as if made at a time."""
     return c.PublishArrays(
         key=key or f"arrays {name} {as_of_ms}", actor="op", rulebook=name,
-        arrays=_bytes_of(name, as_of_ms),
+        arrays=_bytes_of(name, as_of_ms, more=more, btc=index, told=marks),
     )  # fmt: skip
 
 
 @cache
-def _bytes_of(name: str, as_of_ms: int) -> bytes:
-    return encode_arrays(replace(_priced(name), as_of_ms=TimeMs(as_of_ms)))
+def _bytes_of(name: str, as_of_ms: int, *, more: bool, btc: int, told: Told) -> bytes:
+    priced = _priced(name, more=more, btc=btc, told=told)
+    return encode_arrays(replace(priced, as_of_ms=TimeMs(as_of_ms)))
 
 
-def market(*, key: str = "market", index: int = 50_000, **marks: int) -> c.PublishMarket:
+def market(
+    *, key: str = "market", index: int = 50_000, more: bool = False, **marks: int
+) -> c.PublishMarket:
     """Index prices and marks; a mark in points may be told by the contract's name here (`LIN`)."""
-    told = {**MARKS, **{globals()[name]: points for name, points in marks.items()}}
+    told = MARKS | MARKS_MORE if more else dict(MARKS)
+    told |= {globals()[name]: points for name, points in marks.items()}
     return c.PublishMarket(
         key=key, actor="op",
         index=(IndexPrice("BTC", index * NANO, 0), IndexPrice("ETH", 2_000 * NANO, 0)),
@@ -241,6 +275,10 @@ class Venue:
         assert found.events == (Rejected(int(code), detail),), found.events
         assert found.code == code
         assert books_hash(self.state) == before
+
+    @property
+    def _more(self) -> bool:
+        return MORE[0] in self.state.contract_numbers
 
     def sound(self) -> None:
         """The audit finds nothing."""
@@ -297,22 +335,32 @@ class Venue:
         return self.do(c.Trade, buyer=buyer, seller=seller, symbol=symbol, lots=lots,
                        price_ticks=ticks, aggressor=aggressor, **fields)  # fmt: skip
 
+    def order(self, account: str, name: str, lots: int, ticks: int | None, *, symbol: str = LIN,
+              **fields: Any) -> tuple[Event, ...]:  # fmt: skip
+        """An order that is taken; negative lots sell."""
+        return self.do(
+            c.PlaceOrder, **order_of(account, name, lots, ticks, symbol=symbol, **fields)
+        )
+
     def adopt(self, engine: str, *, name: str = "tenth") -> None:
         """Put the venue's rulebook in force with another `[engine]`, and publish its arrays."""
         found = self.send(adoption(name, engine, venue=True, key=f"a{self.state.log.sequence}"))
         assert found.code == 0, found.events
         self.publish(name)
 
-    def publish(self, name: str = "tenth") -> None:
-        """Risk arrays of now."""
+    def publish(self, name: str = "tenth", *, index: int = 50_000, **marks: int) -> None:
+        """Risk arrays of now, at an index of bitcoin and marks as `quote` takes them."""
+        told = tuple((globals()[short], points) for short, points in marks.items())
         found = self.send(
-            arrays(name, as_of_ms=self.time_ms, key=f"p{name}{self.state.log.sequence}")
-        )
+            arrays(name, as_of_ms=self.time_ms, key=f"p{name}{self.state.log.sequence}",
+                   more=self._more, index=index, marks=told)
+        )  # fmt: skip
         assert found.code == 0, found.events
 
     def quote(self, *, index: int = 50_000, **marks: int) -> None:
         """New prices; what is not told is as at the start."""
-        command = market(key=f"m{self.state.log.sequence}", index=index, **marks)
+        told: dict[str, Any] = {"index": index, "more": self._more, **marks}
+        command = market(**told)
         kept = tuple(one for one in command.marks if not self.contract(one.symbol).settled)
         found = self.tell(c.PublishMarket, index=command.index, marks=kept)
         assert found.code == 0, found.events
@@ -322,15 +370,18 @@ PEOPLE: Final = ("alice", "bob", "carol")
 
 
 @cache
-def _image(engine: str, *, scans: bool) -> bytes:
+def _image(engine: str, *, scans: bool, more: bool) -> bytes:
     """The venue at its start: all contracts, prices and arrays, three people with money."""
     venue = Venue(State())
     venue.do(c.ListAsset, asset="USDC", decimals=6)
     venue.do(c.ListAsset, asset="BTC", decimals=9)
-    commands: list[Command] = [listing(symbol) for symbol in SYMBOLS]
-    commands += [adoption("tenth", engine, venue=True), market(), arrays("tenth")]
+    symbols = (*SYMBOLS, *MORE) if more else SYMBOLS
+    commands: list[Command] = [listing(symbol) for symbol in symbols]
+    commands += [
+        adoption("tenth", engine, venue=True), market(more=more), arrays("tenth", more=more)
+    ]  # fmt: skip
     if scans:
-        commands += [adoption("deribit-pm"), arrays("deribit-pm")]
+        commands += [adoption("deribit-pm"), arrays("deribit-pm", more=more)]
     for command in commands:
         found = venue.send(command)
         assert found.code == 0, found.events
@@ -340,11 +391,26 @@ def _image(engine: str, *, scans: bool) -> bytes:
     return image(venue.state)
 
 
-def new_venue(engine: str = "", *, scans: bool = False) -> Venue:
+def new_venue(engine: str = "", *, scans: bool = False, more: bool = False) -> Venue:
     """A fresh copy of the venue: `alice`, `bob` and `carol` have 10,000 USDC and 1 BTC each,
     `member` 1,000 USDC. `engine` is the `[engine]` part of the venue's rulebook; with `scans`
-    there is `deribit-pm` besides."""
-    return Venue(restore(_image(engine, scans=scans)))
+    there is `deribit-pm` besides. Orders only rest in it, unless `engine` says `BOOK`. `more`: with
+    the contracts of `MORE`."""
+    return Venue(restore(_image(engine, scans=scans, more=more)))
+
+
+def book_venue(engine: str = "", *, scans: bool = False, more: bool = False) -> Venue:
+    """The same, where orders that meet trade."""
+    return new_venue(f"{BOOK}\n{engine}", scans=scans, more=more)
+
+
+def order_of(
+    account: str, name: str, lots: int, ticks: int | None, *, symbol: str = LIN, **fields: Any
+) -> dict[str, Any]:
+    """What tells of an order: negative lots sell, no ticks are a market order."""
+    side = Side.BUY if lots > 0 else Side.SELL
+    told = {"account": account, "order": name, "symbol": symbol, "side": side, "lots": abs(lots)}
+    return {**told, "price_ticks": ticks, **fields}
 
 
 def trade_of(venue: Venue, buyer: str, seller: str, lots: int, **more: Any) -> c.Trade:

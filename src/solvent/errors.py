@@ -92,12 +92,31 @@ class Reject(IntEnum):
     ISOLATED_MARGIN_INSUFFICIENT = 649
     # Orders, modes, positions.
     ORDER_MISMATCHED = 651
+    ORDER_TERMS_INVALID = 652
+    ORDER_TOO_SMALL = 653
+    ORDER_TOO_LARGE = 654
+    ORDER_EXPIRED = 655
+    ORDER_UNFILLABLE = 656
+    ORDER_WAITING = 657
+    ORDER_NOT_FOR_AUCTION = 658
+    AMEND_BELOW_FILLED = 659
     MODE_UNSUPPORTED = 661
     MODE_REFUSED = 662
     LEVERAGE_INVALID = 663
     POSITION_NOT_HELD = 664
     POSITIONS_UNBALANCED = 665
     BOOKS_NOT_EMPTY = 666
+    # How an order fits its book.
+    PRICE_OFF_STEP = 691
+    LOTS_OFF_STEP = 692
+    PRICE_OUT_OF_BAND = 693
+    POST_ONLY_CROSSES = 694
+    REDUCE_ONLY_INCREASES = 695
+    STOP_TRIGGERS_AT_ONCE = 696
+    PROTECTION_TRIPPED = 697
+    PROTECTION_UNKNOWN = 698
+    BLOCK_MISMATCHED = 699
+    ACCOUNT_NOT_SHORT_OF_MARGIN = 700
     # Prices, times, rules.
     PRICES_INCOMPLETE = 671
     TIME_NOT_REACHED = 672
@@ -114,6 +133,18 @@ class SolventError(Exception):
 
 class InvariantBroken(SolventError):
     """A fault of Solvent, not of its input: stop, and do not trust the state."""
+
+
+class Refused(Exception):
+    """Why a command is not done: raised before anything has changed; it becomes a `Rejected` event
+    and never leaves the engine."""
+
+    def __init__(self, code: Reject, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.side = 0
+        """Of a trade: 0 where its buyer is refused, 1 where its seller is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

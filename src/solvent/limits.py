@@ -32,6 +32,10 @@ TIME_MS_MAX: Final = 253_402_300_799_999
 ASSETS_MAX: Final = 1 << 8
 LISTED_MAX: Final = 1 << 20
 """Contracts that a venue ever listed: a number is never used twice."""
+COMBO_FIRST: Final = LISTED_MAX
+"""Combinations of contracts are numbered from here on."""
+ICEBERG_PARTS_MAX: Final = 1_000
+"""Parts in which an order may show itself: each is an event when all of it trades at once."""
 KEYS_MAX: Final = 1 << 20
 """Idempotency keys that are remembered; the oldest sixteenth is forgotten when there are more."""
 COMMAND_BYTES_MAX: Final = 1 << 26

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
 
 from solvent.conform.case import Check, Row
 from solvent.conform.levels import number, rulebook, sheet, tiers
+from solvent.conform.order_venue import OrderVenue, agreed
 from solvent.feeds.library import shipped_levels
 from solvent.instruments import (
     Contract,
@@ -233,7 +235,20 @@ def cross_orders(given: Row) -> dict[str, Any]:
             {**market, "order": "asks", "size": given["sells"], "buy": 0},
         ],
     )
-    return {"imr": one.value("contract", "net_initial")}
+    found = number(one.value("contract", "net_initial"))
+    return {"imr": agreed(found, _orders_in_engine(given))}
+
+
+def _orders_in_engine(given: Row) -> Fraction:
+    """What an engine asks for the position and orders at the mark, which lose nothing when they
+    fill: below and above it they would cross."""
+    mark = given["mark"]
+    sizes = [given["pos"], given["buys"], given["sells"]]
+    venue = OrderVenue(
+        "paradex-xm", "BTC_USDC-PERPETUAL", mark=mark, sizes=sizes, prices=[mark - 1]
+    )
+    venue.hold(given["pos"], mark)
+    return venue.initial([(True, given["buys"], mark - 1), (False, given["sells"], mark + 1)])
 
 
 def kept_orders(given: Row) -> dict[str, Any]:

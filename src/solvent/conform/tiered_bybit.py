@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Final
 
 from solvent.conform.case import Check, Row
 from solvent.conform.levels import number, sheet
+from solvent.conform.order_venue import OrderVenue, agreed
 from solvent.conform.tiered_binance import signed
 from solvent.margining.levels.rows import Sheet
 
@@ -113,7 +115,21 @@ def _cost(given: Row, *, inverse: bool) -> dict[str, Any]:
     told = _told(given, inverse=inverse, order=[order])
     names = {"im": "initial", "open_fee": "open_fee", "close_fee": "close_fee", "cost": "cost",
              "bankruptcy_price": "bankruptcy_price"}  # fmt: skip
-    return {what: number(told.value("order", column)) for what, column in names.items()}
+    found = {what: number(told.value("order", column)) for what, column in names.items()}
+    engine = _cost_in_engine(given, inverse=inverse)
+    return {**found, "cost": agreed(found["cost"], engine)}
+
+
+def _cost_in_engine(given: Row, *, inverse: bool) -> Fraction:
+    """What an engine asks for the order, at an index of its price."""
+    symbol = "BTC-PERPETUAL" if inverse else "BTC_USDT-PERPETUAL"
+    price = given["price"]
+    venue = OrderVenue(
+        "bybit-uta", symbol, mark=price, sizes=[given["qty"]], prices=[price], inverse=inverse
+    )
+    venue.leverage(given["leverage"])
+    dollars = venue.initial([(signed(given["side"]) > 0, given["qty"], price)])
+    return dollars / Fraction(price) if inverse else dollars
 
 
 def linear_cost(given: Row) -> dict[str, Any]:

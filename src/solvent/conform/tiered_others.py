@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Final
 
 from solvent.conform.case import Check, Row
-from solvent.conform.levels import number, sheet
+from solvent.conform.levels import number, rulebook, sheet
+from solvent.conform.order_venue import OrderVenue, agreed
 from solvent.conform.tiered_binance import signed
 from solvent.margining.levels.rows import Sheet
 
@@ -94,6 +96,9 @@ def okx_fund(given: Row) -> dict[str, Any]:
 
 # ── BitMEX ───────────────────────────────────────────────────────────────────────────────────
 
+_LINEAR: Final = "INJ_USDT-PERPETUAL"
+"""A linear contract whose risk limits are known."""
+
 
 def bitmex_orders(given: Row) -> dict[str, Any]:
     """Bids and offers that need margin, in contracts; orders are told as (price, contracts)."""
@@ -105,7 +110,25 @@ def bitmex_orders(given: Row) -> dict[str, Any]:
     position = {**_KEYS, **_UNIT, "size": given.get("position", 0)}
     told = sheet("bitmex", position=[position], order=orders)
     names = {"margined_bids": "margined_bids", "margined_offers": "margined_offers"}
-    return _found(told, "contract", names)
+    found = _found(told, "contract", names)
+    value = number(told.value("contract", "order_value"))
+    if agreed(value, _value_in_engine(given)) != value:
+        raise ValueError("the engine margins other orders than the formulas do")
+    return found
+
+
+def _value_in_engine(given: Row) -> Fraction:
+    """The value of orders in a linear contract that an engine asks margin for."""
+    orders = [(buy, size, price) for buy, side in ((True, "bids"), (False, "offers"))
+              for price, size in given[side]]  # fmt: skip
+    prices = [price for _, _, price in orders]
+    mark = sum(prices) // len(prices)
+    sizes = [size for _, size, _ in orders]
+    venue = OrderVenue("bitmex", _LINEAR, mark=mark, sizes=sizes, prices=prices)
+    if given.get("position"):
+        venue.hold(given["position"], mark)
+    rate = rulebook("bitmex").tables["risk"][_LINEAR]["initial"]
+    return venue.initial(orders) / Fraction(str(rate))
 
 
 def bitmex_adl(given: Row) -> dict[str, Any]:

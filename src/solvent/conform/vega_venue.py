@@ -18,8 +18,8 @@ from solvent.conform.case import Row
 from solvent.engine import contract_rules
 from solvent.engine.apply import apply
 from solvent.engine.audit import violations
-from solvent.engine.refusal import Refused
 from solvent.engine.state import Account, Contract, State
+from solvent.errors import Refused
 from solvent.feeds.library import rulebook_source
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed
@@ -47,6 +47,7 @@ ASSET: Final = "USD"
 _BASE: Final = "COIN"
 _ACTOR: Final = "case"
 _DAY: Final = "2026-06-01"
+_OUTSIDE: Final = 'matching = "outside"'
 _UNTOLD: Final = dict.fromkeys(
     ("risk_factor_long", "risk_factor_short", "linear_slippage", "quadratic_slippage"), "0"
 )
@@ -57,7 +58,7 @@ class Venue:
     """One market under Vega's rulebook; `faults` are broken invariants, in words.
 
     `prices` and `sizes` are all that the case will tell: they decide the tick and the lot.
-    `parameters` are the market's own numbers.
+    `parameters` are the market's own numbers. Trades are told by the case, so orders only rest.
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class Venue:
         self.faults: list[str] = []
         self._tick, self._lot = finest(prices), finest(sizes)
         self.must(c.ListAsset, asset=ASSET, decimals=0)
-        self.must(c.AdoptRulebook, name="vega", toml=rulebook_source("vega"), day=_DAY, venue=True)
+        toml = rulebook_source("vega").replace("[engine]\n", f"[engine]\n{_OUTSIDE}\n", 1)
+        self.must(c.AdoptRulebook, name="vega", toml=toml, day=_DAY, venue=True)
         told = {**_UNTOLD, **(parameters or {})}
         self.must(
             c.ListInstrument, symbol=MARKET, kind="perpetual", base=_BASE, quote=ASSET,
@@ -233,7 +235,7 @@ class Venue:
         `orders` (buy, size, price) come to those that rest."""
         account, contract = self._account(PARTY), self._contract()
         position = contract.holders.get(account.number)
-        rows = contract_rules.order_rows(account, contract)
+        rows = contract_rules.order_rows(self.state, account, contract)
         rows += [
             contract_rules.order_row(
                 contract, self._lots(one["size"]) * (1 if one["buy"] else -1),

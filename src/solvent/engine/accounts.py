@@ -15,7 +15,6 @@ from solvent.account.ledger import (
 )
 from solvent.engine import contract_rules
 from solvent.engine.refusal import (
-    Refused,
     account_named,
     active_account,
     check_margin,
@@ -24,7 +23,7 @@ from solvent.engine.refusal import (
 )
 from solvent.engine.standing import has_risk, isolates_positions, standing, view
 from solvent.engine.state import CLOSED, FROZEN, LIQUIDATION, OPEN, Account, Contract, Mode, State
-from solvent.errors import Reject
+from solvent.errors import Refused, Reject
 from solvent.limits import ACCOUNTS_MAX
 from solvent.messages.commands import (
     AddIsolatedMargin,
@@ -86,7 +85,12 @@ def close_account(state: State, command: CloseAccount, events: list[Event]) -> N
 
 def _left(state: State, account: Account) -> str:
     """What an account still has, in words; empty for nothing."""
-    if account.positions or account.orders or account.subaccounts:
+    if (
+        account.positions
+        or account.number in state.desk.orders
+        or account.number in state.desk.stops
+        or account.subaccounts
+    ):
         return "positions, orders or subaccounts"
     for asset, (name, _) in enumerate(state.assets):
         for slot in (GENERAL, INCOMING, OUTGOING, FUND):
@@ -274,7 +278,7 @@ def _by_contract(state: State, account: Account, contract: Contract, mode: Mode)
         state, account, contract,
         lots=position.lots if position else 0,
         entry_value=position.entry_value if position else 0,
-        orders=contract_rules.order_rows(account, contract),
+        orders=contract_rules.order_rows(state, account, contract),
         factor=mode.factor,
     )  # fmt: skip
     if not sheet.holds(columns.switch_accepted):

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from solvent.account.ledger import FEES, GENERAL, INSURANCE, node
 from solvent.engine.bargain import Dealt, deal_in, let_through
 from solvent.engine.dealing import Leg, view_after
-from solvent.engine.refusal import Refused
 from solvent.engine.standing import View, standings, view
 from solvent.engine.state import Standing, State
+from solvent.errors import Refused
 from solvent.messages.commands import (
+    AmendOrder,
     CancelOrder,
     Deposit,
     Heartbeat,
@@ -73,7 +74,7 @@ class _Run:
         named = command.buy_order is not None or command.sell_order is not None
         apart = dealt.legs[0].apart or dealt.legs[1].apart
         pooled = any(leg.account.number == INSURANCE for leg in dealt.legs)
-        if pooled or ((named or apart) and any(known)):
+        if pooled or named or (apart and any(known)):
             return False
         rests_on = [self.last[one.number] for one in accounts if one.number in self.last]
         rests_on += [id(paid) for one in accounts for paid in self.paid_in.get(one.name, ())]
@@ -81,7 +82,7 @@ class _Run:
             self._see(leg, side, id(command))
         self.taken.add(id(command))
         self.found.append((command, tuple(rests_on)))
-        if self._may_be_cut(dealt) or named or apart:
+        if self._may_be_cut(dealt) or apart:
             self.closed.update((command.buyer, command.seller))
         return True
 
@@ -144,7 +145,7 @@ def look_ahead(state: State, commands: Sequence[Command], start: int) -> None:
         if isinstance(command, Deposit):
             run.paid_in.setdefault(command.account, []).append(command)
             continue
-        names = _touched(command)
+        names = _touched(state, command)
         if names is None:
             break
         run.closed.update(names)
@@ -155,10 +156,13 @@ def look_ahead(state: State, commands: Sequence[Command], start: int) -> None:
         entries[id(command)] = (buyer, seller), rests_on
 
 
-def _touched(command: Command) -> tuple[str, ...] | None:
-    """Accounts that a command can change; None for one that may change anything."""
+def _touched(state: State, command: Command) -> tuple[str, ...] | None:
+    """Accounts that a command can change; None for one that may change anything, as an order may
+    that meets others."""
     match command:
-        case RequestWithdrawal() | PlaceOrder() | CancelOrder():
+        case RequestWithdrawal() | CancelOrder():
+            return (command.account,)
+        case PlaceOrder() | AmendOrder() if state.house.matching == "outside":
             return (command.account,)
         case Transfer():
             return command.source, command.target

@@ -15,29 +15,35 @@ from typing import Any, Final, NamedTuple
 from solvent.chains import link
 from solvent.engine import (
     accounts,
+    blocks,
     cash,
+    combos,
     distress,
     market,
     moving_in,
+    ordering,
     reference,
     settlement,
     trading,
 )
-from solvent.engine.refusal import Refused
-from solvent.engine.slack import forget
+from solvent.engine import slack as bounds
+from solvent.engine.floor import Floor
 from solvent.engine.state import ANSWER, DIGEST_BYTES, Log, State
-from solvent.errors import Reject, check
+from solvent.errors import Refused, Reject, check
 from solvent.limits import KEYS_MAX
 from solvent.messages import commands as c
 from solvent.messages.codec import REFUSED, Sealed, decode_events, encode_command, encode_events
-from solvent.messages.events import Event, Posted, Rejected, Repeated
+from solvent.messages.events import Event, OrderReduced, Posted, Rejected, Repeated
 from solvent.messages.fields import Command
+from solvent.orders.order import Why
 
 Handler = Callable[[State, Any, list[Event]], None]
 
 
 def _heartbeat(state: State, command: c.Heartbeat, events: list[Event]) -> None:
-    """Time has passed; it has been noted already."""
+    """Time has passed: orders that were good until now go."""
+    state.desk.expire(time_ms=state.log.time_ms, events=events)
+    Floor(state, events).close(events)
 
 
 HANDLERS: Final[dict[type[Command], Handler]] = {
@@ -65,8 +71,17 @@ HANDLERS: Final[dict[type[Command], Handler]] = {
     c.Transfer: cash.transfer,
     c.ContributeFund: cash.contribute_fund,
     c.ReturnFund: cash.return_fund,
-    c.PlaceOrder: trading.place_order,
-    c.CancelOrder: trading.cancel_order,
+    c.PlaceOrder: ordering.place_order,
+    c.AmendOrder: ordering.amend_order,
+    c.CancelOrder: ordering.cancel_order,
+    c.CancelOrders: ordering.cancel_orders,
+    c.Disconnect: ordering.disconnect,
+    c.SetProtection: ordering.set_protection,
+    c.ResetProtection: ordering.reset_protection,
+    c.ListCombo: combos.list_combo,
+    c.ReportBlock: blocks.report_block,
+    c.WithdrawBlock: blocks.withdraw_block,
+    c.RelieveMargin: ordering.relieve_margin,
     c.Trade: trading.trade,
     c.PublishMarket: market.publish_market,
     c.PublishArrays: market.publish_arrays,
@@ -86,6 +101,8 @@ HANDLERS: Final[dict[type[Command], Handler]] = {
     c.ImportBooks: moving_in.import_books,
 }
 check(set(HANDLERS) == set(c.COMMANDS), "every command has its handler")
+_SHORT: Final = encode_events([OrderReduced(0, "", 0, 0, str(Why.MARGIN))])[-7:]
+"""How an event ends that tells of an order which went for want of margin."""
 KINDS: Final[dict[type[Command], str]] = {
     kind: str(kind.__struct_config__.tag) for kind in HANDLERS
 }
@@ -132,6 +149,10 @@ def _apply(
     log.time_ms = time_ms
     events: list[Event] = []
     code = 0
+    state.open.begin()
+    deciding = state.decided
+    # Whose margin did not bear a fill is not in the record by itself: it is decided anew.
+    state.decided = deciding and _SHORT not in record
     try:
         if record.startswith(REFUSED):
             _refuse_again(record)
@@ -141,10 +162,13 @@ def _apply(
         code = int(refused.code)
         events.append(Rejected(code, refused.detail))
     else:
+        state.open.take(events)
         if state.ledger.posted:
             events.append(Posted(state.ledger.take_posted()))
+        bounds.follow(state)
         if state.slack:
-            forget(state, command)
+            bounds.forget(state, command)
+    state.decided = deciding
     stored = encode_events(events)
     log.sequence += 1
     log.chain = link(log.chain, log.sequence, time_ms, body, stored)

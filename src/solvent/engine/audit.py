@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from solvent.account.ledger import (
@@ -19,7 +19,9 @@ from solvent.account.ledger import (
     parts,
     slot_name,
 )
-from solvent.engine.state import CLOSED, Contract, State
+from solvent.engine.open_orders import Asked, Sides, with_order
+from solvent.engine.state import CLOSED, Account, Contract, State
+from solvent.orders.order import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +88,33 @@ def _of_contract(state: State, contract: Contract) -> Iterator[str]:
 
 
 def _of_accounts(state: State) -> Iterator[str]:
-    orders: dict[int, int] = {}
     held = 0
     for account in state.accounts:
         if account is None:
             continue
         held += len(account.positions or ())
-        for order in (account.orders or {}).values():
-            orders[order.instrument] = orders.get(order.instrument, 0) + 1
-            if not order.lots:
-                yield f"account {account.name}: expected no empty order"
-        if account.status == CLOSED and (account.positions or account.orders):
+        mine = state.orders_of(account.number)
+        yield from _of_orders(state, account, mine)
+        if account.status == CLOSED and (account.positions or mine):
             yield f"account {account.name}: expected nothing in a closed account"
     if held != sum(len(contract.holders) for contract in state.contracts):
         yield f"expected as many positions by account as by instrument, found {held}"
-    for contract in state.contracts:
-        if orders.get(contract.number, 0) != contract.orders_count:
-            yield (
-                f"instrument {contract.listing.symbol}: expected {contract.orders_count} orders, "
-                f"found {orders.get(contract.number, 0)}"
-            )
+
+
+def _of_orders(state: State, account: Account, mine: Mapping[str, Order]) -> Iterator[str]:
+    """What is kept up of an account's orders is what they add up to."""
+    anew: dict[int, Sides] = {}
+    for name, order in mine.items():
+        if not order.lots:
+            yield f"account {account.name}: expected no empty order"
+        asked = Asked(order.instrument, order.lots, order.price_ticks or 0)
+        anew = with_order(anew, state.value_of, None, asked)
+        kept = state.open.asked.get((account.number, name))
+        if kept != asked:
+            yield f"account {account.name}, order {name}: expected {asked}, found {kept}"
+    kept_sides = state.open.sides.get(account.number, {})
+    if anew != kept_sides:
+        yield f"account {account.name}: expected orders of {anew}, found {kept_sides}"
 
 
 def _of_pending(state: State) -> Iterator[str]:

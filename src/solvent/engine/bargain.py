@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from solvent.account.ledger import INSURANCE
 from solvent.engine.dealing import Leg, leg, margin_moves, premium_of
 from solvent.engine.fees import BUY, SELL, Charge, charges
-from solvent.engine.refusal import Refused, traded_contract, trader_named
-from solvent.engine.state import Account, Contract, Order, State
-from solvent.errors import Reject
+from solvent.engine.refusal import traded_contract, trader_named
+from solvent.engine.state import Account, Contract, State
+from solvent.errors import Refused, Reject
 from solvent.messages.commands import Trade
+from solvent.messages.fields import Side
+from solvent.orders.order import Order
 
 Held = Mapping[tuple[int, int], tuple[int, int, int]]
 
@@ -24,7 +26,7 @@ class Dealt:
     legs: tuple[Leg, Leg]
     premium: int
     costs: list[Charge]
-    orders: tuple[Order | None, Order | None]
+    price_ticks: int
 
 
 def deal_in(state: State, command: Trade, held: Held | None = None) -> Dealt:
@@ -32,7 +34,6 @@ def deal_in(state: State, command: Trade, held: Held | None = None) -> Dealt:
 
     `held` are positions (account, contract → lots, entry, basis) that are not those of now.
     """
-    held = held or {}
     contract = traded_contract(state, command.symbol)
     buyer = trader_named(state, command.buyer)
     seller = trader_named(state, command.seller)
@@ -40,21 +41,34 @@ def deal_in(state: State, command: Trade, held: Held | None = None) -> Dealt:
         raise Refused(
             Reject.ACCOUNTS_THE_SAME, f"account {buyer.name}: expected another one on each side"
         )
-    orders = (
-        _order_filled(buyer, command.buy_order, contract, command, bought=True),
-        _order_filled(seller, command.sell_order, contract, command, bought=False),
-    )
-    lots, points = command.lots, command.price_ticks * contract.deal.points_per_tick
-    premium = premium_of(contract, lots, points)
-    legs = (
-        leg(state, contract, buyer, lots=lots, points=points, premium=premium,
-            held=held.get((buyer.number, contract.number))),
-        leg(state, contract, seller, lots=-lots, points=points, premium=premium,
-            held=held.get((seller.number, contract.number))),
+    order_filled(state, buyer, command.buy_order, contract, command, bought=True)
+    order_filled(state, seller, command.sell_order, contract, command, bought=False)
+    return agree(
+        state, contract, buyer, seller, lots=command.lots, price_ticks=command.price_ticks,
+        aggressor=command.aggressor, held=held,
     )  # fmt: skip
+
+
+def agree(
+    state: State, contract: Contract, buyer: Account, seller: Account, *, lots: int,
+    price_ticks: int, aggressor: Side | None, held: Held | None = None,
+) -> Dealt:  # fmt: skip
+    """What a trade between two accounts comes to; refuses what is beyond limits, by side."""
+    held = held or {}
+    points = price_ticks * contract.deal.points_per_tick
+    premium = premium_of(contract, lots, points)
+    buys = leg(state, contract, buyer, lots=lots, points=points, premium=premium,
+               held=held.get((buyer.number, contract.number)))  # fmt: skip
+    try:
+        sells = leg(state, contract, seller, lots=-lots, points=points, premium=premium,
+                    held=held.get((seller.number, contract.number)))  # fmt: skip
+    except Refused as refused:
+        refused.side = SELL
+        raise
+    legs = buys, sells
     costs = []
     if state.house.fees:
-        costs = charges(state, contract, lots=lots, points=points, aggressor=command.aggressor)
+        costs = charges(state, contract, lots=lots, points=points, aggressor=aggressor)
     for charge in costs:
         legs[charge.side].fees -= charge.amount
         if charge.receiver is None and charge.amount > 0:
@@ -66,20 +80,25 @@ def deal_in(state: State, command: Trade, held: Held | None = None) -> Dealt:
     if state.house.contract is None:
         for one in legs:
             one.to_margin = margin_moves(state, one)
-    return Dealt(contract, legs, premium, costs, orders)
+    return Dealt(contract, legs, premium, costs, price_ticks)
 
 
-def _order_filled(
-    account: Account, name: str | None, contract: Contract, command: Trade, *, bought: bool
+def order_filled(
+    state: State,
+    account: Account,
+    name: str | None,
+    contract: Contract,
+    command: Trade,
+    *,
+    bought: bool,
 ) -> Order | None:
     """The order that a trade fills, which must be for such a trade."""
     if name is None:
         return None
-    order = order_named(account, name)
+    order = order_named(state, account, name)
     left = order.lots if bought else -order.lots
-    at_limit = command.price_ticks <= order.price_ticks
-    if not bought:
-        at_limit = command.price_ticks >= order.price_ticks
+    limit = order.price_ticks or 0  # what rests has one
+    at_limit = command.price_ticks <= limit if bought else command.price_ticks >= limit
     if order.instrument != contract.number or left < command.lots or not at_limit:
         raise Refused(
             Reject.ORDER_MISMATCHED,
@@ -90,9 +109,9 @@ def _order_filled(
     return order
 
 
-def order_named(account: Account, name: str) -> Order:
+def order_named(state: State, account: Account, name: str) -> Order:
     """A resting order of an account."""
-    order = None if account.orders is None else account.orders.get(name)
+    order = state.orders_of(account.number).get(name)
     if order is None:
         raise Refused(
             Reject.ORDER_UNKNOWN,

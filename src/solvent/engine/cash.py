@@ -12,16 +12,10 @@ from solvent.account.ledger import (
     VENUE,
     node,
 )
-from solvent.engine.refusal import (
-    Refused,
-    account_named,
-    asset_named,
-    check_active,
-    check_margin,
-)
+from solvent.engine.refusal import account_named, asset_named, check_active, check_margin
 from solvent.engine.standing import has_risk, standing, view
 from solvent.engine.state import Account, Pending, State
-from solvent.errors import Reject
+from solvent.errors import Refused, Reject
 from solvent.limits import MONEY_MAX
 from solvent.messages.commands import (
     AnnounceDeposit,

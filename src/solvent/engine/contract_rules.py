@@ -13,13 +13,13 @@ from typing import Any
 
 from solvent.account.ledger import GENERAL, INSURANCE, margin_slot, node, order_slot
 from solvent.engine.dealing import Leg
-from solvent.engine.refusal import Refused
-from solvent.engine.state import Account, Contract, Order, State
-from solvent.errors import Reject, check
+from solvent.engine.state import Account, Contract, State
+from solvent.errors import Refused, Reject, check
 from solvent.margining.house import ContractText
 from solvent.margining.levels.rows import Sheet, Unset, Value
 from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.messages.fields import Phase
+from solvent.orders.order import Order
 
 _KEYS = {"account": "", "pool": "", "instrument": "contract", "underlying": "coin"}
 Row = dict[str, Any]
@@ -140,11 +140,13 @@ def _factor(account: Account, contract: Contract, told: Fraction | None) -> Frac
     return mode.factor if mode is not None and mode.isolated and mode.factor else Fraction(0)
 
 
-def order_rows(account: Account, contract: Contract, *, but: Sequence[Order] = ()) -> list[Row]:
+def order_rows(
+    state: State, account: Account, contract: Contract, *, but: Sequence[Order] = ()
+) -> list[Row]:
     """The account's resting orders in a contract as rows."""
     return [
-        order_row(contract, order.lots, order.price_ticks)
-        for order in (account.orders or {}).values()
+        order_row(contract, order.lots, order.price_ticks or 0)
+        for order in state.orders_of(account.number).values()
         if order.instrument == contract.number and order not in but
     ]
 
@@ -164,7 +166,7 @@ def as_it_is(
 ) -> ContractSheet:
     """The sheet of a contract as it is held."""
     position = contract.holders.get(account.number)
-    rows = order_rows(account, contract) if orders is None else orders
+    rows = order_rows(state, account, contract) if orders is None else orders
     return ContractSheet(
         state, account, contract,
         lots=position.lots if position else 0,
@@ -282,9 +284,9 @@ def _from_general(state: State, account: Account, contract: Contract, wanted: in
 
 def give_idle_back(state: State, account: Account, contract: Contract) -> None:
     """Where nothing is held and nothing ordered any more, all margin is the account's own again."""
-    orders = (account.orders or {}).values()
-    held = account.number in contract.holders or account.number == INSURANCE
-    if held or any(order.instrument == contract.number for order in orders):
+    if account.number in contract.holders or account.number == INSURANCE:
+        return
+    if contract.number in state.open.sides.get(account.number, ()):
         return
     margin, reserved, _ = balances_of(state, account, contract)
     move_margin(state, account, contract, -margin, -reserved)

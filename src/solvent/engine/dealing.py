@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 from solvent.account.ledger import CLEARING, GENERAL, ROUNDING, margin_slot, node
 from solvent.account.position import Change, Position, traded
-from solvent.engine.refusal import Refused
 from solvent.engine.standing import View, isolated_margins
 from solvent.engine.state import Account, Contract, State
-from solvent.errors import Reject
+from solvent.errors import Refused, Reject
 from solvent.limits import LOTS_MAX, MONEY_MAX
 from solvent.messages.events import Event, PositionChanged
 from solvent.units import div_down, div_half_even, div_toward_zero, div_up
@@ -34,6 +33,25 @@ def rounded(state: State, numerator: int, denominator: int) -> int:
     return _ROUND[state.house.money_rounding](numerator, denominator)
 
 
+class Shift(NamedTuple):
+    """By how much something moves what bounds an account's margin (`engine.slack`).
+
+    Lots of position, bids and offers in a contract; what the account gains, and what it would gain
+    more if all its bids (offers) were filled, in millionths of a dollar; `size` of all amounts,
+    without sign; how many legs of trades.
+    """
+
+    contract: int
+    lots: int
+    bid_lots: int
+    ask_lots: int
+    equity: float
+    bids: float
+    asks: float
+    size: float
+    legs: int
+
+
 @dataclass(slots=True)
 class Leg:
     """One side of a trade.
@@ -43,6 +61,7 @@ class Leg:
         realised: gains that are paid now. premium: of an option. fees: paid negative.
         to_margin: what moves from the account's own money to the position's margin, or back.
         apart: realised gains belong to the position's own margin account.
+        shift: what it moves, where that has been worked out.
     """
 
     account: Account
@@ -56,6 +75,7 @@ class Leg:
     fees: int = 0
     to_margin: int = 0
     apart: bool = False
+    shift: Shift | None = None
 
     @property
     def reduces(self) -> bool:
@@ -182,7 +202,7 @@ def view_after(state: State, one: Leg, seen: View) -> View:
     if one.apart:
         margins = isolated_margins(state, one.account)
         margins[number] = margins.get(number, 0) + one.realised + one.to_margin
-    return View(one.account, positions, balances, margins, seen.orders, seen.modes)
+    return View(one.account, positions, balances, margins, seen.orders, seen.modes, seen.sides)
 
 
 def post(state: State, one: Leg, events: list[Event]) -> None:

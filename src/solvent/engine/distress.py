@@ -14,7 +14,6 @@ from solvent.account.ledger import (
 from solvent.engine import contract_rules
 from solvent.engine.dealing import Leg, leg, margin_moves, post, premium_of, sweep
 from solvent.engine.refusal import (
-    Refused,
     account_named,
     asset_named,
     check_active,
@@ -34,8 +33,8 @@ from solvent.engine.state import (
     Standing,
     State,
 )
-from solvent.engine.trading import admit, check_pool, pay_between, reduce_order
-from solvent.errors import Reject
+from solvent.engine.trading import Party, admit, check_pool, pay_between
+from solvent.errors import Refused, Reject
 from solvent.messages.commands import (
     BeginLiquidation,
     Confiscate,
@@ -48,6 +47,7 @@ from solvent.messages.commands import (
 )
 from solvent.messages.events import Event, FeePaid, LiquidationBegun, StatusChanged
 from solvent.messages.fields import CoverFrom
+from solvent.orders.order import Why
 from solvent.units import div_up
 
 PPM = 1_000_000
@@ -65,9 +65,14 @@ def begin_liquidation(state: State, command: BeginLiquidation, events: list[Even
     found = _must_be_liquidatable(state, account)
     # From here on the account is under liquidation.
     account.status = LIQUIDATION
-    for name, order in list((account.orders or {}).items()):
-        if state.house.contract is None or not account.isolates(order.instrument):
-            reduce_order(state, account, name, abs(order.lots), events)
+    going = None
+    if state.house.contract is not None:
+        mine = state.open.sides.get(account.number, {})
+        going = [number for number in mine if not account.isolates(number)]
+    state.desk.cancel_where(
+        account=account.number, instruments=going, why=Why.LIQUIDATION, events=events
+    )
+    state.open.take(events)
     events.append(LiquidationBegun(account.number, found.equity_micro, found.maintenance_micro))
 
 
@@ -100,11 +105,11 @@ def liquidate(state: State, command: Liquidate, events: list[Event]) -> None:
     other, moves = legs[1], (0, 0)
     if state.house.contract is None:
         other.to_margin = margin_moves(state, other)
-        admit(state, other)
+        admit(state, Party(other.account, (other,), None, command.lots))
     elif other.account.number != INSURANCE:
         check_active(other.account)
         points = command.price_ticks * contract.deal.points_per_tick
-        resting = contract_rules.order_rows(other.account, contract)
+        resting = contract_rules.order_rows(state, other.account, contract)
         moves = contract_rules.admit_fill(
             state, other, points=points, rested=False, resting=resting
         )

@@ -24,11 +24,13 @@ from solvent.chains import link
 from solvent.engine.apply import forget_oldest, identity_of
 from solvent.engine.state import ANSWER, DIGEST_BYTES, State
 from solvent.errors import check
-from solvent.messages.codec import REFUSED, decode_events
+from solvent.messages.codec import REFUSED, decode_events, encode_events
 from solvent.messages.events import FeePaid, PositionChanged, Posted, Rejected
 
-KINDS: Final = frozenset(("deposit", "trade", "transfer", "heartbeat"))
+KINDS: Final = frozenset(("deposit", "trade", "transfer"))
 """Commands that do nothing but what their events say."""
+_NOTHING: Final = encode_events(())
+"""What comes of a heartbeat at which no order expires."""
 _POSITION: Final = 6
 """Numbers that tell of one position: whose, of what, and the four that `Position` holds."""
 
@@ -133,7 +135,8 @@ def _followed(row: Recorded) -> _Told | None:
     if (type(row.time_ms), type(row.command), type(row.events)) != (int, bytes, bytes):
         return None
     refused = row.events.startswith(REFUSED)
-    if not refused and row.kind not in KINDS:
+    idle = row.kind == "heartbeat" and row.events == _NOTHING
+    if not (refused or idle or row.kind in KINDS):
         return None
     try:
         told = _DECODER.decode(memoryview(row.command)[1:])

@@ -19,6 +19,8 @@ import msgspec
 
 from solvent.account.ledger import FIRST_ACCOUNT
 from solvent.account.position import Position
+from solvent.engine.open_orders import Asked
+from solvent.engine.ordering import terms_by_instrument
 from solvent.engine.publication import compile_rules
 from solvent.engine.reference import deal_of, instrument_of, read_rules
 from solvent.engine.state import (
@@ -29,21 +31,22 @@ from solvent.engine.state import (
     OPEN,
     Account,
     Average,
+    Block,
+    Combo,
     Contract,
     Log,
     Mode,
-    Order,
     Pending,
     Rules,
     State,
     Underlying,
 )
 from solvent.errors import check
+from solvent.limits import COMBO_FIRST
 from solvent.messages.codec import decode_command, encode_command
-from solvent.messages.commands import (
-    ListInstrument,
-)
+from solvent.messages.commands import ListCombo, ListInstrument
 from solvent.messages.fields import Phase
+from solvent.orders.desk import Desk
 
 FORMAT: Final = 2
 LOG: Final = "log"
@@ -97,10 +100,11 @@ def sections(state: State) -> dict[str, bytes]:
         "ledger": _ledger(state),
         "accounts": _accounts(state),
         "positions": _positions(state),
-        "orders": [
-            (account.number, [(name, o.instrument, o.lots, o.price_ticks)
-                              for name, o in account.orders.items()])
-            for account in state.accounts if account is not None and account.orders
+        "combos": [encode_command(combo.listing) for combo in state.combos],
+        "desk": state.desk.image(),
+        "blocks": [
+            (name, one.account, one.counterparty, one.instrument, one.lots, one.price_ticks)
+            for name, one in state.blocks.items()
         ],
         "modes": [
             (account.number, [(number, mode.isolated, _text(mode.factor))
@@ -176,7 +180,7 @@ def _positions(state: State) -> Columns:
 def _contract(contract: Contract) -> tuple[Any, ...]:
     return (
         encode_command(contract.listing), contract.listed_ms, contract.phase.value,
-        contract.settled, contract.mark_points, contract.settled_points, contract.orders_count,
+        contract.settled, contract.mark_points, contract.settled_points,
         str(contract.basis_total), contract.funded_ms, contract.phase_ms, contract.auction_ms,
         _average(contract.future), _average(contract.spot),
     )  # fmt: skip
@@ -210,10 +214,6 @@ def restore(stored: bytes) -> State:
     for told in parts["contracts"]:
         _put_contract(state, told)
     _put_positions(state, parts["positions"])
-    for number, orders in parts["orders"]:
-        state.account(number).orders = {
-            name: Order(instrument, lots, price) for name, instrument, lots, price in orders
-        }
     for number, modes in parts["modes"]:
         state.account(number).modes = {
             contract: Mode(isolated=isolated, factor=Fraction(factor) if factor else None)
@@ -224,6 +224,18 @@ def restore(stored: bytes) -> State:
         for name, price, seen in parts["underlyings"]
     }
     _put_rules(state, parts["rules"], parts["venue"])
+    for told in parts["combos"]:
+        _put_combo(state, decode_command(told))
+    state.desk = Desk.restored(parts["desk"], terms_by_instrument(state))
+    for number, mine in state.desk.orders.items():
+        for name, one in mine.items():
+            state.open.put(number, name, Asked(one.instrument, one.lots, one.price_ticks or 0))
+    state.open.moved.clear()
+    state.blocks = {
+        name: Block(account=account, counterparty=counterparty, instrument=instrument, lots=lots,
+                    price_ticks=price_ticks)
+        for name, account, counterparty, instrument, lots, price_ticks in parts["blocks"]
+    }  # fmt: skip
     state.pending = {
         name: Pending(account=account, asset=asset, amount=amount, incoming=incoming)
         for name, account, asset, amount, incoming in parts["pending"]
@@ -282,7 +294,7 @@ def _put_accounts(state: State, told: Any) -> None:
 
 
 def _put_contract(state: State, told: Any) -> None:
-    (listing_bytes, listed_ms, phase, settled, mark_points, settled_points, orders_count,
+    (listing_bytes, listed_ms, phase, settled, mark_points, settled_points,
      basis_total, funded_ms, phase_ms, auction_ms, future, spot) = told  # fmt: skip
     listing = decode_command(listing_bytes)
     check(isinstance(listing, ListInstrument), "a contract is kept by its listing")
@@ -294,12 +306,25 @@ def _put_contract(state: State, told: Any) -> None:
         instrument=instrument_of(listing),  # type: ignore[arg-type]
         deal=deal_of(listing, number, asset, state.assets[asset][1]),  # type: ignore[arg-type]
         listed_ms=listed_ms, phase=Phase(phase), settled=settled, mark_points=mark_points,
-        settled_points=settled_points, orders_count=orders_count, basis_total=int(basis_total),
+        settled_points=settled_points, basis_total=int(basis_total),
         funded_ms=funded_ms, phase_ms=phase_ms, auction_ms=auction_ms,
         future=_put_average(future), spot=_put_average(spot),
     )  # fmt: skip
     state.contracts.append(contract)
     state.contract_numbers[contract.listing.symbol] = number
+
+
+def _put_combo(state: State, listing: object) -> None:
+    check(isinstance(listing, ListCombo), "a combination is kept by its listing")
+    told: ListCombo = listing  # type: ignore[assignment]
+    combo = Combo(
+        number=COMBO_FIRST + len(state.combos), listing=told, tick=Fraction(told.tick_size),
+        legs=tuple(
+            (state.contracts[state.contract_numbers[leg.symbol]], leg.ratio) for leg in told.legs
+        ),
+    )  # fmt: skip
+    state.combos.append(combo)
+    state.contract_numbers[told.symbol] = combo.number
 
 
 def _put_average(told: Any) -> Average:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from solvent.engine.floor import Floor
 from solvent.engine.publication import compile_rules
-from solvent.engine.refusal import Refused, contract_named, rules_named
+from solvent.engine.refusal import contract_named, rules_named
 from solvent.engine.state import Contract, State, Underlying
-from solvent.errors import Reject
+from solvent.errors import Refused, Reject
 from solvent.limits import INSTRUMENTS_MAX
 from solvent.messages.commands import (
     PublishArrays,
@@ -53,6 +54,24 @@ def publish_market(state: State, command: PublishMarket, events: list[Event]) ->
                 seen_ms = max(contract.spot.since_ms, last_ms)
                 contract.spot.observe(price, seen_ms, counts=_counts(contract))
     events.append(MarketPublished(len(command.index), len(command.marks)))
+    state.desk.expire(time_ms=time_ms, events=events)
+    _observe_in_books(state, {one.number for one in contracts}, names)
+    floor = Floor(state, events)
+    state.desk.settle_stops(time_ms=time_ms, gate=floor, events=events)
+    floor.close(events)
+
+
+def _observe_in_books(state: State, marked: set[int], names: set[str]) -> None:
+    """Let the books know the prices that bands and stops look at."""
+    for contract in state.contracts:
+        name = contract.deal.underlying
+        indexed = name in names
+        if contract.number in state.desk.books and (contract.number in marked or indexed):
+            state.desk.observe(
+                contract.number,
+                mark_points=contract.mark_points if contract.number in marked else None,
+                index_nano=state.underlyings[name].price_nano if indexed else None,
+            )
 
 
 def _counts(contract: Contract) -> bool:

@@ -14,9 +14,9 @@ from solvent.account.ledger import (
 )
 from solvent.account.position import Change
 from solvent.engine.dealing import put_position
-from solvent.engine.refusal import Refused, account_named, asset_named, contract_named
+from solvent.engine.refusal import account_named, asset_named, contract_named
 from solvent.engine.state import Account, Contract, State
-from solvent.errors import Reject
+from solvent.errors import Refused, Reject
 from solvent.limits import MONEY_MAX
 from solvent.messages.commands import (
     ImportBooks,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from solvent.engine.refusal import Refused
 from solvent.engine.slack import spare_of
 from solvent.engine.standing import quanta_of_value
 from solvent.engine.state import Rules, Spare, State
-from solvent.errors import BadInput, Reject, RulebookError
+from solvent.errors import BadInput, Refused, Reject, RulebookError
 from solvent.instruments import Instrument
 from solvent.margining.compile import AnyPlan, plan_of
 from solvent.risk import RiskArrays

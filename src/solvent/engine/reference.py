@@ -8,9 +8,12 @@ from decimal import Decimal
 from fractions import Fraction
 
 from solvent.account.deal import Deal, PayoffTerm
-from solvent.engine.refusal import Refused, asset_named, contract_named
+from solvent.engine.combos import close_combos
+from solvent.engine.floor import Floor
+from solvent.engine.ordering import book_terms, set_terms, wrong_terms
+from solvent.engine.refusal import asset_named, contract_named, instrument_named
 from solvent.engine.state import Contract, Rules, State
-from solvent.errors import Reject, RulebookError
+from solvent.errors import Refused, Reject, RulebookError
 from solvent.instruments import Contract as Identity
 from solvent.instruments import (
     Instrument,
@@ -21,7 +24,7 @@ from solvent.instruments import (
     Term,
     term_sheet,
 )
-from solvent.limits import ASSETS_MAX, LISTED_MAX, STRIKE_MAX
+from solvent.limits import ASSETS_MAX, COMBO_FIRST, LISTED_MAX, STRIKE_MAX
 from solvent.margining import rulebook as scans
 from solvent.margining.levels import rulebook as levels
 from solvent.margining.levels.text import LevelsText
@@ -84,6 +87,7 @@ def list_instrument(state: State, command: ListInstrument, events: list[Event]) 
         )
     )  # fmt: skip
     state.contract_numbers[command.symbol] = number
+    state.desk.open_book(number, book_terms(state, state.contracts[number]))
     events.append(Numbered("instrument", command.symbol, number))
 
 
@@ -107,7 +111,11 @@ def instrument_of(listing: ListInstrument) -> Instrument:
         wrong = "an inverse contract to settle in its base, and no other"
     elif listing.inverse and Fraction(listing.quanto_rate) != 1:
         wrong = "no quanto rate of an inverse contract"
-    wrong = wrong or _wrong_number(listing)
+    wrong = (
+        wrong
+        or _wrong_number(listing)
+        or wrong_terms({name: Fraction(text) for name, text in listing.parameters.items()})
+    )
     if wrong or kind is None:
         raise Refused(
             Reject.INSTRUMENT_TERMS_INVALID, f"instrument {listing.symbol}: expected {wrong}"
@@ -182,16 +190,26 @@ def deal_of(listing: ListInstrument, number: int, asset: int, decimals: int) -> 
 
 def delist_instrument(state: State, command: DelistInstrument, events: list[Event]) -> None:
     """A contract that nobody holds or orders is traded no more."""
-    contract = contract_named(state, command.symbol)
-    if contract.holders or contract.orders_count:
+    number = state.contract_numbers.get(command.symbol, -1)
+    if number >= COMBO_FIRST:
+        instrument_named(state, command.symbol)
+        holders = 0
+    else:
+        contract = contract_named(state, command.symbol)
+        number, holders = contract.number, len(contract.holders)
+    orders = state.desk.order_count(number)
+    if holders or orders:
         raise Refused(
             Reject.INSTRUMENT_HELD,
-            f"instrument {command.symbol}: expected no position and no order, found "
-            f"{len(contract.holders)} and {contract.orders_count}",
+            f"instrument {command.symbol}: expected no position and no order, found {holders} and "
+            f"{orders}",
         )
     # From here on it must be delisted.
-    contract.settled = "delisted"
-    events.append(Delisted(contract.number))
+    state.desk.close_book(number, events=events)
+    if number < COMBO_FIRST:
+        contract.settled = "delisted"
+        close_combos(state, contract, events)
+    events.append(Delisted(number))
 
 
 def set_phase(state: State, command: SetPhase, events: list[Event]) -> None:
@@ -206,6 +224,9 @@ def set_phase(state: State, command: SetPhase, events: list[Event]) -> None:
     contract.phase_ms = time_ms
     contract.phase = command.phase
     events.append(PhaseChanged(contract.number, command.phase.value))
+    floor = Floor(state, events)
+    state.desk.set_phase(contract.number, command.phase, time_ms=time_ms, gate=floor, events=events)
+    floor.close(events)
 
 
 def adopt_rulebook(state: State, command: AdoptRulebook, events: list[Event]) -> None:
@@ -218,7 +239,7 @@ def adopt_rulebook(state: State, command: AdoptRulebook, events: list[Event]) ->
     house = rulebook.text.engine
     by_venue = command.venue or command.name == state.venue_rulebook
     if by_venue and house.contract != state.house.contract:
-        if any(contract.holders or contract.orders_count for contract in state.contracts):
+        if any(contract.holders for contract in state.contracts) or state.desk.orders:
             raise Refused(
                 Reject.INSTRUMENT_HELD,
                 f"rulebook {command.name}: expected no position and no order while contracts come "
@@ -235,6 +256,7 @@ def adopt_rulebook(state: State, command: AdoptRulebook, events: list[Event]) ->
         state.house = house
         for contract in state.contracts:
             contract.fee_rates = None
+        set_terms(state)
     events.append(RulebookAdopted(command.name, rulebook.digest, command.venue))
 
 

@@ -17,17 +17,9 @@ from solvent.engine.state import (
     Standing,
     State,
 )
-from solvent.errors import Reject
+from solvent.errors import Refused, Reject
+from solvent.limits import COMBO_FIRST
 from solvent.messages.fields import Phase
-
-
-class Refused(Exception):
-    """Why a command is not done."""
-
-    def __init__(self, code: Reject, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
 
 
 def account_named(state: State, name: str) -> Account:
@@ -98,6 +90,11 @@ def contract_named(state: State, symbol: str) -> Contract:
         raise Refused(
             Reject.INSTRUMENT_UNKNOWN, f"instrument {symbol!r}: expected one that is listed"
         )
+    if number >= COMBO_FIRST:
+        raise Refused(
+            Reject.INSTRUMENT_NOT_FOR_THIS,
+            f"instrument {symbol}: expected a contract, found a combination of them",
+        )
     contract = state.contracts[number]
     if contract.settled:
         raise Refused(
@@ -121,6 +118,21 @@ def traded_contract(state: State, symbol: str) -> Contract:
             f"instrument {symbol}: expected a time before {expiry_ms}, found {state.log.time_ms}",
         )
     return contract
+
+
+def instrument_named(state: State, symbol: str) -> int:
+    """Number of a contract, or of a combination whose legs all are, that can be traded now."""
+    number = state.contract_numbers.get(symbol, -1)
+    if number < COMBO_FIRST:
+        return traded_contract(state, symbol).number
+    for contract, _ in state.combos[number - COMBO_FIRST].legs:
+        traded_contract(state, contract.listing.symbol)
+    if number not in state.desk.books:
+        raise Refused(
+            Reject.INSTRUMENT_CLOSED,
+            f"instrument {symbol}: expected one that is traded, found delisted",
+        )
+    return number
 
 
 def rules_named(state: State, name: str) -> Rules:

@@ -26,11 +26,11 @@ from solvent.account.ledger import (
 from solvent.account.position import Change
 from solvent.account.sharing import shared_out
 from solvent.engine import contract_rules
+from solvent.engine.combos import close_combos
 from solvent.engine.dealing import put_position, rounded
-from solvent.engine.refusal import Refused, asset_named, contract_named
+from solvent.engine.refusal import asset_named, contract_named
 from solvent.engine.state import Account, Contract, State
-from solvent.engine.trading import reduce_order
-from solvent.errors import Reject, check
+from solvent.errors import Refused, Reject, check
 from solvent.limits import MONEY_MAX
 from solvent.margining.levels.rows import Sheet, Unset
 from solvent.messages.commands import (
@@ -47,6 +47,7 @@ from solvent.messages.events import (
     VariationSettled,
 )
 from solvent.messages.fields import Phase
+from solvent.orders.order import Why
 from solvent.units import YEAR_MS, div_up
 
 
@@ -213,9 +214,11 @@ def _level_margins(
             continue
         contract_rules.fill_or_give_back(state, account, contract)
         if contract_rules.must_stop_orders(state, account, contract):
-            for name, order in list((account.orders or {}).items()):
-                if order.instrument == contract.number:
-                    reduce_order(state, account, name, abs(order.lots), events)
+            state.desk.cancel_where(
+                account=account.number, instruments=[contract.number], why=Why.RELIEF,
+                events=events,
+            )  # fmt: skip
+            state.open.take(events)
         contract_rules.reserve_orders(state, account, contract)
         contract_rules.give_idle_back(state, account, contract)
 
@@ -391,15 +394,18 @@ def give_margin_back(state: State, account: Account, contract: Contract) -> None
 
 
 def cancel_all(state: State, contract: Contract, events: list[Event]) -> None:
-    """Take every order in a contract back."""
-    if not contract.orders_count:
-        return
-    for account in state.accounts:
-        for name, order in list((account.orders or {}).items()) if account else ():
-            if order.instrument == contract.number and account is not None:
-                reduce_order(state, account, name, abs(order.lots), events)
-                if state.house.contract is not None:
-                    contract_rules.give_idle_back(state, account, contract)
+    """A contract is over: its orders go, and those for combinations that it is a leg of."""
+    ordering = [
+        state.account(number)
+        for number, mine in state.open.sides.items()
+        if contract.number in mine
+    ]
+    state.desk.close_book(contract.number, events=events)
+    close_combos(state, contract, events)
+    state.open.take(events)
+    if state.house.contract is not None:
+        for account in ordering:
+            contract_rules.give_idle_back(state, account, contract)
 
 
 def _settlement_price(state: State, contract: Contract, told_nano: int | None) -> Fraction:

@@ -6,20 +6,24 @@ Nothing here changes the state. An account under arrays that are absent or too o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from solvent.account.ledger import GENERAL, margin_slot, node
-from solvent.engine.state import Account, Mode, Order, Rules, Standing, State
+from solvent.engine.combos import split
+from solvent.engine.open_orders import Asked, Sides, with_order
+from solvent.engine.state import Account, Contract, Mode, Rules, Standing, State
+from solvent.limits import COMBO_FIRST
 from solvent.margining.assess import Assessed, assess
 from solvent.margining.compile import AnyPlan
 from solvent.margining.levels.book import Balances, LevelsPlan, Orders
 from solvent.margining.levels.modes import Modes
+from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.risk import Book
-from solvent.units import DOLLARS, quanta_per_unit
+from solvent.units import DOLLARS, div_half_even, quanta_per_unit
 
 NOT_KNOWN: Final = Standing(0, 0, 0, False, False, False)
 
@@ -29,14 +33,16 @@ class View:
     """What an account holds (contract → lots, basis), owns and orders.
 
     `margins` are the balances of isolated positions by contract, `modes` how contracts are held.
+    Orders stand in `orders` one by one where formulas margin them, else summed up in `sides`.
     """
 
     account: Account
     positions: dict[int, tuple[int, int]]
     balances: dict[int, int]
     margins: dict[int, int] = field(default_factory=dict)
-    orders: list[Order] = field(default_factory=list)
+    orders: list[Asked] = field(default_factory=list)
     modes: dict[int, Mode] = field(default_factory=dict)
+    sides: Mapping[int, Sides] = field(default_factory=dict)
 
 
 def view(state: State, account: Account) -> View:
@@ -53,9 +59,35 @@ def view(state: State, account: Account) -> View:
     if account.modes:
         seen.modes = account.modes
         seen.margins = isolated_margins(state, account)
-    if account.orders:
-        seen.orders = list(account.orders.values())
+    if account.number in state.open.sides:
+        if _by_formulas(state, account):
+            mine = state.desk.orders[account.number]
+            seen.orders = [state.open.asked[account.number, name] for name in mine]
+        else:
+            seen.sides = state.open.sides[account.number]
     return seen
+
+
+def _by_formulas(state: State, account: Account) -> bool:
+    rules = state.rules.get(account.rulebook)
+    return rules is not None and isinstance(rules.rulebook, LevelsRulebook)
+
+
+def reordered(state: State, seen: View, was: Asked | None, now: Asked | None) -> View:
+    """A view with one order another than it is, a new one, or one that has gone."""
+    after = View(
+        seen.account, seen.positions, seen.balances, seen.margins, seen.orders, seen.modes,
+        seen.sides,
+    )  # fmt: skip
+    if not _by_formulas(state, seen.account):
+        after.sides = with_order(seen.sides, state.value_of, was, now)
+        return after
+    after.orders = list(seen.orders)
+    if was is not None:
+        after.orders.remove(was)
+    if now is not None and now.lots:
+        after.orders.append(now)
+    return after
 
 
 def isolated_margins(state: State, account: Account) -> dict[int, int]:
@@ -71,7 +103,10 @@ def isolated_margins(state: State, account: Account) -> dict[int, int]:
 def has_risk(seen: View) -> bool:
     """Whether margin is asked of it at all: something is held, ordered or owed."""
     return bool(
-        seen.positions or seen.orders or any(amount < 0 for amount in seen.balances.values())
+        seen.positions
+        or seen.orders
+        or seen.sides
+        or any(amount < 0 for amount in seen.balances.values())
     )
 
 
@@ -108,10 +143,11 @@ def _assessed(
     state: State, rules: Rules, plan: AnyPlan, views: Sequence[View]
 ) -> Iterable[Standing]:
     """Under a rulebook of formulas orders are its own; under one of scans they are taken as filled,
-    all bids or all offers, and the worse counts."""
+    all bids or all offers, and the worse counts: its margin, and what filling would cost beyond
+    what it brings."""
     if isinstance(plan, LevelsPlan):
         return _columns(_assess(state, rules, plan, views, with_orders=True), views)
-    ordering = [place for place, seen in enumerate(views) if seen.orders]
+    ordering = [place for place, seen in enumerate(views) if seen.sides]
     if not ordering:
         return _columns(_assess(state, rules, plan, views), views)
     found = list(_columns(_assess(state, rules, plan, views), views))
@@ -120,7 +156,8 @@ def _assessed(
         worse = _columns(_assess(state, rules, plan, filled), filled)
         for place, one in zip(ordering, worse, strict=True):
             was = found[place]
-            initial = max(was.initial_micro, one.initial_micro)
+            cost = max(was.equity_micro - one.equity_micro, 0)
+            initial = max(was.initial_micro, one.initial_micro + cost)
             known = was.known and one.known
             found[place] = was._replace(
                 initial_micro=initial, known=known, call=known and was.equity_micro < initial
@@ -130,15 +167,39 @@ def _assessed(
 
 def _filled(state: State, seen: View, *, buys: bool) -> View:
     """A view with all its bids, or all its offers, filled at their prices."""
-    held = dict(seen.positions)
-    for order in seen.orders:
-        if (order.lots > 0) is buys:
-            deal = state.contracts[order.instrument].deal
-            lots, basis = held.get(order.instrument, (0, 0))
-            cost = deal.value(order.lots, order.price_ticks * deal.points_per_tick)
-            held[order.instrument] = (lots + order.lots, basis + (0 if deal.up_front else cost))
+    held, owned = dict(seen.positions), dict(seen.balances)
+    for instrument, (bid_lots, bid_value, ask_lots, ask_value) in seen.sides.items():
+        lots, value = (bid_lots, bid_value) if buys else (ask_lots, ask_value)
+        if not lots:
+            continue
+        if instrument < COMBO_FIRST:
+            _fill(state.contracts[instrument], lots, value, held, owned)
+            continue
+        combo = state.combos[instrument - COMBO_FIRST]
+        # At its average price, rounded against the account; at the marks where that has no sense.
+        prices = split(combo, -(-value // lots) if buys else value // lots)
+        for place, (contract, ratio) in enumerate(combo.legs):
+            deal = contract.deal
+            points = contract.mark_points or 0
+            if prices is not None:
+                points = prices[place] * deal.points_per_tick
+            _fill(contract, ratio * lots, deal.value(ratio * lots, points), held, owned)
     held = {number: one for number, one in held.items() if one[0]}
-    return View(seen.account, held, seen.balances, seen.margins, [], seen.modes)
+    return View(seen.account, held, owned, seen.margins, [], seen.modes)
+
+
+def _fill(
+    contract: Contract, lots: int, value: int, held: dict[int, tuple[int, int]],
+    owned: dict[int, int],
+) -> None:  # fmt: skip
+    """Add lots and what they cost: of an option money, else a basis."""
+    deal = contract.deal
+    before, basis = held.get(contract.number, (0, 0))
+    if deal.up_front:
+        premium = div_half_even(value * deal.numerator, deal.denominator)
+        owned[deal.asset] = owned.get(deal.asset, 0) - premium
+        value = 0
+    held[contract.number] = before + lots, basis + value
 
 
 def _columns(found: Assessed, views: Sequence[View]) -> Iterable[Standing]:
@@ -184,7 +245,10 @@ def isolates_positions(rules: Rules) -> bool:
 
 
 def _orders_unlisted(rules: Rules, seen: View) -> bool:
-    return not all(_has_row(rules, order.instrument) for order in seen.orders)
+    return not all(
+        order.instrument >= COMBO_FIRST or _has_row(rules, order.instrument)
+        for order in seen.orders
+    )
 
 
 def _held_apart(seen: View) -> bool:
@@ -265,7 +329,7 @@ def _orders(state: State, rules: Rules, views: Sequence[View]) -> Orders | None:
     rows = [
         (place, rules.row_of_contract[order.instrument], order)
         for place, seen in enumerate(views)
-        for order in seen.orders
+        for order in _by_leg(state, seen.orders)
         if _has_row(rules, order.instrument)
     ]
     if not rows:
@@ -287,6 +351,17 @@ def _orders(state: State, rules: Rules, views: Sequence[View]) -> Orders | None:
     )
 
 
+def _by_leg(state: State, orders: Iterable[Asked]) -> Iterator[Asked]:
+    """Orders, those for combinations as orders for each leg at its mark."""
+    for order in orders:
+        if order.instrument < COMBO_FIRST:
+            yield order
+            continue
+        for contract, ratio in state.combos[order.instrument - COMBO_FIRST].legs:
+            ticks = (contract.mark_points or 0) // contract.deal.points_per_tick
+            yield Asked(contract.number, ratio * order.lots, max(ticks, 1))
+
+
 def _has_row(rules: Rules, number: int) -> bool:
     """Whether the arrays know a contract; who holds one that they do not is not known."""
     return number < len(rules.row_of_contract) and rules.row_of_contract[number] >= 0
@@ -299,14 +374,16 @@ def _modes(state: State, rules: Rules, views: Sequence[View], names: list[str]) 
     isolated: set[tuple[str, str]] = set()
     values: dict[str, dict[tuple[str, str], float]] = {}
     for place, seen in enumerate(views):
+        ordered = {order.instrument for order in seen.orders} if seen.modes else ()
         for number, mode in seen.modes.items():
-            if number not in seen.positions or not _has_row(rules, number):
+            held = number in seen.positions
+            if not (held or number in ordered) or not _has_row(rules, number):
                 continue
             contract = state.contracts[number]
             pair = names[place], contract.listing.symbol
             if mode.factor is not None and "leverage" in asked:
                 values.setdefault("leverage", {})[pair] = float(1 / mode.factor)
-            if mode.isolated and isolates_positions(rules):
+            if held and mode.isolated and isolates_positions(rules):
                 isolated.add(pair)
                 if "isolated_margin" in asked:
                     scale = contract.deal.asset_scale

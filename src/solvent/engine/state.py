@@ -7,7 +7,7 @@ collections keep the order in which they were filled, which the commands alone d
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from struct import Struct as Packing
@@ -19,13 +19,15 @@ from solvent.account.deal import Deal
 from solvent.account.ledger import FIRST_ACCOUNT, SYSTEM_NAMES, Ledger
 from solvent.account.position import Position
 from solvent.chains import ORIGIN
+from solvent.engine.open_orders import OpenOrders
 from solvent.instruments import Instrument
+from solvent.limits import COMBO_FIRST
 from solvent.margining.compile import AnyPlan, AnyRulebook
 from solvent.margining.house import EngineText, FeeText
-from solvent.messages.commands import (
-    ListInstrument,
-)
+from solvent.messages.commands import ListCombo, ListInstrument
 from solvent.messages.fields import Command, Phase
+from solvent.orders.desk import Desk
+from solvent.orders.order import Order
 from solvent.risk import RiskArrays
 
 
@@ -44,17 +46,6 @@ OPEN: Final = "open"
 FROZEN: Final = "frozen"
 LIQUIDATION: Final = "liquidation"
 CLOSED: Final = "closed"
-
-
-class Order:
-    """What is left of a resting order; positive lots buy."""
-
-    __slots__ = ("instrument", "lots", "price_ticks")
-
-    def __init__(self, instrument: int, lots: int, price_ticks: int) -> None:
-        self.instrument = instrument
-        self.lots = lots
-        self.price_ticks = price_ticks
 
 
 class Mode:
@@ -84,7 +75,6 @@ class Account(Struct, eq=False, gc=False):
     frozen: bool = False
     subaccounts: int = 0
     positions: dict[int, Position] | None = None
-    orders: dict[str, Order] | None = None
     modes: dict[int, Mode] | None = None
 
     def mode(self, instrument: int) -> Mode | None:
@@ -153,7 +143,6 @@ class Contract:
     settled_points: int = 0
     """Mark of the last settlement of gains, 0 where there was none."""
     holders: dict[int, Position] = field(default_factory=dict)
-    orders_count: int = 0
     basis_total: int = 0
     funded_ms: int = 0
     phase_ms: int = 0
@@ -180,12 +169,12 @@ class Spare:
     """What bounds of an account's margin need (`engine.slack`), in millionths of a dollar.
 
     Attributes:
-        steep_micro: [contract] what one lot can add to initial margin at most, infinity where that
-            is not known. worth_micro: [contract] what a lot adds to equity.
+        steep_micro: [contract] what one lot can add to initial margin at most, −1 where that is not
+            known. worth_micro: [contract] what a lot adds to equity.
         value_micro: [contract] of a value unit. unit_micro: [asset] of a smallest unit.
     """
 
-    steep_micro: list[float]
+    steep_micro: list[int]
     worth_micro: list[float]
     value_micro: list[float]
     unit_micro: list[float]
@@ -214,6 +203,29 @@ class Rules:
         return self.rulebook.text.engine
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combo:
+    """Contracts that trade as one: (contract, lots of it that one lot buys), and the price."""
+
+    number: int
+    listing: ListCombo
+    legs: tuple[tuple[Contract, int], ...]
+    tick: Fraction
+    """Quote currency per tick."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One side's report of a trade, which the other has not confirmed yet."""
+
+    account: int
+    counterparty: int
+    instrument: int
+    lots: int
+    """Positive where the account that reports buys."""
+    price_ticks: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Pending:
     """Money under way."""
@@ -240,6 +252,31 @@ class Log:
     time_ms: int = 0
     chain: bytes = ORIGIN
     answers: dict[str, bytes] = field(default_factory=dict)
+
+
+class Spared:
+    """What an account could spare when that was last worked out, and all that has moved since.
+
+    Money is in millionths of a dollar.
+
+    Attributes:
+        base: equity less initial margin then, in millionths of a dollar. equity: by how much trades
+            have changed it. size: of all amounts since, without sign. legs: trades since.
+        lots: contract → lots by which the position, the bids and the offers differ from then.
+        margin: what these lots can add at most, of the position as it is, with all bids filled,
+            with all offers filled.
+        bids, asks: by how much equity would differ if all bids (offers) had been filled, but for
+            what the position itself has changed.
+    """
+
+    __slots__ = ("asks", "base", "bids", "equity", "legs", "lots", "margin", "size")
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self.equity = self.size = self.bids = self.asks = 0.0
+        self.legs = 0
+        self.lots: dict[int, tuple[int, int, int]] = {}
+        self.margin = (0, 0, 0)
 
 
 class Ahead:
@@ -278,6 +315,9 @@ class Ahead:
         self.commands, self.place = (), 0
 
 
+_NO_ORDERS: Final[dict[str, Order]] = {}
+
+
 class State:
     """The venue's books.
 
@@ -301,17 +341,34 @@ class State:
         self.pending: dict[str, Pending] = {}
         self.references: dict[str, str] = {}
         """Reference → how its money ended; a reference is never used twice."""
+        self.combos: list[Combo] = []
+        self.blocks: dict[str, Block] = {}
+        """Reference → what one side has reported."""
+        self.desk = Desk()
+        self.open = OpenOrders(self.value_of)
+        """Sums over the desk's orders, kept up with them."""
         self.decided = False
         """Whether the command whose turn it is comes from a record by which it was done: what it
         does is worked out anew, whether margin allowed it is not; no part of what is remembered."""
         self.ahead = Ahead()
-        self.slack: dict[int, int] = {}
+        self.slack: dict[int, Spared] = {}
         """Account → a lower bound of its available margin; no part of what is remembered."""
         self.asked: set[int] = set()
         """Accounts that `slack` was asked for since it was last dropped."""
         for number, name in SYSTEM_NAMES.items():
             self.accounts[number] = Account(number, name, "system", -1, "")
             self.account_numbers[name] = number
+
+    def value_of(self, instrument: int, lots: int, price_ticks: int) -> int:
+        """What lots cost at a price: in a contract's value units, in ticks of a combination."""
+        if instrument >= COMBO_FIRST:
+            return lots * price_ticks
+        deal = self.contracts[instrument].deal
+        return deal.value(lots, price_ticks * deal.points_per_tick)
+
+    def orders_of(self, account: int) -> Mapping[str, Order]:
+        """An account's resting orders by name."""
+        return self.desk.orders.get(account, _NO_ORDERS)
 
     def account(self, number: int) -> Account:
         """An account by number, which must be one."""

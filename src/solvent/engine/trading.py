@@ -1,119 +1,151 @@
-"""Orders that rest, and trades between two accounts."""
+"""Trades between two accounts, however they came about: told, met in a book, or a block."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from solvent.account.ledger import FEES, GENERAL, INSURANCE, margin_slot, node, order_slot
 from solvent.engine import ahead, contract_rules, slack
-from solvent.engine.bargain import deal_in, let_through, order_named
+from solvent.engine.bargain import Dealt, deal_in, let_through, order_named
 from solvent.engine.dealing import Leg, post, sweep, view_after
 from solvent.engine.fees import BUY, SELL, Charge
-from solvent.engine.refusal import (
-    Refused,
-    account_named,
-    check_active,
-    check_known,
-    check_margin,
-    short_of_margin,
-    traded_contract,
-)
-from solvent.engine.standing import fresh_plan, standing, view
-from solvent.engine.state import FROZEN, OPEN, Account, Contract, Order, Standing, State
-from solvent.errors import Reject
-from solvent.limits import LOTS_MAX
-from solvent.messages.commands import (
-    CancelOrder,
-    PlaceOrder,
-    Trade,
-)
-from solvent.messages.events import Event, FeePaid, OrderReduced, OrderRested
-from solvent.messages.fields import Command, Phase, Side
+from solvent.engine.open_orders import Asked
+from solvent.engine.refusal import check_active, check_known, short_of_margin
+from solvent.engine.standing import fresh_plan, reordered, standing, view
+from solvent.engine.state import FROZEN, OPEN, Account, Contract, Standing, State
+from solvent.errors import Refused, Reject
+from solvent.messages.commands import Trade
+from solvent.messages.events import Event, FeePaid
+from solvent.messages.fields import Command, Phase
+from solvent.orders.order import Order, Why
 
-# ── trades ───────────────────────────────────────────────────────────────────────────────────────
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One side of a trade: its legs (of a combination several), and the resting order, if there is
+    one, of which the trade fills so many lots."""
+
+    account: Account
+    legs: Sequence[Leg]
+    order: Order | None
+    lots: int
+
+    def order_changes(self) -> tuple[Asked | None, Asked | None]:
+        """The order that rests, before and after."""
+        order = self.order
+        if order is None:
+            return None, None
+        was = Asked(order.instrument, order.lots, order.price_ticks or 0)
+        left = order.lots - self.lots if order.lots > 0 else order.lots + self.lots
+        return was, was._replace(lots=left)
 
 
 def trade(state: State, command: Trade, events: list[Event]) -> None:
     """Two accounts trade. Refusals, in order: the contract, the accounts, their orders, limits,
     then each side's margin, the buyer's first."""
     dealt = deal_in(state, command)
-    contract, legs = dealt.contract, dealt.legs
-    by_contract = state.house.contract is not None
-    moves = [(0, 0), (0, 0)]
-    spared: list[int | None] = [None, None]
-    for side, one in enumerate(legs):
-        if by_contract:
-            moves[side] = _admit_by_contract(state, one, dealt.orders[side], command)
-        else:
-            spared[side] = admit(state, one, command, side)
+    parties = [
+        Party(
+            one.account, (one,), None if name is None else order_named(state, one.account, name),
+            command.lots,
+        )
+        for one, name in zip(dealt.legs, (command.buy_order, command.sell_order), strict=True)
+    ]  # fmt: skip
+    moves = check_parties(state, parties, dealt.price_ticks, command)
     # From here on the trade must succeed.
-    slack.keep(state, legs, spared)
-    buyer, seller = legs[BUY].account, legs[SELL].account
-    if dealt.premium:
-        pay_between(state, contract, buyer, seller, dealt.premium)
-    first = BUY if legs[BUY].realised <= legs[SELL].realised else SELL
-    post(state, legs[first], events)
-    post(state, legs[BUY + SELL - first], events)
-    if by_contract:
-        for one, (into_margin, into_orders) in zip(legs, moves, strict=True):
-            contract_rules.move_margin(state, one.account, contract, into_margin, into_orders)
-    if dealt.costs:
-        _charge(state, contract, (buyer, seller), dealt.costs, events)
-    for account, name in ((buyer, command.buy_order), (seller, command.sell_order)):
-        if name is not None:
-            reduce_order(state, account, name, command.lots, events)
-    sweep(state, contract)
-    if by_contract:
-        for one in legs:
-            if not one.reduces:
-                contract_rules.fill_up(state, one.account, contract)
-            contract_rules.give_idle_back(state, one.account, contract)
+    carry_out(state, dealt, moves, events)
+    for party in parties:
+        if party.order is not None:
+            state.desk.take_off(
+                party.account.number, party.order.name, command.lots, why=Why.FILLED, events=events
+            )
+    state.open.take(events)
+    settle_margins(state, dealt)
 
 
-def admit(state: State, one: Leg, command: Command | None = None, side: int = BUY) -> int | None:
-    """Refuse a leg that the account's margin does not allow; what the account can spare after it at
-    least, where that can be told. `command`, `side`: of a batch, whose other trades may be worked
-    out together with this one.
+# ── may it be ────────────────────────────────────────────────────────────────────────────────────
 
-    A leg that only makes the position smaller is let through where the venue's rule says so, even
-    when nothing is known of the market; a frozen account may do that too.
+
+def check_parties(
+    state: State, parties: Sequence[Party], price_ticks: int, command: Command | None = None
+) -> list[tuple[int, int]]:
+    """Refuse what a side's margin does not allow, the buyer's first.
+
+    What the trade moves into each side's margin and order account, where contracts have their own.
+    `command`: of a batch, whose other trades may be worked out together with this one.
     """
-    account = one.account
+    moves = []
+    for side, party in enumerate(parties):
+        try:
+            if state.house.contract is None:
+                admit(state, party, command, side)
+                moves.append((0, 0))
+            else:
+                moves.append(_admit_by_contract(state, party, price_ticks))
+        except Refused as refused:
+            refused.side = side
+            raise
+    return moves
+
+
+def admit(state: State, party: Party, command: Command | None = None, side: int = BUY) -> None:
+    """Refuse a side that the account's margin does not allow.
+
+    What only makes the position smaller is let through where the venue's rule says so, even when
+    nothing is known of the market; a frozen account may do that too.
+    """
+    account, legs = party.account, party.legs
     if state.decided:
-        return None
+        return
     if account.number == INSURANCE:
-        check_pool(state, one)
-        return None
-    if one.apart:
-        _check_apart(state, one)
-    if account.status != OPEN and not (account.status == FROZEN and one.reduces):
+        for one in legs:
+            check_pool(state, one)
+        return
+    for one in legs:
+        if one.apart:
+            _check_apart(state, one)
+    if account.status != OPEN and not (
+        account.status == FROZEN and all(one.reduces for one in legs)
+    ):
         check_active(account)
-    bound = slack.after(state, one)
-    if let_through(state, one):
-        return bound
+    if all(let_through(state, one) for one in legs):
+        return
+    was, now = party.order_changes()
+    bound = slack.after(state, account, legs, was, now)
     if bound is None and account.number not in state.asked:
         slack.warm(state, state.ahead.commands, state.ahead.place)
-        bound = slack.after(state, one)
+        bound = slack.after(state, account, legs, was, now)
     fresh = fresh_plan(state, state.rules[account.rulebook]) is not None
     if bound is not None and bound >= 0 and fresh:
-        return bound
+        return
     answer = None if command is None or not fresh else ahead.known(state, command, side)
-    return _admit_in_full(state, one, answer)
+    _admit_in_full(state, party, answer)
 
 
-def _admit_in_full(state: State, one: Leg, answer: Standing | None) -> int | None:
+def _admit_in_full(state: State, party: Party, answer: Standing | None) -> None:
     """The same by the account's whole margin, where it has not been worked out already."""
-    account = one.account
-    reducing = one.reduces and state.house.reducing == "margin"
-    after = answer or standing(state, view_after(state, one, view(state, account)))
+    account, legs = party.account, party.legs
+    was, now = party.order_changes()
+    reducing = state.house.reducing == "margin" and all(one.reduces for one in legs)
+    after = answer
+    if after is None:
+        seen = view(state, account)
+        if was is not None:
+            seen = reordered(state, seen, was, now)
+        for one in legs:
+            seen = view_after(state, one, seen)
+        after = standing(state, seen)
     if not after.known and reducing:
-        return None
+        return
     check_known(account, after)
-    if not after.call:
-        return slack.told_after(state, one, after)
-    if state.house.reducing == "margin":
+    good = not after.call
+    if not good and state.house.reducing == "margin":
         before = standing(state, view(state, account))
-        if before.known and after.initial_micro <= before.initial_micro:
-            return slack.told_after(state, one, after)
-    raise short_of_margin(account, after)
+        good = before.known and after.initial_micro <= before.initial_micro
+    if not good:
+        raise short_of_margin(account, after)
+    slack.told_after(state, account, after, legs, was, now)
 
 
 def check_pool(state: State, one: Leg) -> None:
@@ -147,12 +179,10 @@ def _check_apart(state: State, one: Leg) -> None:
         )
 
 
-def _admit_by_contract(
-    state: State, one: Leg, order: Order | None, command: Trade
-) -> tuple[int, int]:
-    """What a leg moves into the margin and the order account, where contracts are ruled by
+def _admit_by_contract(state: State, party: Party, price_ticks: int) -> tuple[int, int]:
+    """What a side moves into the margin and the order account, where contracts are ruled by
     themselves."""
-    account = one.account
+    (one,), account, order = party.legs, party.account, party.order
     if account.number == INSURANCE:
         check_pool(state, one)
         return 0, 0
@@ -168,16 +198,48 @@ def _admit_by_contract(
             f"margin of {margin}",
         )
     filled = () if order is None else (order,)
-    resting = contract_rules.order_rows(account, one.contract, but=filled)
-    if order is not None:
-        left = order.lots - (one.change.lots - one.before_lots)
-        if left:
-            row = contract_rules.order_row(one.contract, left, order.price_ticks)
-            resting = [*resting, row]
-    points = command.price_ticks * one.contract.deal.points_per_tick
+    resting = contract_rules.order_rows(state, account, one.contract, but=filled)
+    left = party.order_changes()[1]
+    if left is not None and left.lots:
+        row = contract_rules.order_row(one.contract, left.lots, left.price_ticks)
+        resting = [*resting, row]
     return contract_rules.admit_fill(
-        state, one, points=points, rested=order is not None, resting=resting
-    )
+        state, one, points=price_ticks * one.contract.deal.points_per_tick,
+        rested=order is not None, resting=resting,
+    )  # fmt: skip
+
+
+# ── doing it ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def carry_out(
+    state: State, dealt: Dealt, moves: Sequence[tuple[int, int]], events: list[Event]
+) -> None:
+    """Post a trade that was worked out and checked: premium, gains, positions, fees."""
+    contract, legs = dealt.contract, dealt.legs
+    slack.keep(state, legs)
+    buyer, seller = legs[BUY].account, legs[SELL].account
+    if dealt.premium:
+        pay_between(state, contract, buyer, seller, dealt.premium)
+    first = BUY if legs[BUY].realised <= legs[SELL].realised else SELL
+    post(state, legs[first], events)
+    post(state, legs[BUY + SELL - first], events)
+    if state.house.contract is not None:
+        for one, (into_margin, into_orders) in zip(legs, moves, strict=True):
+            contract_rules.move_margin(state, one.account, contract, into_margin, into_orders)
+    if dealt.costs:
+        _charge(state, contract, (buyer, seller), dealt.costs, events)
+    sweep(state, contract)
+
+
+def settle_margins(state: State, dealt: Dealt) -> None:
+    """After a trade, where contracts are ruled by themselves: fill margin up, give idle back."""
+    if state.house.contract is None:
+        return
+    for one in dealt.legs:
+        if not one.reduces:
+            contract_rules.fill_up(state, one.account, dealt.contract)
+        contract_rules.give_idle_back(state, one.account, dealt.contract)
 
 
 def pay_between(
@@ -229,102 +291,3 @@ def _take(state: State, contract: Contract, payer: Account, other: int, amount: 
         state.ledger.move(source, other, part)
         left -= part
     return amount - left
-
-
-# ── orders ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def place_order(state: State, command: PlaceOrder, events: list[Event]) -> None:
-    """Rest an order, if the account's margin bears it beside all others. An order that can only
-    make the position smaller is let through as such a trade is."""
-    contract = traded_contract(state, command.symbol)
-    account = account_named(state, command.account)
-    if account.orders is not None and command.order in account.orders:
-        raise Refused(
-            Reject.ORDER_DUPLICATED,
-            f"order {command.order!r} of account {account.name}: expected a new name",
-        )
-    lots = command.lots if command.side is Side.BUY else -command.lots
-    order = Order(contract.number, lots, command.price_ticks)
-    reduces = _only_reduces(account, contract, lots)
-    if account.status != OPEN and not (account.status == FROZEN and reduces):
-        check_active(account)
-    if len(account.orders or ()) >= ORDERS_MAX:
-        raise Refused(
-            Reject.CAPACITY_REACHED, f"account {account.name}: expected at most {ORDERS_MAX} orders"
-        )
-    if sum(abs(one.lots) for one in (account.orders or {}).values()) + abs(lots) > LOTS_MAX:
-        raise Refused(
-            Reject.POSITION_TOO_LARGE,
-            f"account {account.name}: expected orders of at most {LOTS_MAX} lots in all",
-        )
-    if state.house.contract is not None:
-        _admit_order_by_contract(state, account, contract, order, reduces=reduces)
-    elif not (state.decided or (reduces and state.house.reducing == "position")):
-        seen = view(state, account)
-        seen.orders = [*seen.orders, order]
-        after = standing(state, seen)
-        check_margin(account, after)
-    # From here on the order must rest.
-    if account.orders is None:
-        account.orders = {}
-    account.orders[command.order] = order
-    contract.orders_count += 1
-    events.append(
-        OrderRested(account.number, command.order, contract.number, lots, command.price_ticks)
-    )
-    if state.house.contract is not None:
-        contract_rules.reserve_orders(state, account, contract)
-        contract_rules.fill_up(state, account, contract)
-
-
-ORDERS_MAX = 10_000
-"""Resting orders of one account."""
-
-
-def _only_reduces(account: Account, contract: Contract, lots: int) -> bool:
-    """Whether an order, with all others on its side, could only make the position smaller."""
-    position = contract.holders.get(account.number)
-    held = position.lots if position else 0
-    same_side = sum(
-        abs(one.lots)
-        for one in (account.orders or {}).values()
-        if one.instrument == contract.number and one.lots * lots > 0
-    )
-    return held * lots < 0 and same_side + abs(lots) <= abs(held)
-
-
-def _admit_order_by_contract(
-    state: State, account: Account, contract: Contract, order: Order, *, reduces: bool
-) -> None:
-    row = contract_rules.order_row(contract, order.lots, order.price_ticks)
-    rows = [*contract_rules.order_rows(account, contract), row]
-    sheet = contract_rules.as_it_is(state, account, contract, orders=rows)
-    if not reduces and not sheet.holds(contract_rules.hooks(state).order_accepted):
-        raise Refused(
-            Reject.MARGIN_INSUFFICIENT,
-            contract_rules.short(state, account, contract),
-        )
-
-
-def cancel_order(state: State, command: CancelOrder, events: list[Event]) -> None:
-    """Take an order back; always allowed."""
-    account = account_named(state, command.account)
-    order = order_named(account, command.order)
-    contract = state.contracts[order.instrument]
-    reduce_order(state, account, command.order, abs(order.lots), events)
-    if state.house.contract is not None:
-        contract_rules.reserve_orders(state, account, contract)
-        contract_rules.give_idle_back(state, account, contract)
-
-
-def reduce_order(state: State, account: Account, name: str, lots: int, events: list[Event]) -> None:
-    """Take lots off an order, and the order away when none are left."""
-    order = order_named(account, name)
-    order.lots -= lots if order.lots > 0 else -lots
-    events.append(OrderReduced(account.number, name, order.lots))
-    if order.lots == 0 and account.orders is not None:
-        state.contracts[order.instrument].orders_count -= 1
-        del account.orders[name]
-        if not account.orders:
-            account.orders = None

@@ -83,6 +83,11 @@ class EngineText(_Part):
         reducing: which trade is let through below initial margin: one that makes the account's
             `position` in the contract smaller, one that does not raise its initial `margin`, or
             `none`.
+        matching: orders meet in the engine's `book`; or trades are made `outside` and told to it,
+            and orders only rest. price_band: how far beyond the mark an order may be priced, as a
+            share of it. relief: which orders are taken back when margin is short: those that free
+            most first (`largest`) until it is enough, or `all`. kept_orders: a column of level
+            `order` takes its place, which is 1 for those that stay.
         age_ms_max: risk arrays older than this are not known. settlement_window_ms: how long
             before its expiry a contract's settlement price is averaged.
     """
@@ -93,6 +98,10 @@ class EngineText(_Part):
     money_rounding: MoneyRounding = "against_account"
     entry_price: Literal["exact", "whole_points"] = "exact"
     reducing: Literal["position", "margin", "none"] = "position"
+    matching: Literal["book", "outside"] = "book"
+    price_band: float | None = Field(default=None, gt=0.0, lt=1.0)
+    relief: Literal["largest", "all"] = "largest"
+    kept_orders: _Name | None = None
     age_ms_max: int = Field(default=60_000, ge=0)
     settlement_window_ms: int = Field(default=1_800_000, ge=0)
     fees: tuple[FeeText, ...] = ()

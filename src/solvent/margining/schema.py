@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -226,3 +226,10 @@ class RulebookText(Text):
     collateral: list[CollateralText] = Field(min_length=1)
     haircut_on: Literal["equity", "initial"] = "equity"
     engine: EngineText = EngineText()
+
+    @model_validator(mode="after")
+    def _no_columns(self) -> Self:
+        """Columns are of rulebooks of formulas."""
+        if self.engine.kept_orders is not None:
+            raise ValueError("engine.kept_orders: expected a rulebook of formulas (schema 2)")
+        return self

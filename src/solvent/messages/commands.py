@@ -40,6 +40,19 @@ from solvent.messages.fields import (
     Text,
     TimeMs,
 )
+from solvent.messages.order_commands import (
+    AmendOrder,
+    CancelOrder,
+    CancelOrders,
+    Disconnect,
+    ListCombo,
+    PlaceOrder,
+    RelieveMargin,
+    ReportBlock,
+    ResetProtection,
+    SetProtection,
+    WithdrawBlock,
+)
 
 # ── what there is to trade, and by which rules ───────────────────────────────────────────────────
 
@@ -258,24 +271,6 @@ class ReturnFund(Command, frozen=True):
 # ── trading ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class PlaceOrder(Command, frozen=True):
-    """Rest an order: it is margined until it is filled or cancelled."""
-
-    account: Name
-    order: Name
-    symbol: Name
-    side: Side
-    lots: Lots
-    price_ticks: PriceTicks
-
-
-class CancelOrder(Command, frozen=True):
-    """Take what is left of an order back."""
-
-    account: Name
-    order: Name
-
-
 class Trade(Command, frozen=True):
     """Two accounts trade. `aggressor` pays as taker; without one (a block, an auction) both make.
 
@@ -448,8 +443,10 @@ AnyCommand: TypeAlias = (
     | OpenAccount | CloseAccount | FreezeAccount | UnfreezeAccount | SetMarginMode | SetLeverage
     | AddIsolatedMargin | RemoveIsolatedMargin | Deposit | AnnounceDeposit | ConfirmDeposit
     | CancelDeposit | RequestWithdrawal | ConfirmWithdrawal | CancelWithdrawal | Transfer
-    | ContributeFund | ReturnFund | PlaceOrder | CancelOrder | Trade | PublishMarket
-    | PublishArrays | PayFunding | SettleVariation | SettleExpiry | AccrueInterest | Heartbeat
+    | ContributeFund | ReturnFund | PlaceOrder | AmendOrder | CancelOrder | CancelOrders
+    | Disconnect | SetProtection | ResetProtection | ListCombo | ReportBlock | WithdrawBlock
+    | RelieveMargin | Trade | PublishMarket | PublishArrays | PayFunding | SettleVariation
+    | SettleExpiry | AccrueInterest | Heartbeat
     | BeginLiquidation | Liquidate | TakeOver | Deleverage | Confiscate | CoverDebt
     | SocialiseLoss | EndLiquidation | ImportBooks
 )  # fmt: skip

@@ -104,21 +104,101 @@ class PendingChanged(Event, frozen=True):
 
 
 class OrderRested(Event, frozen=True):
-    """An order waits. `lots` are positive to buy."""
+    """An order waits in the book, behind all others at its price. `lots` are positive to buy, as
+    are those `shown` to all."""
 
     account: int
     order: str
     instrument: int
     lots: int
     price_ticks: int
+    shown: int
 
 
 class OrderReduced(Event, frozen=True):
-    """An order was filled or taken back; `lots` are what is left of it."""
+    """An order in the book was filled, amended or taken back: what is left of it, and why."""
 
     account: int
     order: str
     lots: int
+    shown: int
+    why: str
+
+
+class OrderEnded(Event, frozen=True):
+    """An order is over without having come to rest; `lots` of it did not trade."""
+
+    account: int
+    order: str
+    lots: int
+    why: str
+
+
+class StopPlaced(Event, frozen=True):
+    """A stop order waits for its trigger."""
+
+    account: int
+    order: str
+    instrument: int
+
+
+class StopTriggered(Event, frozen=True):
+    """A stop order has become an order."""
+
+    account: int
+    order: str
+
+
+class StopCancelled(Event, frozen=True):
+    """A stop order is over before its trigger."""
+
+    account: int
+    order: str
+    why: str
+
+
+class Traded(Event, frozen=True):
+    """Two orders met. `aggressor` is the side that came last, empty in an auction."""
+
+    instrument: int
+    price_ticks: int
+    lots: int
+    buyer: int
+    buy_order: str
+    seller: int
+    sell_order: str
+    aggressor: str
+
+
+class Uncrossed(Event, frozen=True):
+    """An auction has ended at one price."""
+
+    instrument: int
+    price_ticks: int
+    lots: int
+
+
+class ProtectionSet(Event, frozen=True):
+    """A group of orders is protected, or may quote again."""
+
+    account: int
+    group: str
+
+
+class ProtectionTripped(Event, frozen=True):
+    """A group's fills went beyond its limits; it may quote again from a time, 0: when reset."""
+
+    account: int
+    group: str
+    until_ms: int
+
+
+class BlockReported(Event, frozen=True):
+    """One side of a block is known; `status` is `reported`, `done` or `withdrawn`."""
+
+    reference: str
+    account: int
+    status: str
 
 
 class PositionChanged(Event, frozen=True):
@@ -213,7 +293,9 @@ class Imported(Event, frozen=True):
 AnyEvent: TypeAlias = (
     Rejected | Repeated | Posted | Numbered | Delisted | PhaseChanged | RulebookAdopted
     | RulebookAssigned | StatusChanged | ModeChanged | PendingChanged | OrderRested | OrderReduced
-    | PositionChanged | FeePaid | MarketPublished | ArraysPublished | FundingPaid
+    | OrderEnded | StopPlaced | StopTriggered | StopCancelled | Traded | Uncrossed
+    | ProtectionSet | ProtectionTripped | BlockReported | PositionChanged | FeePaid
+    | MarketPublished | ArraysPublished | FundingPaid
     | VariationSettled | ExpirySettled | InterestAccrued | LiquidationBegun | Imported
 )  # fmt: skip
 EVENTS: Final[tuple[type[Event], ...]] = AnyEvent.__args__

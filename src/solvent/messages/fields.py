@@ -18,6 +18,8 @@ Text = Annotated[str, Meta(max_length=1 << 20)]
 Amount = Annotated[int, Meta(ge=1, le=MONEY_MAX)]
 Lots = Annotated[int, Meta(ge=1, le=LOTS_MAX)]
 PriceTicks = Annotated[int, Meta(ge=1, le=POINTS_MAX)]
+OrderTicks = Annotated[int, Meta(ge=-POINTS_MAX, le=POINTS_MAX)]
+"""A price as an order tells it: of a combination of contracts it may be zero or negative."""
 Points = Annotated[int, Meta(ge=0, le=POINTS_MAX)]
 TimeMs = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
 Decimals = Annotated[int, Meta(ge=0, le=12)]
@@ -79,6 +81,55 @@ class Side(StrEnum):
 
     BUY = "buy"
     SELL = "sell"
+
+
+class TimeInForce(StrEnum):
+    """How long an order waits for what does not trade at once."""
+
+    GTC = "gtc"
+    """Good till cancelled."""
+    GTD = "gtd"
+    """Good till its date."""
+    IOC = "ioc"
+    """Immediate or cancel."""
+    FOK = "fok"
+    """Fill or kill: all of it at once, or nothing."""
+
+
+class SelfTrade(StrEnum):
+    """What is taken back when an order meets one of its own account: it never trades with it."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    BOTH = "both"
+    DECREMENT = "decrement"
+    """As many lots of both as would have traded."""
+
+
+class Trigger(StrEnum):
+    """Which price sets a stop off."""
+
+    MARK = "mark"
+    INDEX = "index"
+    LAST = "last"
+
+
+class StopAt(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """When a stop order becomes an order: once its price `rises` to `price`, or falls to it.
+
+    In points of the contract; of an index in billionths of a dollar.
+    """
+
+    trigger: Trigger
+    price: Annotated[int, Meta(ge=1, le=MONEY_MAX)]
+    rises: bool
+
+
+class ComboLeg(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """One contract of a combination, and how many lots of it one lot buys (negative: sells)."""
+
+    symbol: Name
+    ratio: Annotated[int, Meta(ge=-1_000, le=1_000)]
 
 
 class IndexPrice(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):

@@ -14,8 +14,10 @@ from solvent.account.ledger import FIRST_ACCOUNT
 from solvent.engine.state import State
 from solvent.limits import LOTS_MAX, MONEY_MAX, POINTS_MAX, TIME_MS_MAX
 from solvent.messages.codec import decode_command, encode_command
+from solvent.messages.commands import AmendOrder, PlaceOrder
 from solvent.messages.fields import Command
 from solvent.sim.draws import Draws
+from solvent.sim.ordering import GROUPS, PARTS_MAX, SESSIONS
 
 _WHO: Final = frozenset(
     {"account", "source", "target", "buyer", "seller", "counterparty", "member", "parent"}
@@ -23,7 +25,12 @@ _WHO: Final = frozenset(
 _NUMBERS: Final[dict[str, tuple[int, ...]]] = {
     "amount": (1, 2, MONEY_MAX // 4, MONEY_MAX // 4 + 1, MONEY_MAX),
     "lots": (1, 2, LOTS_MAX // 2, LOTS_MAX),
-    "price_ticks": (1, 2, 10**9, POINTS_MAX),
+    "price_ticks": (0, -1, 1, 2, 10**9, POINTS_MAX, -POINTS_MAX),
+    "expire_ms": (0, 1, TIME_MS_MAX),
+    "display_lots": (1, 2, LOTS_MAX),
+    "window_ms": (1, 86_400_000),
+    "frozen_ms": (0, 86_400_000),
+    "delta_nano": (1, MONEY_MAX),
     "until_ms": (0, 1, TIME_MS_MAX),
     "price_nano": (0, 1, 10**18, MONEY_MAX),
     "fee_ppm": (0, 1, 1_000_000),
@@ -51,7 +58,17 @@ def spoiled(draws: Draws, state: State, command: Command) -> Command:
         decode_command(encode_command(found))
     except ValidationError:
         return command
-    return found
+    return command if _in_too_many_parts(found) else found
+
+
+def _in_too_many_parts(command: Command) -> bool:
+    """Whether an order would show so little of its lots that it may take for ever to be filled; of
+    one that is amended it is not known what it shows."""
+    if isinstance(command, AmendOrder):
+        return (command.lots or 0) > PARTS_MAX
+    if not isinstance(command, PlaceOrder) or command.display_lots is None:
+        return False
+    return command.lots > PARTS_MAX * command.display_lots
 
 
 def _other(draws: Draws, state: State, name: str) -> Any:
@@ -70,7 +87,7 @@ def _other(draws: Draws, state: State, name: str) -> Any:
 _LOOKED_UP: Final = {
     "asset": "asset", "settlement": "asset", "symbol": "symbol", "order": "order",
     "buy_order": "order", "sell_order": "order", "reference": "reference",
-    "rulebook": "rulebook",
+    "rulebook": "rulebook", "group": "group", "session": "session", "underlying": "underlying",
 }  # fmt: skip
 
 
@@ -82,9 +99,14 @@ def _names(draws: Draws, state: State, what: str) -> list[str]:
         return [*state.contract_numbers, "NOTHING-PERPETUAL"]
     if what == "rulebook":
         return [*state.rules, "anarchy"]
+    if what in ("group", "session"):
+        return [*(GROUPS if what == "group" else SESSIONS), "none-of-these"]
+    if what == "underlying":
+        return [*state.underlyings, "NOTHING"]
     if what == "order":
-        return ["no-order", *(draws.account(state).orders or {})]
-    return ["no-reference", *list(state.pending)[-5:], *list(state.references)[-5:]]
+        return ["no-order", *state.orders_of(draws.account(state).number)]
+    blocks = list(state.blocks)[-5:]
+    return ["no-reference", *blocks, *list(state.pending)[-5:], *list(state.references)[-5:]]
 
 
 def told_again(draws: Draws, state: State) -> Command | None:

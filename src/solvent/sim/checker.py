@@ -1,13 +1,14 @@
 """Books of its own: after every command, what must hold, from the command and its events alone.
 
-The checker keeps every balance, position, order and reference a second time. It costs as much as
-the command is large, and compares what was touched with the engine's state; `compare` compares all.
+The checker keeps every balance, position, order (`resting`) and reference a second time. It costs
+as much as the command is large, and compares what was touched with the engine's state; `compare`
+compares all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from solvent.account.ledger import (
     CLEARING,
@@ -21,9 +22,11 @@ from solvent.account.ledger import (
 )
 from solvent.engine.audit import violations
 from solvent.engine.state import CLOSED, State
+from solvent.limits import COMBO_FIRST
 from solvent.messages import commands as c
 from solvent.messages import events as e
 from solvent.messages.fields import Command
+from solvent.sim.resting import Resting
 
 _UNDER_WAY: Final = ("announced", "requested")
 Held = tuple[int, int, int]
@@ -39,12 +42,17 @@ class Checker:
         self.positions: dict[int, dict[int, Held]] = {}
         self.lots: dict[int, int] = {}
         self.basis: dict[int, int] = {}
-        self.orders: dict[tuple[int, str], tuple[int, int]] = {}
-        self.orders_count: dict[int, int] = {}
+        self.resting = Resting(state)
         self.pending: dict[str, tuple[int, int]] = {}
         self.under_way: dict[int, int] = {}
         self.holding: dict[int, int] = {}
         self.over: set[int] = set()
+        self._orders: Mapping[type[e.Event], Callable[[Any], Iterable[str]]] = {
+            e.OrderRested: self.resting.rested, e.OrderReduced: self.resting.reduced,
+            e.OrderEnded: self.resting.ended, e.Traded: self.resting.traded,
+            e.StopPlaced: self.resting.stop_changed, e.StopTriggered: self.resting.stop_changed,
+            e.StopCancelled: self.resting.stop_changed, e.BlockReported: self.resting.block,
+        }  # fmt: skip
         self._nodes: set[int] = set()
         self._contracts: set[int] = set()
         self._pairs: set[tuple[int, int]] = set()
@@ -54,21 +62,25 @@ class Checker:
         wrong: list[str] = []
         nodes: set[int] = set()
         contracts: set[int] = set()
-        for event in events:
+        for place, event in enumerate(events):
             kind = type(event)
+            if not place:
+                if kind is e.Rejected:
+                    break
+                self.resting.begin(command, self.positions)
             if kind is e.Posted:
                 self._post(event, nodes, wrong)  # type: ignore[arg-type]
             elif kind is e.PositionChanged:
                 self._hold(event, contracts)  # type: ignore[arg-type]
-            elif kind is e.OrderRested or kind is e.OrderReduced:
-                self._order(event, wrong)  # type: ignore[arg-type]
+            elif kind in self._orders:
+                wrong += self._orders[kind](event)
             elif kind is e.PendingChanged:
                 self._move_under_way(command, event, wrong)  # type: ignore[arg-type]
             elif kind is e.StatusChanged:
                 self._close(event, wrong)  # type: ignore[arg-type]
             elif kind is e.ExpirySettled or kind is e.Delisted:
-                contracts.add(event.instrument)  # type: ignore[attr-defined]
-                self.over.add(event.instrument)  # type: ignore[attr-defined]
+                self._over(event.instrument, contracts)  # type: ignore[attr-defined]
+        wrong += self.resting.end()
         wrong += self._wrong_balances(nodes, contracts)
         wrong += self._wrong_contracts(contracts)
         self._nodes |= nodes
@@ -87,6 +99,11 @@ class Checker:
             nodes.add(source)
             nodes.add(target)
 
+    def _over(self, instrument: int, contracts: set[int]) -> None:
+        if instrument < COMBO_FIRST:
+            contracts.add(instrument)
+            self.over.add(instrument)
+
     def _hold(self, event: e.PositionChanged, contracts: set[int]) -> None:
         number, holder = event.instrument, event.account
         held = self.positions.setdefault(number, {})
@@ -94,6 +111,7 @@ class Checker:
         after = (event.lots, event.entry_value, event.basis_value)
         self.lots[number] = self.lots.get(number, 0) + after[0] - before[0]
         self.basis[number] = self.basis.get(number, 0) + after[2] - before[2]
+        self.resting.moved(holder, number, after[0] - before[0])
         was, is_held = holder in held, bool(event.lots or event.basis_value)
         if is_held:
             held[holder] = after
@@ -102,22 +120,6 @@ class Checker:
         self.holding[holder] = self.holding.get(holder, 0) + is_held - was
         contracts.add(number)
         self._pairs.add((number, holder))
-
-    def _order(self, event: e.OrderRested | e.OrderReduced, wrong: list[str]) -> None:
-        key = (event.account, event.order)
-        if isinstance(event, e.OrderRested):
-            if key in self.orders:
-                wrong.append(f"expected a new order, found {key}")
-            self.orders[key] = (event.instrument, event.lots)
-            self.orders_count[event.instrument] = self.orders_count.get(event.instrument, 0) + 1
-            return
-        instrument, lots = self.orders.get(key, (-1, 0))
-        if lots == 0 or lots * event.lots < 0 or abs(event.lots) >= abs(lots):
-            wrong.append(f"order {key}: expected less than {lots} lots, found {event.lots}")
-        if event.lots:
-            self.orders[key] = (instrument, event.lots)
-        elif self.orders.pop(key, None) is not None:
-            self.orders_count[instrument] -= 1
 
     def _move_under_way(self, command: Command, event: e.PendingChanged, wrong: list[str]) -> None:
         if event.status in _UNDER_WAY and isinstance(
@@ -191,6 +193,7 @@ class Checker:
             for number in self._contracts
             if state.contracts[number].basis_total != self.basis.get(number, 0)
         ]
+        wrong += self.resting.touched()
         self._nodes.clear()
         self._pairs.clear()
         self._contracts.clear()
@@ -214,14 +217,7 @@ class Checker:
         }
         if held != found:
             wrong.append(f"expected positions as told, found others: {_first(held, found)}")
-        orders = {
-            (account.number, name): (order.instrument, order.lots)
-            for account in state.accounts
-            if account is not None
-            for name, order in (account.orders or {}).items()
-        }
-        if orders != self.orders:
-            wrong.append(f"expected orders as told, found others: {_first(self.orders, orders)}")
+        wrong += self.resting.compare()
         return wrong
 
 

@@ -164,7 +164,7 @@ class _Stage:
         """Every user's account with positions or orders, and where it stands."""
         held = [
             one for one in self.state.accounts[FIRST_ACCOUNT:]
-            if one is not None and (one.positions or one.orders)
+            if one is not None and (one.positions or self.state.orders_of(one.number))
         ]  # fmt: skip
         found = standings(self.state, [view(self.state, one) for one in held])
         return list(zip(held, found, strict=True))

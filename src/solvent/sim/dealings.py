@@ -1,4 +1,4 @@
-"""Commands about contracts, orders, trades and prices, made up from how things stand."""
+"""Commands about contracts, trades and prices, made up from how things stand."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, Final
 
 from solvent.engine.state import Account, Contract, State
-from solvent.limits import LOTS_MAX, POINTS_MAX
+from solvent.limits import COMBO_FIRST, LOTS_MAX, POINTS_MAX
 from solvent.messages import commands as c
 from solvent.messages.fields import Command, IndexPrice, MarkPrice, Phase, Side, TermText
+from solvent.sim import ordering
 from solvent.sim.draws import Draws
 from solvent.sim.money import Draft
 from solvent.sim.worlds import DAY, MOVES, arrays, prices, with_engine
@@ -17,6 +18,8 @@ from solvent.units import MINUTE_MS
 
 _ENGINE: Final = {
     "reducing": ("position", "margin", "none"),
+    "matching": ("book", "book", "outside"),
+    "relief": ("largest", "all"),
     "money_rounding": ("against_account", "toward_zero", "half_even"),
     "realise": ("on_close", "at_mark"),
     "losses": ("debt", "collect"),
@@ -63,26 +66,32 @@ def _fields(listing: c.ListInstrument) -> dict[str, Any]:
 
 
 def delist_instrument(draws: Draws, state: State) -> Command | None:
-    """Mostly one that nobody holds, and seldom one of the first."""
+    """Mostly one that nobody holds, and seldom one of the first; or a combination."""
+    if state.combos and draws.often(0.3):
+        return c.DelistInstrument(symbol=draws.one(state.combos).listing.symbol, **draws.told())
     idle = [one for one in state.contracts if not one.settled and not one.holders]
     late = [one for one in idle if one.number >= len(draws.world.listings)]
     contract = draws.one(late) if late else None
     if contract is None or draws.often(0.05):
         contract = draws.contract(state)
-        if not contract.holders and not contract.orders_count and draws.often(0.9):
+        book = state.desk.books.get(contract.number)
+        if not contract.holders and not (book and book.count) and draws.often(0.9):
             return None
     return c.DelistInstrument(symbol=contract.listing.symbol, **draws.told())
 
 
 def set_phase(draws: Draws, state: State) -> Command | None:
     """Trading goes on sooner or later."""
-    contract = draws.contract(state)
+    contract = ordering.living(draws, state)
     phases = (Phase.CONTINUOUS, Phase.CONTINUOUS, Phase.AUCTION, Phase.HALTED)
     if contract.phase is not Phase.CONTINUOUS or draws.often(0.1):
         phase = Phase.CONTINUOUS
     else:
         phase = draws.one(phases)
     if phase is not Phase.CONTINUOUS:
+        if draws.does(c.PlaceOrder) and not contract.settled:
+            orders = draws.one((0, 6, 12)) if phase is Phase.AUCTION else 1
+            draws.due.extend([partial(ordering.order_in, draws, contract.number)] * orders)
         draws.due.append(partial(_go_on, draws, contract.listing.symbol))
     return c.SetPhase(symbol=contract.listing.symbol, phase=phase, **draws.told())
 
@@ -112,7 +121,7 @@ def adopt_rulebook(draws: Draws, state: State) -> Command | None:
     return c.AdoptRulebook(toml=toml, venue=venue, **told, **draws.told())
 
 
-# ── trades and orders ────────────────────────────────────────────────────────────────────────────
+# ── trades ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def trade(draws: Draws, state: State) -> Command | None:
@@ -170,62 +179,30 @@ def _fill(draws: Draws, state: State) -> Command | None:
     """A trade against an order, or two, of which most can be filled."""
     for _ in range(6):
         maker = draws.account(state)
-        if maker.orders:
+        if mine := state.orders_of(maker.number):
             break
-    if not maker.orders:
+    name = draws.one(list(mine)) if mine else ""
+    if not mine or mine[name].instrument >= COMBO_FIRST:
         return None
-    name = draws.one(list(maker.orders))
-    order = maker.orders[name]
+    order = mine[name]
     contract, taker = state.contracts[order.instrument], draws.account(state)
     lots = draws.one((abs(order.lots), max(1, abs(order.lots) // 2), 1))
     if draws.often(0.05):
         lots += 1
     other = None
-    for their_name, theirs in (taker.orders or {}).items():
+    for their_name, theirs in state.orders_of(taker.number).items():
         if theirs.instrument == order.instrument and theirs.lots * order.lots < 0:
             other = their_name
     bought = order.lots > 0
     better = draws.rng.choice((0, 0, 0, 1, -1))
     return c.Trade(
         buyer=(maker if bought else taker).name, seller=(taker if bought else maker).name,
-        symbol=contract.listing.symbol, lots=lots, price_ticks=max(1, order.price_ticks + better),
+        symbol=contract.listing.symbol, lots=lots,
+        price_ticks=max(1, (order.price_ticks or 0) + better),
         aggressor=draws.one((Side.SELL if bought else Side.BUY, None)),
         buy_order=name if bought else other, sell_order=other if bought else name,
         **draws.told(),
     )  # fmt: skip
-
-
-def place_order(draws: Draws, state: State) -> Command | None:
-    """By anybody, at about the mark; some only close."""
-    account = draws.account(state)
-    contract, lots, side = draws.contract(state), 0, draws.one((Side.BUY, Side.SELL))
-    if account.positions and draws.often(0.3):
-        number = draws.one(list(account.positions))
-        contract, held = state.contracts[number], account.positions[number].lots
-        side = Side.SELL if held > 0 else Side.BUY
-        lots = abs(held)
-    lots = min(LOTS_MAX, lots or draws.lots(contract))
-    if draws.often(0.002):
-        lots = LOTS_MAX
-    name = draws.new("order")
-    if account.orders and draws.often(0.03):
-        name = draws.one(list(account.orders))
-    elif len(account.orders or ()) > 12:
-        return None
-    return c.PlaceOrder(
-        account=account.name, order=name, symbol=contract.listing.symbol, side=side, lots=lots,
-        price_ticks=draws.ticks(contract), **draws.told(),
-    )  # fmt: skip
-
-
-def cancel_order(draws: Draws, state: State) -> Command | None:
-    """Of somebody who has one."""
-    for _ in range(4):
-        account = draws.account(state)
-        if account.orders:
-            order = draws.one(list(account.orders))
-            return c.CancelOrder(account=account.name, order=order, **draws.told())
-    return None
 
 
 # ── the market ───────────────────────────────────────────────────────────────────────────────────
@@ -349,8 +326,7 @@ def heartbeat(draws: Draws, state: State) -> Command | None:
 DRAFTS: Final[dict[type[Command], Draft]] = {
     c.ListAsset: list_asset, c.ListInstrument: list_instrument,
     c.DelistInstrument: delist_instrument, c.SetPhase: set_phase,
-    c.AdoptRulebook: adopt_rulebook, c.Trade: trade, c.PlaceOrder: place_order,
-    c.CancelOrder: cancel_order, c.PublishMarket: publish_market,
+    c.AdoptRulebook: adopt_rulebook, c.Trade: trade, c.PublishMarket: publish_market,
     c.PublishArrays: publish_arrays, c.PayFunding: pay_funding,
     c.SettleVariation: settle_variation, c.SettleExpiry: settle_expiry, c.Heartbeat: heartbeat,
 }  # fmt: skip

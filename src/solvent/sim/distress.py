@@ -7,11 +7,12 @@ from typing import Final
 
 from solvent.account.ledger import FUND, INSURANCE, VENUE, margin_slot, node
 from solvent.engine import contract_rules
-from solvent.engine.refusal import Refused
 from solvent.engine.standing import standings, view
 from solvent.engine.state import LIQUIDATION, Account, Contract, State
+from solvent.errors import Refused
 from solvent.messages import commands as c
 from solvent.messages.fields import Command, CoverFrom, Share
+from solvent.sim import ordering
 from solvent.sim.draws import Draws
 from solvent.sim.money import Draft
 
@@ -20,9 +21,10 @@ _LOOKED_AT: Final = 12
 
 
 def look_round(draws: Draws, state: State) -> None:
-    """After prices have moved: who cannot pay is to be taken over, as far as this history does."""
+    """After prices have moved: who cannot pay is to be taken over, and who is short of margin loses
+    orders, as far as this history does that."""
     draws.alarmed = False
-    if not draws.does(c.BeginLiquidation):
+    if not draws.does(c.BeginLiquidation) and not draws.does(c.RelieveMargin):
         return
     held = [
         one for one in state.accounts
@@ -35,9 +37,17 @@ def look_round(draws: Draws, state: State) -> None:
     else:
         found = standings(state, [view(state, one) for one in held])
         low = [one for one, stands in zip(held, found, strict=True) if stands.liquidate]
+        short = [one for one, stands in zip(held, found, strict=True) if stands.call]
+        _relieve(draws, state, short)
     for account in low:
-        if draws.often(draws.greed):
+        if draws.does(c.BeginLiquidation) and draws.often(draws.greed):
             draws.due.append(partial(_begin, draws, account.name))
+
+
+def _relieve(draws: Draws, state: State, short: list[Account]) -> None:
+    for account in short:
+        if draws.does(c.RelieveMargin) and state.orders_of(account.number):
+            draws.due.append(partial(ordering.relieved, draws, account.name))
 
 
 def _distressed(state: State, account: Account) -> bool:

@@ -29,7 +29,9 @@ WEIGHTS: Final[dict[type[Command], float]] = {
     c.Deposit: 6.0, c.AnnounceDeposit: 3.0, c.ConfirmDeposit: 2.0, c.CancelDeposit: 1.0,
     c.RequestWithdrawal: 2.0, c.ConfirmWithdrawal: 1.5, c.CancelWithdrawal: 1.0,
     c.Transfer: 2.0, c.ContributeFund: 0.5, c.ReturnFund: 0.5,
-    c.PlaceOrder: 4.0, c.CancelOrder: 4.0, c.Trade: 30.0,
+    c.PlaceOrder: 20.0, c.AmendOrder: 5.0, c.CancelOrder: 5.0, c.CancelOrders: 0.5,
+    c.Disconnect: 0.3, c.SetProtection: 0.5, c.ResetProtection: 0.5, c.ListCombo: 0.3,
+    c.ReportBlock: 1.0, c.WithdrawBlock: 0.3, c.RelieveMargin: 0.5, c.Trade: 30.0,
     c.PublishMarket: 0.6, c.PublishArrays: 0.15, c.PayFunding: 1.0, c.SettleVariation: 1.0,
     c.SettleExpiry: 1.0, c.AccrueInterest: 0.4, c.Heartbeat: 1.0,
     c.BeginLiquidation: 1.0, c.Liquidate: 3.0, c.TakeOver: 2.0, c.Deleverage: 2.0,
@@ -37,6 +39,16 @@ WEIGHTS: Final[dict[type[Command], float]] = {
     c.ImportBooks: 0.6,
 }  # fmt: skip
 """How often a command is tried where nothing is skewed."""
+ORDERS: Final = (
+    c.PlaceOrder, c.AmendOrder, c.CancelOrder, c.CancelOrders, c.Disconnect, c.SetProtection,
+    c.ResetProtection, c.ListCombo, c.ReportBlock, c.WithdrawBlock, c.RelieveMargin,
+)  # fmt: skip
+"""Commands that some histories have none of."""
+FEATURES: Final = (
+    "market", "ioc", "fok", "gtd", "post_only", "reduce_only", "display", "stop", "group",
+    "session", "self_trade", "amend_price", "amend_lots", "cross",
+)  # fmt: skip
+"""What orders of a history may ask for; `cross` is a price that meets what rests."""
 _PACES: Final[tuple[tuple[int, ...], ...]] = (
     (0, 1, 5, 20),
     (0, 1, 50, 1_000, 5_000),
@@ -47,6 +59,9 @@ _FAR_MS: Final = 100 * DAY_MS
 """Expiries beyond this are not waited for."""
 _PAST: Final = 500
 """Commands that may be told again."""
+_PLACED: Final = 200
+_CALM: Final = (c.Deposit, c.Trade, c.Trade)
+_CALM_ORDERS: Final = (c.PlaceOrder, c.PlaceOrder, c.PlaceOrder, c.AmendOrder, c.CancelOrder)
 
 
 class Draws:
@@ -55,7 +70,9 @@ class Draws:
     Attributes:
         blind: how often one thing in a command is put wrong. again: how often an old one is told
             again. reach: how many of `MOVES` its prices make.
-        calm: how often a stretch is of trades and deposits alone.
+        calm: how often a stretch is of trades and deposits alone, or of orders.
+        features: what its orders may ask for, each in a `share` of them. spread: they are mostly
+            for one contract in so many. placed: accounts and names of the last of them.
         moves: where the two coins stand, in `MOVES`.
         due: commands that what happened calls for.
         alarmed: prices have moved, and nobody has looked who cannot pay.
@@ -73,28 +90,37 @@ class Draws:
         self.stale = rng.choice((0.0, 0.0, 0.2))
         self.greed = rng.choice((0.1, 0.5, 0.9))
         kinds = [kind for kind in WEIGHTS if rng.random() < 0.8]
+        if rng.random() < 0.15:
+            kinds = [kind for kind in kinds if kind not in ORDERS]
+        self.features = {name for name in FEATURES if rng.random() < 0.65}
+        self.share = rng.choice((0.1, 0.1, 0.3, 0.6))
+        self.spread = rng.choice((1, 3, 5))
         self.kinds = kinds or [c.Heartbeat]
         weights = [WEIGHTS[kind] * rng.choice((0.2, 1.0, 1.0, 4.0)) for kind in self.kinds]
         self.weights = weights
         self.calm = rng.choice((0.0, 0.5, 0.9, 0.95))
         self.left = 0
-        self.calmly = False
+        self.calmly: tuple[type[Command], ...] = ()
         self.moves = [1.0, 1.0]
         self.alarmed = False
         self.count = 0
         self.due: deque[Callable[[State], Command | None]] = deque()
         self.past: deque[Command] = deque(maxlen=_PAST)
+        self.placed: deque[tuple[str, str]] = deque(maxlen=_PLACED)
         self.references: list[str] = []
 
     def kind(self) -> type[Command]:
-        """What comes next. There are stretches of trades and deposits alone, and stretches of
-        everything."""
+        """What comes next. There are stretches of trades and deposits alone, of orders, and
+        stretches of everything."""
         if self.left <= 0:
             self.left = self.rng.choice((20, 100, 500))
-            self.calmly = self.often(self.calm)
+            self.calmly = ()
+            if self.often(self.calm):
+                orders = self.does(c.PlaceOrder) and self.often(0.5)
+                self.calmly = _CALM_ORDERS if orders else _CALM
         self.left -= 1
         if self.calmly:
-            return c.Deposit if self.often(0.3) else c.Trade
+            return self.one(self.calmly)
         return self.rng.choices(self.kinds, self.weights)[0]
 
     def does(self, kind: type[Command]) -> bool:
@@ -104,6 +130,10 @@ class Draws:
     def often(self, share: float) -> bool:
         """True in so many of all cases."""
         return self.rng.random() < share
+
+    def has(self, feature: str) -> bool:
+        """Whether an order of this history asks for it now."""
+        return feature in self.features and self.rng.random() < self.share
 
     def one(self, among: Sequence[T]) -> T:
         """One of some."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from solvent.engine.apply import Applied, apply, apply_all
 from solvent.engine.image import books_hash, state_hash
@@ -18,8 +18,10 @@ from solvent.engine.state import State
 from solvent.errors import Reject, check
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed, encode_command
-from solvent.messages.fields import Command
-from solvent.sim import dealings, distress, money
+from solvent.messages.events import EVENTS, Event, OrderEnded, OrderReduced, StopCancelled
+from solvent.messages.fields import Command, SelfTrade, TimeInForce, Trigger
+from solvent.orders.order import Why
+from solvent.sim import dealings, distress, money, ordering
 from solvent.sim.blind import spoiled, told_again
 from solvent.sim.checker import Checker
 from solvent.sim.draws import Draws
@@ -27,12 +29,32 @@ from solvent.sim.money import Draft
 from solvent.sim.worlds import START_MS, World, beginning, chosen
 
 DRAFTS: Final[dict[type[Command], Draft]] = {
-    **money.DRAFTS, **dealings.DRAFTS, **distress.DRAFTS
+    **money.DRAFTS, **dealings.DRAFTS, **ordering.DRAFTS, **distress.DRAFTS
 }  # fmt: skip
 COMPARED_EVERY: Final = 200
 """Commands between two comparisons of everything."""
 HASHED_EVERY: Final = 50
 """Commands of which one is held against the hash of all books, if it is refused."""
+_TAGS: Final = {kind: str(kind.__struct_config__.tag) for kind in EVENTS}
+_WITH_WHY: Final = (OrderReduced, OrderEnded, StopCancelled)
+_OPTIONS: Final = ("post_only", "reduce_only", "display_lots", "group", "session")
+WHAT_HAPPENS: Final = (
+    *(tag for kind, tag in _TAGS.items() if kind not in _WITH_WHY),
+    *(
+        f"{_TAGS[kind]} {why.value}"
+        for kind, whys in (
+            (OrderReduced, [why for why in Why if why is not Why.IMMEDIATE]),
+            (OrderEnded, (Why.FILLED, Why.IMMEDIATE, Why.SELF_TRADE, Why.REDUCE_ONLY, Why.MARGIN,
+                          Why.PROTECTION)),
+            (StopCancelled, (Why.CANCELLED, Why.EXPIRED, Why.PROTECTION, Why.DISCONNECTED,
+                             Why.CLOSED, Why.LIQUIDATION)),
+        )
+        for why in whys
+    ),
+    "market", "limit", *TimeInForce, *(f"self_trade {mode}" for mode in SelfTrade), *_OPTIONS,
+    *(f"stop {trigger} {way}" for trigger in Trigger for way in ("up", "down")),
+)  # fmt: skip
+"""Everything that can come of commands, and that an order can ask for."""
 _TRIES: Final = 6
 """Kinds of command that are tried before time alone passes."""
 Timed = tuple[Command, int]
@@ -44,6 +66,7 @@ class Result:
 
     Attributes:
         commands, accepted: by kind. rejected: by code. events: how many.
+        happened: events by kind, those of orders with why; and options of orders that were taken.
         violations: (number of the command, what does not hold); the history ends at the first.
         history: every command with its time, where it was asked for.
     """
@@ -53,6 +76,7 @@ class Result:
     accepted: Counter[str] = field(default_factory=Counter)
     rejected: Counter[int] = field(default_factory=Counter)
     events: int = 0
+    happened: Counter[str] = field(default_factory=Counter)
     violations: list[tuple[int, str]] = field(default_factory=list)
     hash: str = ""
     chain: bytes = b""
@@ -165,7 +189,11 @@ class History:
             result.rejected[one.code] += 1
         elif one.chain:
             result.accepted[one.kind] += 1
+            if type(command) is c.PlaceOrder:
+                result.happened.update(options_of(command))
         if one.chain:
+            for event in one.events:
+                result.happened[what_of(event)] += 1
             result.events += len(one.events)
             self._note(self.checker.see(command, one.events))
 
@@ -191,14 +219,50 @@ def run(
     return History(seed, batch=batch, keep=keep).run(commands, progress=progress)
 
 
-def never_met(results: Sequence[Result]) -> tuple[list[str], list[Reject]]:
-    """Kinds of command that none of the histories had accepted, and codes that none met."""
+def what_of(event: Event) -> str:
+    """An event's kind; of an order that shrinks or is over, why as well.
+
+    >>> what_of(OrderReduced(17, "a", 0, 0, "relief"))
+    'order_reduced relief'
+    """
+    kind = _TAGS[type(event)]
+    return f"{kind} {event.why}" if type(event) in _WITH_WHY else kind  # type: ignore[attr-defined]
+
+
+def options_of(command: c.PlaceOrder) -> list[str]:
+    """What an order asks for beyond its price and lots."""
+    lasts = command.time_in_force or (
+        TimeInForce.GTC if command.price_ticks is not None else TimeInForce.IOC
+    )
+    found = [
+        "market" if command.price_ticks is None else "limit", lasts.value,
+        f"self_trade {command.self_trade.value}",
+    ]  # fmt: skip
+    found += [name for name in _OPTIONS if getattr(command, name)]
+    if command.stop is not None:
+        found.append(f"stop {command.stop.trigger.value} {'up' if command.stop.rises else 'down'}")
+    return found
+
+
+class NeverMet(NamedTuple):
+    """What none of some histories came to."""
+
+    kinds: list[str]
+    codes: list[Reject]
+    happened: list[str]
+
+
+def never_met(results: Sequence[Result]) -> NeverMet:
+    """Kinds of command that none of the histories had accepted, codes that none met, and events
+    and options of orders that none had."""
     accepted = sum((one.accepted for one in results), Counter())
     rejected = sum((one.rejected for one in results), Counter())
+    happened = sum((one.happened for one in results), Counter())
     kinds = [str(kind.__struct_config__.tag) for kind in c.COMMANDS]
-    return (
+    return NeverMet(
         [kind for kind in kinds if not accepted[kind]],
         [code for code in Reject if code >= REJECTED_FROM and not rejected[code]],
+        [what for what in WHAT_HAPPENS if not happened[what]],
     )
 
 

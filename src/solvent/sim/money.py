@@ -40,7 +40,7 @@ def close_account(draws: Draws, state: State) -> Command | None:
     """Mostly one that holds and has nothing, if a few looks find one."""
     for _ in range(4):
         account = draws.account(state)
-        if not account.positions and not account.orders:
+        if not account.positions and not state.orders_of(account.number):
             break
     return c.CloseAccount(account=account.name, **draws.told())
 

@@ -16,6 +16,7 @@ from random import Random
 from typing import Final
 
 import numpy as np
+from msgspec import structs
 
 from solvent import publishing
 from solvent.api import rulebook_in_force
@@ -250,6 +251,8 @@ def chosen(rng: Random) -> World:
         texts = {"vega": _vega(rng)}
     else:
         texts = _by_account(rng, age_ms_max)
+    if rng.random() < 0.5:
+        listings = [_stepped(one, rng) for one in listings]
     return World(
         kind="contract" if contract_wise else "account",
         assets=tuple(
@@ -283,7 +286,11 @@ def _by_account(rng: Random, age_ms_max: int) -> dict[str, str]:
         "reducing": rng.choice(("position", "position", "margin", "none")),
         "settlement_window_ms": rng.choice((1_800_000, 60_000, 0)),
         "age_ms_max": age_ms_max,
+        "matching": rng.choice(("book", "book", "book", "outside")),
+        "relief": rng.choice(("largest", "all")),
     }
+    if rng.random() < 0.4:
+        house["price_band"] = rng.choice((0.01, 0.05, 0.3))
     fees = rng.sample(_FEES, rng.randint(0, len(_FEES)))
     return {name: with_engine(rulebook_source(name), house, fees) for name in names}
 
@@ -316,12 +323,14 @@ def _written(value: object) -> str:
 
 
 def _vega(rng: Random) -> str:
-    """Vega's rulebook, with another rounding and other prices of entry in some worlds."""
+    """Vega's rulebook, with another rounding, other prices of entry and no book in some worlds."""
     text = rulebook_source("vega")
     rounding = rng.choice(("toward_zero", "toward_zero", "against_account", "half_even"))
     text = re.sub(r'(money_rounding = )"\w+"', rf'\1"{rounding}"', text)
     entry = rng.choice(("whole_points", "whole_points", "exact"))
-    return re.sub(r'(entry_price    = )"\w+"', rf'\1"{entry}"', text)
+    text = re.sub(r'(entry_price    = )"\w+"', rf'\1"{entry}"', text)
+    matching = rng.choice(("book", "book", "outside"))
+    return text.replace("[engine]\n", f'[engine]\nmatching = "{matching}"\n', 1)
 
 
 def _by_contract(listing: ListInstrument, rng: Random) -> ListInstrument:
@@ -335,13 +344,22 @@ def _by_contract(listing: ListInstrument, rng: Random) -> ListInstrument:
     kept = {name: number for name, number in told.items() if rng.random() < 0.8}
     for name in ("risk_factor_long", "risk_factor_short", "linear_slippage", "quadratic_slippage"):
         kept[name] = told[name]
-    return ListInstrument(
-        **{
-            **{name: getattr(listing, name) for name in listing.__struct_fields__},
-            "points_per_tick": rng.choice((1, 1_000)),
-            "parameters": kept,
-        }
-    )
+    return structs.replace(listing, points_per_tick=rng.choice((1, 1_000)), parameters=kept)
+
+
+def _stepped(listing: ListInstrument, rng: Random) -> ListInstrument:
+    """A listing that some have a coarser grid, or other limits, for its orders."""
+    told = dict(listing.parameters)
+    if rng.random() < 0.5:
+        told["price_step"] = rng.choice(("1", "2", "5"))
+    if rng.random() < 0.5:
+        step = rng.choice((1, 2, 10))
+        told |= {"lots_step": str(step), "lots_min": str(step * rng.choice((1, 2)))}
+    if rng.random() < 0.3:
+        told["lots_max"] = rng.choice(("1000", "50000", "1000000"))
+    if rng.random() < 0.3:
+        told["price_band"] = rng.choice(("0.002", "0.02", "0.5"))
+    return structs.replace(listing, parameters=told)
 
 
 def beginning(world: World, rng: Random) -> list[Command]:

@@ -5,7 +5,9 @@ links the hash chain itself, and works out from the *commands* alone, in whole n
 fractions, what each must have done to every balance and position. That must be what was recorded.
 
 Worked out anew: deposits, withdrawals, transfers and fund contributions; positions with their
-average cost, gains and settled basis; premiums, fees and rebates; variation, funding at a rate that
+average cost, gains and settled basis; premiums, fees and rebates, of trades that are told and of
+each fill in a book; the prices of a combination's legs; blocks; what is left of each order;
+variation, funding at a rate that
 is told, the average prices behind one that is not, expiry at a price that is told or the index's
 average, interest; margin of isolated positions; steps of liquidation; the books of another system;
 numbers of names; and what is left of roundings. Twice-paid periods, pools below zero, positions
@@ -13,9 +15,10 @@ that do not net to zero, debts covered beyond what they are, and accounts closed
 them are told as well.
 
 Taken on trust, from the record: whether a command was done at all (so every decision about margin);
-the payment of a funding whose rate the rulebook's column computes from average prices; and, under
-a rulebook that rules contracts by themselves, what moves between the general, margin and order
-accounts of one account's contract. Such moves must stay between them and overdraw none of them.
+which orders meet, are triggered or taken back; the payment of a funding whose rate the rulebook's
+column computes from average prices; and, under a rulebook that rules contracts by themselves, what
+moves between the general, margin and order accounts of one account's contract. Such moves must stay
+between them and overdraw none of them.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from typing import Any, Final
 import msgspec
 
 from solvent.limits import PROBLEMS_MAX
-from solvent.verify import steps, venue
+from solvent.verify import matched, steps, venue
 from solvent.verify.deals import Held
 from solvent.verify.venue import USERS_FROM, Listed, Venue, never_owes, split
 
@@ -40,7 +43,7 @@ _VERSION: Final = 1
 _UNREADABLE: Final = (LookupError, ValueError, TypeError, ArithmeticError, struct.error)
 _WRITTEN_AGAIN: Final = frozenset({
     "position_changed", "fee_paid", "numbered", "interest_accrued", "variation_settled",
-    "expiry_settled", "funding_paid",
+    "expiry_settled", "funding_paid", "traded", "block_reported",
 })  # fmt: skip
 """Kinds of events that are held against our own."""
 _STEPS: Final[Mapping[str, Callable[[Venue, Any], None]]] = {
@@ -54,6 +57,8 @@ _STEPS: Final[Mapping[str, Callable[[Venue, Any], None]]] = {
     "request_withdrawal": venue.request, "confirm_withdrawal": venue.left,
     "cancel_withdrawal": venue.arrived, "transfer": venue.transfer,
     "contribute_fund": venue.contribute, "return_fund": venue.take_back,
+    "place_order": matched.place, "list_combo": matched.list_combo,
+    "report_block": matched.report, "withdraw_block": matched.withdraw,
     "trade": steps.trade, "publish_market": venue.publish_market,
     "settle_variation": steps.settle_variation, "settle_expiry": steps.settle_expiry,
     "accrue_interest": steps.accrue_interest, "liquidate": steps.close_out,
@@ -62,12 +67,14 @@ _STEPS: Final[Mapping[str, Callable[[Venue, Any], None]]] = {
     "end_liquidation": steps.end_liquidation, "import_books": steps.import_books,
 }  # fmt: skip
 _MOVE_NOTHING: Final = frozenset({
-    "assign_rulebook", "freeze_account", "unfreeze_account", "place_order", "cancel_order",
+    "assign_rulebook", "freeze_account", "unfreeze_account", "amend_order", "cancel_order",
+    "cancel_orders", "disconnect", "set_protection", "reset_protection", "relieve_margin",
     "publish_arrays", "heartbeat", "begin_liquidation",
 })  # fmt: skip
 _BY_COLUMNS: Final = frozenset({
-    "set_margin_mode", "set_leverage", "place_order", "cancel_order", "trade", "pay_funding",
-    "settle_variation", "settle_expiry", "liquidate", "take_over",
+    "set_margin_mode", "set_leverage", "place_order", "amend_order", "cancel_order",
+    "cancel_orders", "disconnect", "heartbeat", "set_phase", "publish_market", "report_block",
+    "trade", "pay_funding", "settle_variation", "settle_expiry", "liquidate", "take_over",
     "deleverage", "end_liquidation",
 })  # fmt: skip
 """Commands after which a rulebook's columns may move money within an account."""
@@ -138,6 +145,8 @@ class _Picture:
     chain: bytes
     balances: dict[int, int]
     positions: dict[tuple[int, int], tuple[int, ...]]
+    orders: dict[tuple[int, str], tuple[Any, ...]]
+    """Owner and name → number, lots, price and lots filled of what rests or waits."""
 
 
 class _Reading:
@@ -191,10 +200,12 @@ class _Reading:
             self.hold("events of what was refused", 1, len(events))
             return
         kind = command["do"]
+        auction = kind == "set_phase" and books.contracts[command["symbol"]].auction
         if kind == "pay_funding":
             steps.pay_funding(books, command, _payment_told(events))
         elif kind not in _MOVE_NOTHING:
             _STEPS[kind](books, command)
+        matched.follow(books, command, events, auction=auction)
         for what, expected, found in books.wrong:
             self.told(self.sequence, kind, what, expected, found)
         self._compare_moves(command, events)
@@ -230,9 +241,12 @@ class _Reading:
         of one account's contract, overdraw none of them, and leave nothing of what is over."""
         if command["do"] not in _BY_COLUMNS:
             return False
-        slots = {venue.GENERAL}
+        slots, ordered = {venue.GENERAL}, self.venue.touched
         for contract in self.venue.contracts.values():
-            if command.get("symbol", contract.terms.symbol) == contract.terms.symbol:
+            named = (
+                command["do"] == "end_liquidation" or command.get("symbol") == contract.terms.symbol
+            )
+            if named or contract.terms.number in ordered:
                 slots |= {contract.margin, contract.margin + 1}
         sums: dict[tuple[int, int], int] = {}
         for which, amount in rest.items():
@@ -294,6 +308,7 @@ class _Reading:
             return _Picture(
                 sequence, chain, dict(zip(nodes, amounts, strict=True)),
                 {row[:2]: row[2:] for row in zip(*columns, strict=True)},
+                _orders_in(msgspec.msgpack.decode(parts["desk"])),
             )  # fmt: skip
         except _UNREADABLE as fault:
             self.told(0, "image", "its bytes", "an image of the state", fault)
@@ -318,6 +333,24 @@ class _Reading:
             if ours.get(place) != picture.positions.get(place):
                 what = f"position of account {place[1]} in contract {place[0]}"
                 self.told(0, "image", what, ours.get(place), picture.positions.get(place))
+        orders = {
+            key: (one.number, one.lots, one.limit, one.filled)
+            for key, one in (*books.orders.items(), *books.stops.items())
+        }
+        for key in sorted(orders.keys() | picture.orders.keys()):
+            if orders.get(key) != picture.orders.get(key):
+                what = f"order {key[1]} of account {key[0]}"
+                self.told(0, "image", what, orders.get(key), picture.orders.get(key))
+
+
+def _orders_in(desk: Any) -> dict[tuple[int, str], tuple[Any, ...]]:
+    """What rests and what waits in an image."""
+    _, _, resting, waiting, _ = desk
+    return {
+        (owner, name): (number, lots, price, filled)
+        for owner, orders in (*resting, *waiting)
+        for name, number, lots, price, _, _, filled, *_ in orders
+    }
 
 
 def _opened(stored: bytes) -> Any:

@@ -98,10 +98,21 @@ def _premium(venue: Venue, contract: Listed, buyer: int, seller: int, value: int
 
 
 def trade(venue: Venue, command: Record) -> None:
-    """Premium, gains, margin of isolated positions, fees."""
+    """A trade that is told, of two accounts."""
     contract = venue.contracts[command["symbol"]]
-    lots, points = command["lots"], command["price_ticks"] * contract.terms.points_per_tick
-    buyer, seller = venue.owners[command["buyer"]], venue.owners[command["seller"]]
+    fill(
+        venue, contract, (venue.owners[command["buyer"]], venue.owners[command["seller"]]),
+        lots=command["lots"], points=command["price_ticks"] * contract.terms.points_per_tick,
+        aggressor=command["aggressor"], auction=contract.auction,
+    )  # fmt: skip
+
+
+def fill(
+    venue: Venue, contract: Listed, owners: tuple[int, int], *, lots: int, points: int,
+    aggressor: str | None, auction: bool,
+) -> None:  # fmt: skip
+    """Premium, gains, margin of isolated positions, fees; `owners` are buyer and seller."""
+    buyer, seller = owners
     sides = (
         _side(venue, contract, buyer, lots, points),
         _side(venue, contract, seller, -lots, points),
@@ -113,23 +124,23 @@ def trade(venue: Venue, command: Record) -> None:
     # Who pays more comes first: there is a buyer first where both pay alike.
     for place in sorted((0, 1), key=lambda place: sides[place].paid):
         _settle_side(venue, contract, sides[place], moves[place])
-    _fees(venue, contract, (buyer, seller), command["aggressor"], lots, points)
+    _fees(venue, contract, owners, aggressor, lots, points, auction=auction)
     venue.sweep(contract)
 
 
 def _fees(
     venue: Venue, contract: Listed, sides: tuple[int, int], aggressor: str | None,
-    lots: int, points: int,
+    lots: int, points: int, *, auction: bool,
 ) -> None:  # fmt: skip
     """Fees in the rulebook's order, then rebates as far as the venue's fees reach."""
     due: list[tuple[Fee, int, int]] = []
     index_nano = index_of(venue, contract.terms.underlying)
     for fee in venue.house.fees:
-        skipped = contract.auction and fee.auction == "skipped"
+        skipped = auction and fee.auction == "skipped"
         if skipped or contract.terms.kind not in fee.kinds:
             continue
         amount = fee_amount(fee, contract.terms, lots=lots, points=points, index_nano=index_nano)
-        halves = contract.auction and fee.auction == "split"
+        halves = auction and fee.auction == "split"
         each = math.ceil(Fraction(amount, 2)) if halves else amount
         if amount:
             due += [(fee, place, each) for place in _payers(fee, aggressor, both=halves)]

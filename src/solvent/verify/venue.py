@@ -118,6 +118,32 @@ class Listed:
         return -self.terms.money(self.basis_total)
 
 
+@dataclass(slots=True)
+class Asked:
+    """An order: signed lots that are left, the price that it takes at worst, lots filled so far."""
+
+    number: int
+    lots: int
+    limit: int | None
+    decrements: bool
+    """What of it meets its own account's orders goes on both sides."""
+    filled: int = 0
+
+    def fill(self, lots: int) -> None:
+        """So many lots, without sign, have been filled."""
+        self.lots -= lots if self.lots > 0 else -lots
+        self.filled += lots
+
+
+@dataclass(slots=True)
+class Combined:
+    """A combination: contracts, lots of each that one lot buys, quote currency per tick."""
+
+    number: int
+    legs: list[tuple[Listed, int]]
+    tick: Fraction
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
     """How an account holds a contract: by itself or not, and its margin over entry value."""
@@ -145,6 +171,16 @@ class Venue:
         self.prices: dict[str, list[tuple[int, int]]] = {}
         """Underlying → (from when, price in billionths), in order of time."""
         self.under_way: dict[str, tuple[int, int, int]] = {}
+        self.combined: dict[str, Combined] = {}
+        self.orders: dict[tuple[int, str], Asked] = {}
+        """Owner and name → what rests; `stops` are those that wait for their trigger, `coming`
+        those of the command at hand that have not come to rest."""
+        self.stops: dict[tuple[int, str], Asked] = {}
+        self.coming: dict[tuple[int, str], Asked] = {}
+        self.touched: set[int] = set()
+        """Contracts and combinations whose orders the command at hand has changed."""
+        self.blocks: dict[str, tuple[int, int, int, int, int]] = {}
+        """Reference → owner, other side, number, signed lots and price of the first report."""
         self.balances: dict[int, int] = {}
         self.flow: dict[int, int] = {}
         self.facts: list[tuple[Any, ...]] = []
@@ -252,6 +288,8 @@ def list_instrument(venue: Venue, command: Record) -> None:
 
 def delist(venue: Venue, command: Record) -> None:
     """Nobody may hold it."""
+    if command["symbol"] in venue.combined:
+        return
     contract = venue.contracts[command["symbol"]]
     venue.require(not contract.holders, "holders of what is delisted", 0, len(contract.holders))
     contract.over = True
@@ -287,6 +325,7 @@ def close_account(venue: Venue, command: Record) -> None:
     owner = venue.owners[command["account"]]
     left = sum(abs(amount) for which, amount in venue.balances.items() if which >> 30 == owner)
     held = [one.terms.symbol for one in venue.contracts.values() if owner in one.holders]
+    held += [name for mine, name in (*venue.orders, *venue.stops) if mine == owner]
     venue.require(not left and not held, "what a closed account has", (0, []), (left, held))
 
 

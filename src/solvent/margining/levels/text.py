@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -196,3 +196,11 @@ class LevelsText(Text):
     at: dict[Name, dict[Name, Formula]] = Field(min_length=1)
     answer: AnswerText = AnswerText()
     engine: EngineText = EngineText()
+
+    @model_validator(mode="after")
+    def _columns_of_orders(self) -> Self:
+        """Which orders stay is told by a column that is there."""
+        column = self.engine.kept_orders
+        if column is not None and column not in self.at.get("order", {}):
+            raise ValueError(f"engine.kept_orders: expected a column of at.order, found {column!r}")
+        return self

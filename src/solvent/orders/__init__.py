@@ -1,0 +1,1 @@
+"""Limit order books: what rests, what meets, what waits. Whole ticks and lots; nobody's money."""
