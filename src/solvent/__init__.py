@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from solvent.feeds.library import load_rulebook, rulebook_names
     from solvent.host import Engine
     from solvent.levels_answer import LevelsMargin
+    from solvent.market_feed import Feed, mark_outs
+    from solvent.order_entry import OrderType
+    from solvent.order_rows import OpenOrder
+    from solvent.outcomes import Outcome
     from solvent.whatif import Desk, Holding, compare, holdings, liquidation_prices
 
 _HOME = {
@@ -33,9 +37,13 @@ _HOME = {
     "Comparison": "counterfactual",
     "Desk": "whatif",
     "Engine": "host",
+    "Feed": "market_feed",
     "Holding": "whatif",
     "LevelsMargin": "levels_answer",
     "Margin": "answer",
+    "OpenOrder": "order_rows",
+    "OrderType": "order_entry",
+    "Outcome": "outcomes",
     "RulebookError": "errors",
     "SimmMargin": "clearing",
     "SolventError": "errors",
@@ -45,6 +53,7 @@ _HOME = {
     "liquidation_prices": "whatif",
     "load_rulebook": "feeds.library",
     "margin": "api",
+    "mark_outs": "market_feed",
     "prepare": "api",
     "read_market": "api",
     "read_positions": "api",
@@ -58,9 +67,13 @@ __all__ = [
     "Comparison",
     "Desk",
     "Engine",
+    "Feed",
     "Holding",
     "LevelsMargin",
     "Margin",
+    "OpenOrder",
+    "OrderType",
+    "Outcome",
     "RulebookError",
     "SimmMargin",
     "SolventError",
@@ -71,6 +84,7 @@ __all__ = [
     "liquidation_prices",
     "load_rulebook",
     "margin",
+    "mark_outs",
     "prepare",
     "read_market",
     "read_positions",

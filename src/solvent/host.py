@@ -19,6 +19,7 @@ from solvent.engine.image import image, state_hash
 from solvent.engine.state import State
 from solvent.errors import BadInput, Problem, SolventError
 from solvent.journal import Journal, Row, create
+from solvent.market_feed import Feed
 from solvent.messages.codec import (
     decode_events,
     read_command,
@@ -26,6 +27,7 @@ from solvent.messages.codec import (
 )
 from solvent.messages.events import Event, Repeated
 from solvent.messages.fields import Command
+from solvent.order_entry import OrderEntry
 from solvent.recovery import Progress, recovered, uncollected
 
 SNAPSHOT_EVERY = 1_000_000
@@ -58,8 +60,10 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Engine:
+class Engine(OrderEntry):
     """A venue's engine on its journal; a context manager, for one thread at a time.
+
+    `submit` takes any command; `place`, `cancel`, `book` and others (`order_entry`) are of orders.
 
     >>> import tempfile
     >>> from solvent.messages.commands import ListAsset
@@ -80,6 +84,7 @@ class Engine:
         self._snapshot_every = snapshot_every
         self._snapshot_at = state.log.sequence
         self._stopped = False
+        self._feeds: list[Feed] = []
 
     @classmethod
     def create(cls, url: str | Path, **options: Any) -> Self:
@@ -137,6 +142,12 @@ class Engine:
         """Where everything is kept."""
         return self._journal
 
+    def feed(self) -> Feed:
+        """What changes of all books from now on, until the feed is closed."""
+        feed = Feed(self._state)
+        self._feeds.append(feed)
+        return feed
+
     def hash(self) -> str:
         """A hash of everything that the engine remembers."""
         return state_hash(self._state)
@@ -180,6 +191,8 @@ class Engine:
             with uncollected():
                 found = apply_all(self._state, commands, times_ms, bodies)
             self._journal.append(_rows(found, times_ms, first))
+            if self._feeds:
+                self._feed(found)
             answers = self._numbered(found, first)
             if self._state.log.sequence - self._snapshot_at >= self._snapshot_every:
                 self.snapshot()
@@ -194,6 +207,14 @@ class Engine:
             self._stopped = True
             self._journal.close()
             raise
+
+    def _feed(self, found: Sequence[Applied]) -> None:
+        """Let those who listen hear what is durable now; what was repeated they have heard."""
+        self._feeds = [feed for feed in self._feeds if not feed.closed]
+        for feed in self._feeds:
+            for one in found:
+                if one.chain:
+                    feed.take(one.events)
 
     def _numbered(self, found: Sequence[Applied], sequence: int) -> list[Answer]:
         answers = []

@@ -13,6 +13,9 @@ from solvent.cli import (
     clearing,
     demo,
     journal,
+    order,
+    order_book,
+    order_desk,
     replay,
     rulebooks,
     soak,
@@ -47,6 +50,13 @@ app.command("state")(state.state)
 app.command("audit")(state.audit)
 app.command("replay")(replay.replay)
 app.add_typer(journal.app, name="journal")
+order.app.command("book")(order_book.book)
+order.app.command("markout")(order_book.markout)
+order.app.command("relief")(order_desk.relief)
+order.app.command("protect")(order_desk.protect)
+order.app.command("combo")(order_desk.combo)
+order.app.command("phase")(order_desk.phase)
+app.add_typer(order.app, name="order")
 app.command("soak")(soak.soak)
 app.command("generate")(demo.generate)
 app.command("demo")(demo.demo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from solvent.messages.fields import Command
 
 app = typer.Typer(no_args_is_help=True, help="Look into a journal; verify, export and import it.")
-_NAMING = ("list_asset", "list_instrument", "open_account")
+_NAMING = ("list_asset", "list_instrument", "list_combo", "open_account")
 _TEXT_SHOWN = 200
 _ACCOUNT_FIELDS = ("account", "parent", "source", "target", "buyer", "seller", "counterparty",
                    "member")  # fmt: skip
@@ -165,7 +166,7 @@ def _touches(command: Command, events: Any, account: str, number: int | None) ->
     if number is None:
         return False
     for event in events:
-        if getattr(event, "account", None) == number:
+        if any(getattr(event, name, None) == number for name in ("account", "buyer", "seller")):
             return True
         if isinstance(event, Posted) and any(
             number in (source >> OWNER_SHIFT, target >> OWNER_SHIFT)
@@ -231,9 +232,9 @@ def show(
 def names(journal: Journal, until: int) -> State:
     """A state that knows the names of a history and nothing else."""
     from solvent.engine.reference import list_instrument
-    from solvent.engine.state import Account, State
+    from solvent.engine.state import Account, Combo, State
     from solvent.messages.codec import decode_command, decode_events
-    from solvent.messages.commands import ListInstrument, OpenAccount
+    from solvent.messages.commands import ListCombo, ListInstrument, OpenAccount
     from solvent.messages.events import Numbered
 
     state = State()
@@ -250,6 +251,9 @@ def names(journal: Journal, until: int) -> State:
             state.account_numbers[first.name] = number
         elif isinstance(command, ListInstrument):
             list_instrument(state, command, [])
+        elif isinstance(command, ListCombo):
+            combo = Combo(number=first.number, listing=command, legs=(), tick=Fraction(0))
+            state.combos.append(combo)
         else:
             state.asset_numbers[first.name] = first.number
             state.assets.append((first.name, getattr(command, "decimals", 0)))
@@ -271,14 +275,19 @@ def _event(known: State, event: Any) -> dict[str, Any]:
     """An event's fields, numbers of accounts, contracts and assets as names, nodes in words."""
     from solvent.engine.audit import node_name
     from solvent.errors import Reject
+    from solvent.limits import COMBO_FIRST
     from solvent.messages.codec import event_fields
     from solvent.messages.events import Rejected
 
     found = event_fields(event)
-    if isinstance(found.get("account"), int):
-        found["account"] = known.account(found["account"]).name
-    if isinstance(found.get("instrument"), int):
-        found["instrument"] = known.contracts[found["instrument"]].listing.symbol
+    for name in ("account", "buyer", "seller"):
+        if isinstance(found.get(name), int):
+            found[name] = known.account(found[name]).name
+    number = found.get("instrument")
+    if isinstance(number, int):
+        combos = number >= COMBO_FIRST
+        one = known.combos[number - COMBO_FIRST] if combos else known.contracts[number]
+        found["instrument"] = one.listing.symbol
     if isinstance(found.get("asset"), int):
         found["asset"] = known.assets[found["asset"]][0]
     if "moves" in found:

@@ -15,7 +15,6 @@ from solvent.cli import options
 from solvent.cli.venue import Where
 
 if TYPE_CHECKING:
-    from solvent.account.deal import Deal
     from solvent.account.position import Position
     from solvent.engine.audit import Audit
     from solvent.engine.state import Account, Contract, Standing, State
@@ -91,6 +90,8 @@ def _named(state: State, name: str) -> Account:
 def account_document(state: State, account: Account) -> dict[str, Any]:
     """All that is known of an account. Money in units of its asset, margins in dollars."""
     from solvent.account.ledger import contract_of, slot_name
+    from solvent.cli.order_text import stop_words
+    from solvent.order_rows import open_orders
 
     balances = []
     for slot, asset, amount in state.ledger.of_owner(account.number):
@@ -127,13 +128,11 @@ def account_document(state: State, account: Account) -> dict[str, Any]:
         ],
         "orders": [
             {
-                "order": name, "instrument": state.contracts[one.instrument].listing.symbol,
-                "side": "buy" if one.lots > 0 else "sell", "lots": abs(one.lots),
-                "price": float(
-                    _price(state.contracts[one.instrument].deal, ticks=one.price_ticks)
-                ),
+                "order": row.order, "instrument": row.symbol, "side": row.side, "lots": row.lots,
+                "size": float(row.size), "price": None if row.price is None else float(row.price),
+                "stop": stop_words(row) or None,
             }
-            for name, one in (account.orders or {}).items()
+            for row in open_orders(state, account.name)
         ],
         "modes": [
             {
@@ -145,10 +144,6 @@ def account_document(state: State, account: Account) -> dict[str, Any]:
         ],
         "pending": pending,
     }  # fmt: skip
-
-
-def _price(deal: Deal, *, ticks: int) -> Fraction:
-    return ticks * deal.points_per_tick * deal.point
 
 
 def _position(contract: Contract, one: Position, *, isolated: bool) -> dict[str, Any]:
@@ -237,7 +232,10 @@ def _print_account(document: dict[str, Any]) -> None:
         ("instrument", "mode", "lots", "size", "entry_price", "mark", "unrealised", "realised",
          "asset"),
     )  # fmt: skip
-    _print_rows("orders", document["orders"], ("order", "instrument", "side", "lots", "price"))
+    _print_rows(
+        "orders", document["orders"],
+        ("order", "instrument", "side", "lots", "size", "price", "stop"),
+    )  # fmt: skip
     _print_rows("modes", document["modes"], ("instrument", "mode", "leverage"))
     _print_rows("under way", document["pending"], ("reference", "direction", "asset", "amount"))
 
@@ -306,7 +304,7 @@ def venue_document(state: State) -> dict[str, Any]:
         "maintenance": sum(one.maintenance_micro for one in found) / 1e6,
         "instruments": sum(not one.settled for one in state.contracts),
         "positions": sum(len(one.holders) for one in state.contracts),
-        "orders": sum(one.orders_count for one in state.contracts),
+        "orders": sum(map(len, state.desk.orders.values())),
         "pending": len(state.pending),
         "rulebooks": [
             {
