@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import accounts, engine, revaluation, start_up, whole_book
+from bench import accounts, engine, orders, revaluation, start_up, whole_book
 from bench.harness import Timing, interleave, one_core
 from bench.limits import machine, measure_limits
 
@@ -42,6 +42,7 @@ def main() -> None:
     if missed:
         print("goals missed:", *missed, sep="\n  ", file=sys.stderr)
     engine.main()
+    orders.main()
 
 
 def _revaluation(limits: Mapping[str, float]) -> dict[str, Any]:

@@ -105,10 +105,10 @@ def _throughput(folder: Path, name: str, draw: Draw) -> dict[str, Any]:
             commands = draw(engine, chance, BATCH, f"w{turn}.")
             note("whole batch of 10,000", _timed(partial(engine.submit_all, commands)) / BATCH)
             commands = draw(engine, chance, BATCH, f"s{turn}.")
-            steps, rows = _in_steps(engine, commands)
+            steps, rows = in_steps(engine, commands)
             for step, took in steps.items():
                 note(step, took / BATCH)
-            for limit, took in _limits(folder, rows).items():
+            for limit, took in limits_of(folder, rows).items():
                 note(limit, took / BATCH)
             for way, alone in _without(engine, draw, chance, turn).items():
                 note(way, alone / ALONE)
@@ -130,7 +130,7 @@ def _timed(act: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _in_steps(engine: Engine, commands: Sequence[Command]) -> tuple[dict[str, float], list[Row]]:
+def in_steps(engine: Engine, commands: Sequence[Command]) -> tuple[dict[str, float], list[Row]]:
     """What `submit_all` does, step by step, and the rows that came of it."""
     state, first = engine.state, engine.state.log.sequence
     times_ms = [state.log.time_ms] * len(commands)
@@ -184,7 +184,7 @@ def _commits() -> Iterator[list[float]]:
         event.remove(Database, "commit", note)
 
 
-def _limits(folder: Path, rows: Sequence[Row]) -> dict[str, float]:
+def limits_of(folder: Path, rows: Sequence[Row]) -> dict[str, float]:
     """The same bytes as fast as the machine takes them."""
     content = b"".join(row.command + row.events + row.chain for row in rows)
     return {

@@ -30,7 +30,15 @@ from solvent.journal import sqlite as sqlite_module
 from solvent.market import Snapshot
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed, decode_command
-from solvent.messages.fields import AccountKind, Command, Side
+from solvent.messages.fields import (
+    AccountKind,
+    Command,
+    SelfTrade,
+    Side,
+    StopAt,
+    TimeInForce,
+    Trigger,
+)
 from solvent.verify.books import check_books
 
 RULEBOOK: Final = "deribit-pm"
@@ -103,10 +111,26 @@ def _drawn(state: State, draw: random.Random, key: str) -> Command:
         symbol, ticks = _price(state, draw)
         return c.PlaceOrder(
             key=key, actor=ACTOR, account=account, order=key, symbol=symbol,
-            side=draw.choice((Side.BUY, Side.SELL)), lots=draw.randint(1, 30), price_ticks=ticks,
+            side=draw.choice((Side.BUY, Side.SELL)), lots=draw.randint(3, 30), price_ticks=ticks,
+            **_terms(state, draw),
         )  # fmt: skip
-    orders = list(state.orders_of(state.account_numbers[account])) or ["none"]
-    return c.CancelOrder(key=key, actor=ACTOR, account=account, order=draw.choice(orders))
+    number = state.account_numbers[account]
+    order = draw.choice([*state.orders_of(number), *state.desk.stops.get(number, ()), "none"])
+    if what < 0.95:
+        lots = draw.randint(1, 30)
+        return c.AmendOrder(key=key, actor=ACTOR, account=account, order=order, lots=lots)
+    return c.CancelOrder(key=key, actor=ACTOR, account=account, order=order)
+
+
+def _terms(state: State, draw: random.Random) -> dict[str, Any]:
+    """What else an order may say; most say nothing."""
+    later = TimeInForce.GTD, state.log.time_ms + draw.choice((1, 10**9))
+    stop = StopAt(Trigger.LAST, draw.choice((1, 10**9)), draw.random() < 0.5)
+    return draw.choice((
+        {}, {}, {"display_lots": 2}, {"reduce_only": True}, {"stop": stop},
+        {"self_trade": draw.choice(list(SelfTrade))}, {"time_in_force": TimeInForce.IOC},
+        {"time_in_force": later[0], "expire_ms": later[1]},
+    ))  # fmt: skip
 
 
 def _deposit(key: str, account: str, amount: int) -> Command:

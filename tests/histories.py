@@ -601,8 +601,9 @@ def at_random(house: str, *, seed: int, commands: int) -> History:
         elif draw < 0.92:
             h.told(c.SettleVariation, symbol=symbol)
         elif draw < 0.94:
-            h.must(c.SetPhase, symbol=symbol,
-                   phase=rng.choice((Phase.AUCTION, Phase.CONTINUOUS)))  # fmt: skip
+            phase = rng.choice((Phase.AUCTION, Phase.CONTINUOUS, Phase.CONTINUOUS))
+            h.must(c.SetPhase, symbol=symbol, phase=phase)
+            h.must(c.SetPhase, symbol=PERPETUAL, phase=phase)
         elif draw < 0.97:
             amount = rng.choice((1, 10**6, 10**11))
             h.told(c.Transfer, source=rng.choice(people), target=rng.choice(people), asset="USDC",

@@ -171,6 +171,38 @@ def test_every_field_with_every_value(kind: type[Command]) -> None:
     assert gate.read == gate.refused + gate.done
 
 
+STOP = '{{"trigger":{},"price":{},"rises":{}}}'
+LEGS = '[[{},{}],["BTC_USDC-WEEK",-1]]'
+
+
+@pytest.mark.parametrize(
+    ("tag", "field", "form", "good"),
+    [
+        ("place_order", "stop", STOP, ('"mark"', "7", "false")),
+        ("list_combo", "legs", LEGS, ('"BTC_USDC-PERPETUAL"', "1")),
+    ],
+)
+def test_every_part_with_every_value(
+    tag: str, field: str, form: str, good: tuple[str, ...]
+) -> None:
+    """What is told of a stop, or of a leg, in a command that is good otherwise."""
+    gate = Gate()
+    command = base()[3][tag]
+    if tag == "place_order":
+        command = msgspec.structs.replace(command, order="waits")
+    else:
+        command = msgspec.structs.replace(command, symbol="ANEW")
+    assert gate.hears(_text(command, field, form.format(*good))) == 0
+    codes = set()
+    for place in range(len(good)):
+        for value in VALUES.values():
+            told = [*good[:place], value, *good[place + 1 :]]
+            codes.add(gate.hears(_text(command, field, form.format(*told))))
+    gate.is_unchanged()
+    assert int(Reject.COMMAND_MALFORMED) in codes
+    assert len(codes) > 2
+
+
 @pytest.mark.parametrize("kind", c.COMMANDS, ids=lambda kind: kind.__name__)
 def test_shapes(kind: type[Command]) -> None:
     """Fields too many or too few, wrong tags, arrays: refused as they are read."""

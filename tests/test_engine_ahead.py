@@ -8,9 +8,9 @@ import pytest
 
 from solvent.account.ledger import GENERAL, node
 from solvent.engine import ahead
-from solvent.engine.apply import apply
+from solvent.engine.apply import apply, apply_all
 from solvent.engine.bargain import deal_in
-from solvent.engine.image import state_hash
+from solvent.engine.image import image, restore, state_hash
 from solvent.engine.standing import (
     view,
 )
@@ -18,8 +18,8 @@ from solvent.engine.state import Ahead, Spared, Standing
 from solvent.engine.trading import Party, admit
 from solvent.errors import Refused, Reject
 from solvent.messages import commands as c
-from solvent.messages.codec import Sealed
-from solvent.messages.fields import Command, MarginMode, Side
+from solvent.messages.codec import Sealed, encode_command
+from solvent.messages.fields import Command, MarginMode, Side, TimeInForce
 from tests.venues import (
     BTC,
     COIN,
@@ -31,6 +31,7 @@ from tests.venues import (
     Venue,
     book_venue,
     new_venue,
+    order_of,
     trade_of,
 )
 
@@ -322,6 +323,51 @@ def test_a_deposit_changes_nothing_but_a_balance() -> None:
         assert (after.orders, after.modes) == (seen.orders, seen.modes)
         wrong = c.Deposit(key="d", actor="op", account=name, asset="XYZ", amount=5)
         assert ahead._paid_in(venue.state, seen, wrong) is seen
+
+
+def test_a_deposit_leaves_what_orders_need() -> None:
+    """Under scans orders are sums, which a view keeps too."""
+    venue = new_venue(scans=True)
+    venue.open("dave", usdc=1_000, rulebook="deribit-pm")
+    venue.order("dave", "o", 100, 50_000)
+    seen = view(venue.state, venue.account("dave"))
+    paid = c.Deposit(key="d", actor="op", account="dave", asset="USDC", amount=5)
+    assert seen.sides == {0: (100, 50_000_000, 0, 0)}
+    assert ahead._paid_in(venue.state, seen, paid).sides == seen.sides
+    # A hundred lots need 850 dollars of a thousand: there is no room for a hundred more.
+    one = trade_of(venue, "alice", "bob", 1)
+    more = trade_of(venue, "dave", "bob", 100)
+    found = worked_out(venue, one, paid, more)[2]
+    assert found[0][0].call
+
+
+@pytest.mark.parametrize("kind", [c.Heartbeat, c.PlaceOrder, c.AmendOrder])
+def test_an_order_that_ends_by_itself_is_not_counted_on(kind: type[Command]) -> None:
+    """Whatever lets time pass may end anybody's orders: nothing is said of what comes after it."""
+    venue = new_venue()
+    venue.open("dave", usdc=50)
+    venue.order("carol", "x", 2, 40_000)
+    venue.order("dave", "o", 10, 40_000, time_in_force=TimeInForce.GTD, expire_ms=T0 + 5)
+    fields: dict[str, Any] = {"account": "carol", "order": "x", "lots": 1}
+    if kind is c.Heartbeat:
+        fields = {}
+    elif kind is c.PlaceOrder:
+        fields = order_of("carol", "y", 1, 40_000)
+    commands = [
+        trade_of(venue, "alice", "bob", 1), kind(key="k", actor="op", **fields),
+        trade_of(venue, "dave", "bob", 10),
+    ]  # fmt: skip
+    times = [T0, T0 + 10, T0 + 10]
+    one_by_one = Venue(restore(image(venue.state)))
+    bodies = [encode_command(one) for one in commands]
+    found = apply_all(venue.state, commands, times, bodies)
+    codes = []
+    for command, time_ms in zip(commands, times, strict=True):
+        one_by_one.time_ms = time_ms
+        codes.append(one_by_one.send(command).code)
+    assert codes == [0, 0, 0]
+    assert [one.code for one in found] == codes
+    assert state_hash(venue.state) == state_hash(one_by_one.state)
 
 
 def test_what_a_trade_rests_on() -> None:

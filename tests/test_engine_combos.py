@@ -30,7 +30,7 @@ from solvent.messages.events import (
     PositionChanged,
     Traded,
 )
-from solvent.messages.fields import ComboLeg, OpeningPosition, Phase, Side
+from solvent.messages.fields import ComboLeg, MarginMode, OpeningPosition, Phase, Side
 from solvent.orders.order import Order, Verdict
 from tests.venues import (
     CALL,
@@ -327,6 +327,18 @@ def test_each_leg_costs_its_fees() -> None:
     events = venue.order("carol", "d", -2, 600, symbol="RISE")
     paid = [one for one in events if isinstance(one, FeePaid)]
     assert paid == [FeePaid(CAROL, "taker", 20_000), FeePaid(CAROL, "taker", 8_000)]
+
+
+def test_isolated_legs_bring_their_own_margins(venue: Venue) -> None:
+    for symbol in (NEAR, FAR):
+        venue.do(c.SetMarginMode, account="alice", symbol=symbol, mode=MarginMode.ISOLATED,
+                 leverage="5")  # fmt: skip
+    venue.order("bob", "s", -10, 600, symbol="ROLL")
+    venue.order("alice", "b", 10, 600, symbol="ROLL")
+    # A fifth of 504 dollars and of 501.
+    assert venue.margin("alice", FAR) == 100_800_000
+    assert venue.margin("alice", NEAR) == 100_200_000
+    assert venue.held("alice") == ALL - 201 * DOLLAR
 
 
 def test_nobody_holds_a_combination(venue: Venue) -> None:

@@ -155,6 +155,9 @@ class Draw:
             more["reduce_only"] = True
         elif kind < 0.4:
             more |= {"display_lots": 1 + abs(lots) // 4, "group": "g"}
+        elif kind < 0.5:
+            until = T0 + self.count + rng.randint(1, 30)
+            more |= {"time_in_force": TimeInForce.GTD, "expire_ms": until}
         more["self_trade"] = rng.choice(list(SelfTrade))
         return c.PlaceOrder(**told, **order_of(name, told["key"], lots, ticks, symbol=symbol),
                             **more)  # fmt: skip
@@ -193,7 +196,9 @@ class Draw:
 
     def _rest(self, told: dict[str, Any], what: float) -> Command:
         rng, name = self.rng, self._person()
-        if what < 0.87:
+        if what < 0.85:
+            return c.Heartbeat(**told)
+        if what < 0.88:
             return c.CancelOrders(**told, account=name, side=rng.choice(list(Side)))
         if what < 0.90:
             return c.RelieveMargin(**told, account=name)
@@ -229,8 +234,10 @@ class Draw:
 def done(
     state: State, commands: list[Command], *, records: list[bytes] | None = None
 ) -> list[Applied]:
+    """A millisecond after another."""
     bodies = [encode_command(one) for one in commands]
-    return apply_all(state, commands, [T0] * len(commands), bodies, records=records)
+    times = [T0 + number for number in range(len(commands))]
+    return apply_all(state, commands, times, bodies, records=records)
 
 
 def without_bounds(state: State, commands: list[Command]) -> list[Applied]:
@@ -344,8 +351,8 @@ def test_bounds_decide_nothing(rng: Random, count: int) -> None:
 @pytest.mark.parametrize(
     ("engine", "seed"),
     [
-        (BOOK, 1), (f"{BOOK}\n{FEES}", 5), (f'{BOOK}\nreducing = "margin"', 8),
-        (f'{BOOK}\nrealise = "at_mark"\nreducing = "none"', 1),
+        (BOOK, 20), (f"{BOOK}\n{FEES}", 12), (f'{BOOK}\nreducing = "margin"', 12),
+        (f'{BOOK}\nrealise = "at_mark"\nreducing = "none"', 21),
     ],
     ids=["plain", "fees", "margin", "none"],
 )  # fmt: skip
@@ -361,6 +368,7 @@ def test_bounds_decide_nothing_over_a_long_history(engine: str, seed: int) -> No
     assert ends["filled"] > 20
     assert ends["cancelled"] > 9
     assert ends["margin"] > 1
+    assert ends["expired"] > 2
 
 
 def test_bounds_decide_nothing_where_orders_only_rest() -> None:

@@ -258,9 +258,10 @@ def test_orders_filled_at_their_prices() -> None:
     assert bids.balances == {USDC: ALL - 45 * DOLLAR, BTC: COIN}
     assert bids.positions == {0: (13, 5_000_000 + 490_000 + 2 * 480_000), 3: (7, 0)}
     offers = _filled(venue.state, seen, buys=False)
-    # Three lots of ten dollars sold at 50,000; what nets to nothing is no position.
+    # Three lots of ten dollars sold at 50,000; what nets to nothing is no position, and what it
+    # brought, a thousand dollars for a hundredth of a bitcoin, is money.
     assert offers.positions == {1: (-3, 600_000_000)}
-    assert offers.balances == {USDC: ALL + 18 * DOLLAR, BTC: COIN}
+    assert offers.balances == {USDC: ALL + (18 + 10) * DOLLAR, BTC: COIN}
     for one in (bids, offers):
         assert one.account is seen.account
         assert one.margins == {0: 7}

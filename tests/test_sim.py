@@ -31,7 +31,9 @@ from solvent.messages.fields import (
     MarkPrice,
     OpeningPosition,
     Side,
+    TimeInForce,
 )
+from solvent.orders.order import BookTerms
 from solvent.sim.checker import Checker
 from solvent.sim.history import History, Result, Timed, never_met, run
 from solvent.sim.worlds import DAY, with_engine
@@ -216,6 +218,104 @@ def test_the_checker_misses_no_lot() -> None:
     assert any("positions" in one for one in history.checker.compare())
 
 
+def ordered() -> History:
+    """A history in which orders rest, stops wait and a block has been reported."""
+    for history in (History(seed, batch=1) for seed in range(64)):
+        desk = history.state.desk
+        assert history.run(400).violations == []
+        if desk.orders and desk.stops and history.state.blocks:
+            return history
+    raise LookupError("one of many histories has orders")
+
+
+def test_the_checker_misses_no_order() -> None:
+    history = ordered()
+    state, compare = history.state, history.checker.compare
+    account, mine = next(iter(state.desk.orders.items()))
+    name, order = next(iter(mine.items()))
+    for field, more in (("lots", 1), ("price_ticks", 1), ("shown", 1), ("filled", 1)):
+        before = getattr(order, field)
+        setattr(order, field, before + more)
+        assert any(f"order {name!r} as told" in one for one in compare()), field
+        setattr(order, field, before)
+    sums = state.open.sides[account]
+    number = next(iter(sums))
+    kept = sums[number]
+    sums[number] = kept._replace(bid_value=kept.bid_value + 1)
+    assert any("sums of orders" in one for one in compare())
+    sums[number] = kept
+    asked = state.open.asked[account, name]
+    state.open.asked[account, name] = asked._replace(price_ticks=asked.price_ticks - 1)
+    assert any("among its sums" in one for one in compare())
+    state.open.asked[account, name] = asked
+    assert compare() == []
+    several: tuple[dict[Any, Any], ...] = (state.desk.stops, state.blocks, state.desk.orders)
+    for books in several:
+        key, gone = books.popitem()
+        assert compare() != []
+        books[key] = gone
+    assert compare() == []
+
+
+def placed(history: History, **terms: Any) -> tuple[c.PlaceOrder, int]:
+    """An order that nobody has heard of, and its account's number."""
+    told: dict[str, Any] = {
+        "account": history.world.accounts[0], "order": "new", "side": Side.BUY, "lots": 10,
+        "symbol": history.state.contracts[0].listing.symbol, "price_ticks": 7, **terms,
+    }  # fmt: skip
+    return c.PlaceOrder(key="n", actor="t", **told), FIRST_ACCOUNT
+
+
+FILL: list[e.Event] = [
+    e.PositionChanged(FIRST_ACCOUNT, 0, 10**6 + 4, 0, 0, 0),
+    e.PositionChanged(FIRST_ACCOUNT + 1, 0, -(10**6) - 4, 0, 0, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("events", "wrong"),
+    [
+        ([], "to trade, to rest or to be over"),
+        ([e.OrderRested(FIRST_ACCOUNT, "new", 0, 11, 7, 11)], "found (0, 11, 7)"),
+        ([e.OrderRested(FIRST_ACCOUNT, "new", 0, 10, 8, 10)], "found (0, 10, 8)"),
+        ([e.OrderRested(FIRST_ACCOUNT, "new", 0, 10, 7, -10)], "to be shown"),
+        ([e.OrderRested(FIRST_ACCOUNT, "new", 0, 10, 7, 0)], "to be shown"),
+        ([e.OrderRested(FIRST_ACCOUNT, "odd", 0, 10, 7, 10)], "expected one that came in"),
+        ([e.OrderEnded(FIRST_ACCOUNT, "new", 9, "margin")], "expected 10 left"),
+        ([e.OrderEnded(FIRST_ACCOUNT, "new", 10, "filled")], "expected 10 left"),
+        ([e.StopPlaced(FIRST_ACCOUNT, "new", 1)], "expected one that came in"),
+        ([e.StopTriggered(FIRST_ACCOUNT, "new")], "expected one that waits"),
+        ([e.OrderReduced(FIRST_ACCOUNT, "new", 0, 0, "cancelled")], "expected one that rests"),
+        ([e.Traded(0, 7, 4, FIRST_ACCOUNT, "new", FIRST_ACCOUNT, "new", "")], "two accounts"),
+        ([e.Traded(0, 7, 4, FIRST_ACCOUNT, "new", FIRST_ACCOUNT + 1, "odd", "buy")], "to change"),
+        ([e.Traded(0, 8, 4, FIRST_ACCOUNT, "new", FIRST_ACCOUNT + 1, "odd", "buy")], "price of"),
+        ([e.Traded(0, 7, 11, FIRST_ACCOUNT, "new", FIRST_ACCOUNT + 1, "odd", "buy")], "at most"),
+        ([e.Traded(0, 7, 4, FIRST_ACCOUNT, "new", FIRST_ACCOUNT + 1, "odd", "buy")], "an order"),
+        ([e.OrderRested(FIRST_ACCOUNT, "new", 0, 10, 7, 10), FILL[0]], "no change but by fills"),
+        ([e.BlockReported("b", FIRST_ACCOUNT, "done")], "expected one of None"),
+    ],
+)  # fmt: skip
+def test_the_checker_follows_every_order(events: list[e.Event], wrong: str) -> None:
+    history = lived(2)
+    command, _ = placed(history)
+    found = history.checker.see(command, [*events, e.FeePaid(FIRST_ACCOUNT, "taker", 0)])
+    assert any(wrong in one for one in found), found
+
+
+def test_a_reduce_only_order_that_does_not_reduce_is_found() -> None:
+    history = lived(2)
+    command, account = placed(history, reduce_only=True)
+    contract = history.state.contracts[0]
+    held = 0 if account not in contract.holders else contract.holders[account].lots
+    events = [
+        e.PositionChanged(account, 0, held + 4, 0, 0, 0),
+        e.Traded(0, 7, 4, account, "new", account + 1, "odd", "buy"),
+    ]
+    found = history.checker.see(command, events)
+    assert any("expected order 'new' to reduce" in one for one in found) is (held + 4 > 0)
+    assert held + 4 > 0
+
+
 def posted(*moves: e.Move) -> tuple[e.Event, ...]:
     return (e.Posted(moves),)
 
@@ -266,29 +366,42 @@ def test_capacities() -> None:
     assert do(state, last).code == Reject.CAPACITY_REACHED
 
 
-def margined() -> tuple[State, Callable[[int], c.Trade]]:
-    """A venue without rebates and two accounts under a rulebook of scans, and trades of theirs."""
+def takes_all(state: State, symbol: str) -> bool:
+    """Whether a book matches orders at any price, of any lots."""
+    contract = state.contracts[state.contract_numbers[symbol]]
+    expiry_ms, points = contract.deal.expiry_ms, contract.deal.points_per_tick
+    plain = BookTerms(points_per_tick=points, expiry_ms=expiry_ms)
+    return state.desk.books[contract.number].terms == plain
+
+
+def margined(
+    rulebook: str = "deribit-pm", symbol: str = "BTC_USDC-WEEK"
+) -> tuple[State, Callable[[int], c.Trade]]:
+    """A venue without rebates, with a book that takes any order, and two accounts under a rulebook,
+    and trades of theirs."""
     state = next(
         history.state
-        for history in map(History, range(64))
-        if history.world.kind == "account"
+        for history in map(History, range(128))
+        if rulebook in history.world.texts
         and not history.run(60).violations
+        and rulebook in history.state.rules
         and all(fee.rate >= 0 for fee in history.state.house.fees)
+        and takes_all(history.state, symbol)
     )
-    told: dict[str, Any] = {"rulebook": "deribit-pm", "kind": AccountKind.USER, "actor": "t"}
-    assert state.rules["deribit-pm"].arrays is not None
+    told: dict[str, Any] = {"rulebook": rulebook, "kind": AccountKind.USER, "actor": "t"}
+    assert state.rules[rulebook].arrays is not None
     dollars = 100_000 * 10 ** state.assets[state.asset_numbers["USDC"]][1]
     for name in ("a", "b"):
         assert do(state, c.OpenAccount(account=name, key=f"o{name}", **told)).code == 0
         paid = c.Deposit(account=name, asset="USDC", amount=dollars, key=f"d{name}", actor="t")
         assert do(state, paid).code == 0
-    contract = state.contracts[state.contract_numbers["BTC_USDC-WEEK"]]
+    contract = state.contracts[state.contract_numbers[symbol]]
     ticks = (contract.mark_points or 0) // contract.deal.points_per_tick
     numbers = iter(range(10_000))
 
     def trade(lots: int) -> c.Trade:
         return c.Trade(
-            buyer="a", seller="b", symbol="BTC_USDC-WEEK", lots=lots, price_ticks=ticks,
+            buyer="a", seller="b", symbol=symbol, lots=lots, price_ticks=ticks,
             aggressor=Side.BUY, key=f"t{next(numbers)}", actor="t",
         )  # fmt: skip
 
@@ -325,6 +438,48 @@ def test_a_command_told_twice_in_a_batch_has_one_answer() -> None:
     commands: list[Command] = [trade(LARGE) for _ in range(10)]
     codes = same_in_a_batch(state, [*commands, twice, twice, trade(1)])
     assert codes == [Reject.MARGIN_INSUFFICIENT] * 12 + [0]
+
+
+def most(state: State, trade: Callable[[int], c.Trade]) -> int:
+    """The most lots that can be traded."""
+    least, too_many = 1, LARGE
+    while too_many - least > 1:
+        lots = (least + too_many) // 2
+        if do(restore(image(state)), trade(lots)).code:
+            too_many = lots
+        else:
+            least = lots
+    return least
+
+
+def test_orders_that_expire_in_a_batch_are_gone_for_all_after() -> None:
+    """A margin check that was worked out ahead still counted them."""
+    state, trade = margined("binance-usdm", "BTC_USDC-PERPETUAL")
+    lots = most(state, trade)
+    order = c.PlaceOrder(
+        account="a", order="o", symbol="BTC_USDC-PERPETUAL", side=Side.BUY, lots=lots // 2,
+        price_ticks=trade(1).price_ticks, time_in_force=TimeInForce.GTD,
+        expire_ms=state.log.time_ms + 1, key="o", actor="t",
+    )  # fmt: skip
+    assert do(state, order).code == 0
+    # It still rests when the batch begins, as nothing has told the books of the time.
+    state.log.time_ms += 1
+    commands: list[Command] = [trade(1), c.Heartbeat(key="h", actor="t"), trade(lots * 9 // 10)]
+    assert same_in_a_batch(state, commands) == [0, 0, 0]
+
+
+def test_orders_that_meet_in_a_batch_are_fills_for_all_after() -> None:
+    state, trade = margined("binance-usdm", "BTC_USDC-PERPETUAL")
+    lots = most(state, trade)
+    told: dict[str, Any] = {
+        "symbol": "BTC_USDC-PERPETUAL", "price_ticks": trade(1).price_ticks, "lots": lots * 8 // 10,
+        "actor": "t",
+    }  # fmt: skip
+    made = c.PlaceOrder(account="a", order="m", side=Side.SELL, key="m", **told)
+    assert do(state, made).code == 0
+    taken = c.PlaceOrder(account="b", order="t", side=Side.BUY, key="t", **told)
+    commands: list[Command] = [trade(1), taken, trade(lots * 12 // 10)]
+    assert same_in_a_batch(state, commands) == [0, 0, 0]
 
 
 def test_who_isolates_stays_with_rules_that_can() -> None:

@@ -23,7 +23,7 @@ from solvent.margining.levels.book import Balances, LevelsPlan, Orders
 from solvent.margining.levels.modes import Modes
 from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.risk import Book
-from solvent.units import DOLLARS, div_half_even, quanta_per_unit
+from solvent.units import DOLLARS, div_down, div_half_even, quanta_per_unit
 
 NOT_KNOWN: Final = Standing(0, 0, 0, False, False, False)
 
@@ -184,6 +184,12 @@ def _filled(state: State, seen: View, *, buys: bool) -> View:
             if prices is not None:
                 points = prices[place] * deal.points_per_tick
             _fill(contract, ratio * lots, deal.value(ratio * lots, points), held, owned)
+    for number, (lots, basis) in held.items():
+        if not lots and basis:
+            # It has closed: what it gained or lost is money.
+            deal = state.contracts[number].deal
+            gain = div_down(-basis * deal.numerator, deal.denominator)
+            owned[deal.asset] = owned.get(deal.asset, 0) + gain
     held = {number: one for number, one in held.items() if one[0]}
     return View(seen.account, held, owned, seen.margins, [], seen.modes)
 

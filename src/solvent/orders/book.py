@@ -242,7 +242,8 @@ class Books:
             after.before = order.after = None
         else:
             key, keys = level.key, ladder.keys
-            del ladder.levels[key]
+            # Nothing may point in a circle: nobody looks for those.
+            del ladder.levels[key], level.first, level.latest
             if keys[-1] == key:
                 keys.pop()
             else:

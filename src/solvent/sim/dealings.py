@@ -114,6 +114,8 @@ def adopt_rulebook(draws: Draws, state: State) -> Command | None:
         toml = with_engine("", {entry: "sideways"}) if lot < 0.45 else "schema = 1"
     elif lot < 0.6:
         toml = re.sub(r"\n(search_factor\s*= ).*", r"\n\g<1>1.15", toml)
+    elif lot < 0.7:
+        toml = re.sub(r"\nprice_band = .*", draws.rng.choice(("", "\nprice_band = 0.1")), toml)
     told = {"name": draws.one((name, name, name, draws.new("book"))), "day": DAY}
     if draws.often(0.1):
         told["day"] = draws.one(("2031-01-01", "yesterday"))
