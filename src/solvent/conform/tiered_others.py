@@ -111,7 +111,12 @@ def bitmex_orders(given: Row) -> dict[str, Any]:
     told = sheet("bitmex", position=[position], order=orders)
     names = {"margined_bids": "margined_bids", "margined_offers": "margined_offers"}
     found = _found(told, "contract", names)
-    value = number(told.value("contract", "order_value"))
+    value = sum(
+        (Fraction(price) * size * Fraction(found[f"margined_{side}"])
+         / sum(lots for _, lots in given[side])
+         for side in ("bids", "offers") for price, size in given[side]),
+        Fraction(0),
+    )  # fmt: skip
     if agreed(value, _value_in_engine(given)) != value:
         raise ValueError("the engine margins other orders than the formulas do")
     return found

@@ -157,16 +157,18 @@ def look_ahead(state: State, commands: Sequence[Command], start: int) -> None:
 
 
 def _touched(state: State, command: Command) -> tuple[str, ...] | None:
-    """Accounts that a command can change; None for one that may change anything, as an order may
-    that meets others."""
+    """Accounts that a command can change; None for one that may change anything, as an order does
+    that meets others, and whatever lets time pass where orders end by themselves."""
     match command:
         case RequestWithdrawal() | CancelOrder():
             return (command.account,)
-        case PlaceOrder() | AmendOrder() if state.house.matching == "outside":
+        case PlaceOrder() | AmendOrder() if (
+            state.house.matching == "outside" and not state.desk.may_expire
+        ):
             return (command.account,)
         case Transfer():
             return command.source, command.target
-        case Heartbeat():
+        case Heartbeat() if not state.desk.may_expire:
             return ()
         case _:
             return None
@@ -180,5 +182,6 @@ def _paid_in(state: State, before: View, paid: Deposit) -> View:
     balances = dict(before.balances)
     balances[asset] = balances.get(asset, 0) + paid.amount
     return View(
-        before.account, before.positions, balances, before.margins, before.orders, before.modes
-    )
+        before.account, before.positions, balances, before.margins, before.orders, before.modes,
+        before.sides,
+    )  # fmt: skip

@@ -164,6 +164,11 @@ class Books:
         self._expiries: list[tuple[int, int, Order]] = []
         self._expiries_max = _EXPIRIES_SPARE
 
+    @property
+    def may_expire(self) -> bool:
+        """Whether some order or stop may end by itself."""
+        return bool(self._expiries)
+
     def book_of(self, instrument: int) -> Book:
         """The book of an instrument; refused where there is none."""
         book = self.books.get(instrument)
