@@ -4,7 +4,8 @@ BIN    := $(VENV)/bin
 PYTHON ?= python3
 UV     := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
 ENGINE_TESTS := $(filter-out %_cli.py %_crash.py, $(wildcard tests/test_account_*.py \
-	tests/test_engine_*.py tests/test_journal*.py)) tests/test_units.py tests/test_vega_engine.py
+	tests/test_engine_*.py tests/test_journal*.py)) tests/test_units.py \
+	tests/test_recovery.py tests/test_vega_engine.py
 CORES  := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 .PHONY: help setup demo test lint types coverage mutants bench soak docs clean

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from solvent.account.ledger import CLEARING, GENERAL, ROUNDING, margin_slot, node
 from solvent.account.position import Change, Position, traded
-from solvent.engine.standing import View, isolated_margins
+from solvent.engine.standing import View
 from solvent.engine.state import Account, Contract, State
 from solvent.errors import Refused, Reject
 from solvent.limits import LOTS_MAX, MONEY_MAX
@@ -200,7 +200,7 @@ def view_after(state: State, one: Leg, seen: View) -> View:
     balances[asset] = balances.get(asset, 0) + one.general
     margins = seen.margins
     if one.apart:
-        margins = isolated_margins(state, one.account)
+        margins = dict(seen.margins)
         margins[number] = margins.get(number, 0) + one.realised + one.to_margin
     return View(one.account, positions, balances, margins, seen.orders, seen.modes, seen.sides)
 
