@@ -120,6 +120,22 @@ def test_only_what_is_linked_is_summed_up() -> None:
         follow(state, gist)
 
 
+def test_who_closes_all_that_it_holds_holds_nothing() -> None:
+    h = History("debt")
+    for name in ("late", "later"):
+        h.open(name)
+        h.must(c.Deposit, account=name, asset="USDC", amount=10**12)
+    started = len(h.rows)
+    traded = {"symbol": PERPETUAL, "price_ticks": h.ticks(PERPETUAL), "aggressor": Side.BUY}
+    h.must(c.Trade, buyer="late", seller="later", lots=3, **traded)
+    h.must(c.Trade, buyer="later", seller="late", lots=3, **traded)
+    rows, state = [Row(*row) for row in h.rows], State()
+    replay(state, rows[:started])
+    assert taken_over(state, rows[started:], place_of(rows[started - 1])) == 2
+    assert state.account(state.account_numbers["late"]).positions is None
+    assert image(state) == image(h.state)
+
+
 # ── books ────────────────────────────────────────────────────────────────────────────────────────
 
 BOOKS = [house for house in HOUSES if house != "hard"]
