@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from solvent.conform.case import Case, Row, unknown
+from solvent.conform.case import Case, Row
 from solvent.conform.derive_portfolio import COIN, DAY, Expiry, Portfolio, Shock, account
 from solvent.conform.levels import number
 from solvent.margining.levels.rows import Sheet
@@ -63,24 +63,14 @@ def whole_dollar_cases(path: Path) -> Iterator[Case]:
         yield case
 
 
-def auction_cases(path: Path) -> Iterator[Case]:
-    """`auction_sim_cases.json`: what the manager says before each bid; the auctions are unknown."""
-    file = json.loads(path.read_text("utf-8"))
-    for row in file["cases"]:
-        if not row["upstream_active"]:
-            continue
-        case = Case(f"{row['id']}: margin")
-        for action in row["actions"]:
-            margined = account(_first(_at(action), file["params"]))
-            for what, column in {"PreMtM": "equity", "PreMM": "net_maintenance"}.items():
-                expected = float(action["expected"][what])
-                case.expect(what, float(_found(margined, column)), expected, _ABSOLUTE_FIRST)
-        yield case
-        yield unknown(f"{row['id']}: auction")
+def first_worth(row: Row, params: Row) -> tuple[Fraction, Fraction]:
+    """Mark-to-market and margin of an account by the first manager, in dollars."""
+    margined = account(_first(row, params))
+    return _found(margined, "equity"), _found(margined, "net_maintenance")
 
 
-def _at(action: Row) -> Row:
-    """The account and its feeds at an action; the file tells expiries as moments."""
+def first_at(action: Row) -> Row:
+    """The account and its feeds at an action; an auction's file tells expiries as moments."""
     told = action["portfolio_and_feeds"]
     timed = {
         name: [one | {"sec_to_expiry": one["sec_to_expiry"] - action["time"]} for one in told[name]]

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from solvent.conform import (
+    auctions,
     clearing,
+    default_waterfall,
+    deleveraging,
     derive_pmrm,
     derive_srm,
     exchanges,
@@ -41,13 +44,16 @@ _READERS: Mapping[str, Reader] = {
     "tradfi/span_mcmillan_risk_arrays": clearing.arrays,
     "tradfi/span_scenarios": clearing.scenarios,
     "tradfi/span_full_synthetic": clearing.walk,
+    "tradfi/adl_vectors": deleveraging.cases,
+    "tradfi/default_waterfall_vectors": default_waterfall.cases,
     "ore_simm/expected_SIMM*": simm.margins,
     "ore_simm/im_schedule": simm.schedule,
     "ore_simm/im_schedule_trade": simm.trades,
     "derive/pmrm2_portfolio_cases": derive_pmrm.portfolio_cases,
     "derive/pmrm1_cases": derive_pmrm.cases,
     "derive/pmrm1_portfolio_cases": derive_pmrm.whole_dollar_cases,
-    "derive/auction_sim_cases": derive_pmrm.auction_cases,
+    "derive/auction_sim_cases": auctions.simulations,
+    "derive/unit_vectors": auctions.units,
     "derive/srm_cases": derive_srm.cases,
     "derive/srm_portfolio_cases": derive_srm.whole_dollar_cases,
     "opyn/spread_cases": opyn.spread_cases,
