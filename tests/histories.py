@@ -58,6 +58,11 @@ HOUSES: dict[str, dict[str, object]] = {
 }  # fmt: skip
 """Ways in which money moves; in `hard` orders are not matched; the last is Vega's own, by
 contract."""
+AUCTION = """
+[liquidation.auction]
+fee = 0.02
+whole_below = 1.0
+"""
 PERPETUAL = "BTC_USDC-PERPETUAL"
 COMBO = "BTC-CALENDAR"
 FUTURES = ("BTC-PERPETUAL", PERPETUAL, "ETH_USDC-PERPETUAL", "BTC_USDC-WEEK")
@@ -122,7 +127,7 @@ class History:
                 text = text.replace("[engine]", f"[engine]\nage_ms_max = {30 * DAY_MS}", 1)
             else:
                 house = {**HOUSES[self.house], "age_ms_max": 30 * DAY_MS}
-                text = worlds.with_engine(text, house, self._fees)
+                text = worlds.with_engine(text, house, self._fees) + AUCTION
             self.must(c.AdoptRulebook, name=name, toml=text, day=worlds.DAY,
                       venue=name == self.rulebook)  # fmt: skip
         self.publish()
@@ -211,7 +216,9 @@ def every_command(house: str) -> History:
 
 def go_through(h: History) -> None:
     """Every command at least once."""
-    for part in (_cash, _trading, _orders, _blocks, _modes, _periods, _distress, _endings):
+    from tests.winding_up import wind_up
+
+    for part in (_cash, _trading, _orders, _blocks, _modes, _periods, _distress, wind_up, _endings):
         part(h)
 
 
@@ -472,9 +479,15 @@ def _distress(h: History) -> None:
     h.must(c.Deleverage, account="weak", counterparty="alice", lots=800, **close)
     h.must(c.TakeOver, account="weak", lots=1_300, **close)
     h.must(c.TakeOver, account="poor", lots=1_000, **close)
-    h.must(c.Deposit, account="poor", asset="USDC", amount=_debt(h, "poor") + 10**10)
-    h.must(c.Liquidate, account="poor", counterparty="bob", lots=1_999, fee_ppm=5_003, **close)
+    h.must(c.Deposit, account="poor", asset="USDC", amount=_debt(h, "poor") + 100_001)
+    h.must(c.Liquidate, account="poor", counterparty="bob", lots=1, fee_ppm=53, **close)
+    again = {"account": "poor", "counterparty": "bob", "lots": 1_998, "fee_ppm": 0}
+    if not h.by_contract:
+        h.refused(Reject.COOLDOWN, c.Liquidate, **again, **close)
+        h.time_ms += 1_000
+    h.must(c.Liquidate, **again, **close)
     h.must(c.TakeOver, account="poor", lots=1, **close)
+    h.must(c.Deposit, account="poor", asset="USDC", amount=_debt(h, "poor") + 10**10)
     h.must(c.AccrueInterest, asset="USDC", until_ms=h.time_ms, rate="0.0001")
     debt = _debt(h, "weak")
     if debt > 10_000:

@@ -151,7 +151,7 @@ def test_freezing_and_unfreezing_again_is_no_fault(venue: Venue) -> None:
 
 
 def test_liquidation_hides_a_freeze(venue: Venue) -> None:
-    venue.account("alice").status = "liquidation"
+    venue.wind_up("alice")
     events = venue.do(c.FreezeAccount, account="alice", reason="")
     assert events == (StatusChanged(16, "liquidation"),)
     assert venue.account("alice").frozen is True

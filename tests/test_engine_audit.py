@@ -10,7 +10,8 @@ from solvent.account.ledger import CLEARING, INCOMING, INSURANCE, margin_slot, n
 from solvent.account.position import Position
 from solvent.engine.audit import Audit, audit, node_name, violations
 from solvent.engine.open_orders import Asked, Sides
-from solvent.engine.state import Pending, State
+from solvent.engine.state import Offer, Pending, State
+from solvent.liquidation.calls import Call
 from solvent.messages import commands as c
 from solvent.messages.fields import OpeningPosition, Side
 from solvent.orders.order import Order
@@ -110,6 +111,15 @@ def _closed_with_orders(state: State) -> None:
     state.desk.orders[18] = {"x": empty}
 
 
+def _for_sale(state: State) -> None:
+    state.auctions[18] = Offer(begun_ms=0, solvent=True, cash=0, reserved=0, sold_ppb=0)
+
+
+def _called(state: State) -> None:
+    state.account(19).status = "closed"
+    state.calls[19] = Call(level=1, since_ms=0)
+
+
 ASKED = "Asked(instrument=0, lots=1, price_ticks=1)"
 SUMS = "{0: Sides(bid_lots=1, bid_value=10, ask_lots=0, ask_value=0)}"
 OTHER_SUMS = "{0: Sides(bid_lots=1, bid_value=11, ask_lots=-1, ask_value=-10)}"
@@ -170,6 +180,12 @@ def _no_sums(state: State) -> None:
         (_under_way, ["carol incoming USDC: expected 4 under way, found 5"]),
         (_not_under_way, ["carol incoming USDC: expected 0 under way, found 5"]),
         (_more_under_way, ["carol incoming USDC: expected 7 under way, found 5"]),
+        (lambda s: setattr(s.account(17), "status", "liquidation"),
+         ["expected liquidations of [17], found []"]),
+        (_for_sale, ["account 18: expected an auction under liquidation alone"]),
+        (_called, ["account 19: expected no call once it is under liquidation or closed"]),
+        (lambda s: s.backstops.update({17: 1}),
+         ["account 17: expected a cap of a backstop account alone"]),
     ],
 )  # fmt: skip
 def test_an_audit_names_what_does_not_hold(

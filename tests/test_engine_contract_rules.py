@@ -333,7 +333,7 @@ def test_statuses_hold_here_too(venue: Venue) -> None:
     frozen = "account dave: expected an active one, found frozen"
     venue.refuse(Reject.ACCOUNT_FROZEN, frozen, c.Trade, **deal(lots=1))
     venue.do(c.Trade, **deal(buyer="bob", seller="dave", lots=1))
-    venue.account("dave").status = "liquidation"
+    venue.wind_up("dave")
     venue.refuse(
         Reject.ACCOUNT_IN_LIQUIDATION,
         "account dave: expected an active one, found under liquidation",
@@ -564,7 +564,7 @@ def test_a_contract_below_maintenance(venue: Venue) -> None:
 def test_an_isolated_counterparty_brings_its_factor(venue: Venue) -> None:
     isolate(venue, "carol")
     venue.do(c.Trade, **deal())
-    venue.account("dave").status = "liquidation"
+    venue.wind_up("dave")
     venue.do(c.Liquidate, account="dave", counterparty="carol", symbol=LIN, lots=5,
              price_ticks=50_000, fee_ppm=0)  # fmt: skip
     assert venue.margin("carol", LIN) == 50 * DOLLAR
@@ -590,7 +590,7 @@ def test_orders_of_isolated_contracts_stay(venue: Venue) -> None:
 
 def test_when_it_ends_what_is_idle_is_free(venue: Venue) -> None:
     venue.do(c.Trade, **deal())
-    venue.account("dave").status = "liquidation"
+    venue.wind_up("dave")
     venue.do(c.Deleverage, account="dave", counterparty="bob", symbol=LIN, lots=10,
              price_ticks=50_000)  # fmt: skip
     assert money(venue, "dave")[0] == 5_000
@@ -661,7 +661,7 @@ def test_an_isolated_other_side_is_deleveraged(venue: Venue) -> None:
     isolate(venue, "carol")
     venue.do(c.Trade, **deal(seller="carol"))
     assert venue.margin("carol", LIN) == 110 * DOLLAR
-    venue.account("dave").status = "liquidation"
+    venue.wind_up("dave")
     venue.do(c.Deleverage, account="dave", counterparty="carol", symbol=LIN, lots=4,
              price_ticks=50_000)  # fmt: skip
     # The rulebook's columns say when margin moves, not a share of the position.
@@ -672,7 +672,7 @@ def test_orders_of_who_takes_a_position_over_count(venue: Venue) -> None:
     venue.open("erin", usdc=100)
     venue.do(c.PlaceOrder, **order(account="erin", lots=15))
     venue.do(c.Trade, **deal())
-    venue.account("dave").status = "liquidation"
+    venue.wind_up("dave")
     told = {"account": "dave", "counterparty": "erin", "symbol": LIN, "price_ticks": 50_000,
             "fee_ppm": 0}  # fmt: skip
     assert venue.tell(c.Liquidate, lots=6, **told).code == Reject.MARGIN_INSUFFICIENT

@@ -259,8 +259,14 @@ def test_a_short_option_is_bought_back() -> None:
 
 def test_the_other_side_gives_its_position_up(venue: Venue) -> None:
     taken(venue)
+    told = sale(counterparty="bob", lots=200, price_ticks=48_000)
     venue.time_ms = T0 + 60_001
-    events = venue.do(c.Deleverage, **sale(counterparty="bob", lots=200, price_ticks=48_000))
+    venue.refuse(
+        Reject.RISK_UNKNOWN, "account dave: expected known risk, found none by tenth",
+        c.Deleverage, **told,
+    )  # fmt: skip
+    venue.publish()
+    events = venue.do(c.Deleverage, **told)
     assert events == (
         PositionChanged(20, 0, 0, 0, 0, -400_000_000),
         PositionChanged(17, 0, 0, 0, 0, 400_000_000),
@@ -382,6 +388,10 @@ def test_a_fund_pays_a_debt(venue: Venue, source: CoverFrom) -> None:
         )  # fmt: skip
         told["member"] = "member"
         venue.do(c.ContributeFund, account="member", asset="USDC", amount=60)
+    elif source is CoverFrom.MARKET:
+        told["market"] = LIN
+        venue.do(c.Deposit, account="insurance", asset="USDC", amount=60)
+        venue.do(c.FundMarket, symbol=LIN, amount=60)
     else:
         venue.do(c.Deposit, account=source.value, asset="USDC", amount=60)
     venue.refuse(
@@ -396,7 +406,9 @@ def test_a_fund_pays_a_debt(venue: Venue, source: CoverFrom) -> None:
     venue.do(c.CoverDebt, amount=60, **told)
     assert venue.held("dave") == -40
     slot = FUND if source is CoverFrom.MEMBER else GENERAL
-    assert venue.held(source.value, USDC, slot) == 0
+    if source is not CoverFrom.MARKET:
+        assert venue.held(source.value, USDC, slot) == 0
+    assert venue.margin("insurance", LIN) == 0
     own(venue, "dave", 5)
     venue.refuse(
         Reject.DEBT_EXCEEDED, "account dave: expected a debt of 1 of USDC or more, found 0",
@@ -514,7 +526,7 @@ def test_what_a_position_leaves_behind_is_the_accounts(venue: Venue) -> None:
     venue.trade("carol", "bob", 100, 50_000)
     venue.trade("carol", "bob", 100, 50_000, symbol=FUT)
     assert (venue.margin("carol", LIN), venue.margin("carol", FUT)) == (500 * DOLLAR, 1_000_000)
-    venue.account("carol").status = "liquidation"
+    venue.wind_up("carol", to_the_end=True)
     carol = sale(account="carol", counterparty="bob", lots=100)
     venue.do(c.Deleverage, **carol)
     # A hundred dollars of five hundred are lost; while it lasts, the rest stays where it is.
@@ -527,7 +539,7 @@ def test_what_a_position_leaves_behind_is_the_accounts(venue: Venue) -> None:
 def test_a_debt_of_a_position_that_is_gone(venue: Venue) -> None:
     venue.do(c.SetMarginMode, account="carol", symbol=LIN, mode=MarginMode.ISOLATED, leverage="10")
     venue.trade("carol", "bob", 100, 50_000)
-    venue.account("carol").status = "liquidation"
+    venue.wind_up("carol", to_the_end=True)
     venue.do(c.Deleverage, **sale(account="carol", counterparty="bob", lots=100,
                                   price_ticks=40_000))  # fmt: skip
     assert venue.margin("carol", LIN) == -500 * DOLLAR
@@ -543,7 +555,7 @@ def test_a_debt_of_a_position_that_is_gone(venue: Venue) -> None:
 
 
 def test_a_single_lot_is_closed(venue: Venue) -> None:
-    taken(venue)
+    venue.wind_up("dave", to_the_end=True)
     venue.do(c.Deleverage, **sale(counterparty="bob", lots=199))
     venue.do(c.Liquidate, **sale(lots=1, fee_ppm=0))
     assert venue.position("dave", LIN) is None
@@ -554,7 +566,7 @@ def test_what_closing_rounds_is_swept_up() -> None:
     venue = new_venue()
     venue.trade("carol", "bob", 2, 50_000, symbol=FUT)
     venue.trade("carol", "bob", 1, 50_001, symbol=FUT)
-    venue.account("carol").status = "liquidation"
+    venue.wind_up("carol", to_the_end=True)
     venue.do(c.Deleverage, account="carol", counterparty="bob", symbol=FUT, lots=2,
              price_ticks=50_000)  # fmt: skip
     # 0.7 micro are lost, and 0.7 won: one comes in, nothing goes out.

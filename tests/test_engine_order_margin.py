@@ -473,7 +473,7 @@ def test_what_shrinks_needs_no_margin(venue: Venue) -> None:
     unknown = "account dave: expected known risk, found none by tenth"
     for change in ({"lots": 10}, {"price_ticks": 49_001}, {"lots": 8, "price_ticks": 48_999}):
         venue.refuse(Reject.RISK_UNKNOWN, unknown, c.AmendOrder, **told, **change)
-    venue.account("dave").status = "liquidation"
+    venue.wind_up("dave")
     venue.do(c.AmendOrder, **told, lots=8)
     venue.refuse(
         Reject.ACCOUNT_IN_LIQUIDATION,
@@ -530,7 +530,7 @@ def test_a_frozen_account_may_place_what_only_reduces(venue: Venue) -> None:
     stop = order_of("alice", "w", -4, 52_000, stop=FIRED)
     venue.refuse(Reject.ACCOUNT_FROZEN, frozen, c.PlaceOrder, **stop)
     venue.do(c.PlaceOrder, **stop, reduce_only=True)
-    venue.account("alice").status = "liquidation"
+    venue.wind_up("alice")
     venue.refuse(
         Reject.ACCOUNT_IN_LIQUIDATION,
         "account alice: expected an active one, found under liquidation",

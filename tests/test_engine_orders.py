@@ -255,7 +255,7 @@ def test_orders_are_refused_by_instrument_account_desk_status_margin(venue: Venu
     venue.time_ms = T0 + 60_001
     frozen = "account alice: expected an active one, found frozen"
     venue.refuse(Reject.ACCOUNT_FROZEN, frozen, c.PlaceOrder, **told)
-    venue.account("alice").status = "liquidation"
+    venue.wind_up("alice")
     venue.refuse(
         Reject.ACCOUNT_IN_LIQUIDATION,
         "account alice: expected an active one, found under liquidation",

@@ -19,7 +19,15 @@ from solvent.messages.events import (
     PositionChanged,
     VariationSettled,
 )
-from solvent.messages.fields import IndexPrice, MarginMode, MarkPrice, OpeningPosition, Phase, Side
+from solvent.messages.fields import (
+    IndexPrice,
+    MarginMode,
+    MarkPrice,
+    OpeningPosition,
+    Phase,
+    Share,
+    Side,
+)
 from tests.venues import (
     BTC,
     CALL,
@@ -585,7 +593,8 @@ def test_expiry_is_refused_by_contract_kind_time(venue: Venue) -> None:
     )  # fmt: skip
     venue.refuse(
         Reject.INSTRUMENT_NOT_FOR_THIS,
-        f"instrument {LIN}: expected one that expires, found a perpetual",
+        f"instrument {LIN}: expected one that expires, or is halted and a price for it, "
+        "found a perpetual",
         c.SettleExpiry, symbol=LIN,
     )  # fmt: skip
 
@@ -752,10 +761,10 @@ def test_surplus_of_roundings_goes_to_winners() -> None:
         assert settlement._with_surplus(exact, amounts) == list(zip(holders, expected, strict=True))
 
 
-def test_a_margin_that_owes_is_made_good_by_the_fund_then_by_the_account(venue: Venue) -> None:
+def test_a_margin_that_owes_is_made_good_by_the_fund_as_far_as_it_can(venue: Venue) -> None:
     venue.do(c.SetMarginMode, account="carol", symbol=FUT, mode=MarginMode.ISOLATED, leverage="10")
     venue.trade("carol", "bob", 10_000, 50_000, symbol=FUT)
-    venue.account("carol").status = "liquidation"
+    venue.wind_up("carol", to_the_end=True)
     venue.do(c.Deleverage, account="carol", counterparty="bob", symbol=FUT, lots=9_999,
              price_ticks=40_000)  # fmt: skip
     # 50 dollars less 99.99.
@@ -763,13 +772,23 @@ def test_a_margin_that_owes_is_made_good_by_the_fund_then_by_the_account(venue: 
     venue.do(c.Deposit, account="insurance", asset="USDC", amount=20_000_000)
     venue.time_ms = EXPIRY
     venue.do(c.SettleExpiry, symbol=FUT, price_nano=50_000 * NANO)
-    assert (venue.margin("carol", FUT), venue.held("insurance")) == (0, 0)
-    assert venue.held("carol") == ALL - 50_000_000 - 29_990_000
+    assert (venue.margin("carol", FUT), venue.held("insurance")) == (-29_990_000, 0)
+    assert venue.held("carol") == ALL - 50_000_000
+    # What is left is a debt of the position, not of its owner; others may pay it.
+    venue.refuse(
+        Reject.ACCOUNT_STILL_LIQUIDATABLE,
+        f"account carol, {FUT}: expected no debt, found 29990000",
+        c.EndLiquidation, account="carol",
+    )  # fmt: skip
+    venue.do(c.SocialiseLoss, account="carol", asset="USDC", symbol=FUT,
+             shares=(Share("bob", 29_990_000),))  # fmt: skip
+    venue.do(c.EndLiquidation, account="carol")
+    assert (venue.margin("carol", FUT), venue.held("carol")) == (0, ALL - 50_000_000)
     # A fund that has more pays no more than is owed.
     venue = new_venue()
     venue.do(c.SetMarginMode, account="carol", symbol=FUT, mode=MarginMode.ISOLATED, leverage="10")
     venue.trade("carol", "bob", 10_000, 50_000, symbol=FUT)
-    venue.account("carol").status = "liquidation"
+    venue.wind_up("carol", to_the_end=True)
     venue.do(c.Deleverage, account="carol", counterparty="bob", symbol=FUT, lots=9_999,
              price_ticks=40_000)  # fmt: skip
     venue.do(c.Deposit, account="insurance", asset="USDC", amount=60_000_000)

@@ -424,7 +424,7 @@ def test_a_frozen_account_may_only_reduce(venue: Venue) -> None:
 
 def test_an_account_under_liquidation_trades_and_orders_nothing(venue: Venue) -> None:
     venue.trade("alice", "bob", 10, 50_000)
-    venue.account("alice").status = "liquidation"
+    venue.wind_up("alice")
     status = "account alice: expected an active one, found under liquidation"
     code = Reject.ACCOUNT_IN_LIQUIDATION
     venue.refuse(code, status, c.Trade, **deal(buyer="bob", seller="alice", lots=1))

@@ -21,12 +21,14 @@ ROWS = {
     "margining": 6, "rulebooks": 6, "venues": 6,
     "account": 7,
     "orders": 8,
+    "liquidation": 9,
     "engine": 10,
     "journal": 11,
     "feeds": 14,
     "answer": 15, "levels_answer": 15, "api": 15, "clearing": 15,
     "publishing": 15, "recovery": 15, "host": 15,
     "order_units": 15, "order_rows": 15, "outcomes": 15, "order_entry": 15, "market_feed": 15,
+    "tending": 15,
     "whatif": 16, "counterfactual": 16, "cli": 17, "__init__": 18,
 }  # fmt: skip
 SIDES = {

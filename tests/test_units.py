@@ -140,6 +140,18 @@ CODES = {
     "PROTECTION_UNKNOWN": 698,
     "BLOCK_MISMATCHED": 699,
     "ACCOUNT_NOT_SHORT_OF_MARGIN": 700,
+    "ACCOUNT_NOT_A_BACKSTOP": 711,
+    "BACKSTOP_FULL": 712,
+    "TARGET_REACHED": 713,
+    "COOLDOWN": 714,
+    "AUCTION_UNKNOWN": 715,
+    "AUCTION_RUNNING": 716,
+    "AUCTION_NOT_OVER": 717,
+    "PRICE_EXCEEDED": 718,
+    "CONVERSION_TOO_DEAR": 719,
+    "HEDGE_NOT_BETTER": 720,
+    "ASSETS_THE_SAME": 721,
+    "COUNTERPARTY_UNABLE": 722,
 }
 """Codes that were given out. Add to the end of a hundred; never change or reuse one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -396,6 +397,16 @@ def _a_tick_more(combo: Any, price_ticks: int) -> Any:
     return [ticks + 1 for ticks in split(combo, price_ticks) or ()]
 
 
+class _Floored:
+    """Rounds up where it should round down, and the other way."""
+
+    ceil, floor = math.floor, math.ceil
+
+
+def _no_slot(_: int) -> int:
+    return GENERAL
+
+
 def _up(numerator: int, denominator: int) -> int:
     return -(-numerator // denominator)
 
@@ -412,13 +423,16 @@ MUTANTS: dict[str, tuple[str, str, Any]] = {
     "interest rounded down": ("debt", "engine.settlement.div_up", div_down),
     "isolated margin rounded down": ("debt", "engine.dealing.div_up", div_down),
     "margin of a mode rounded down": ("debt", "engine.accounts.div_up", div_down),
-    "liquidation fee rounded down": ("debt", "engine.distress.div_up", div_down),
+    "liquidation fee rounded down": ("debt", "engine.closing_out.div_up", div_down),
     "funding the other way": ("collect", "engine.settlement._told", _wrong_way),
     "fees from the wrong side": ("debt", "engine.fees._payers", _buyers),
     "isolated margin and one more": ("debt", "engine.dealing.margin_moves", _one_more),
     "margin stays": ("vega", "engine.settlement.give_margin_back", _nothing),
     "roundings stay": ("debt", "engine.dealing.sweep", _nothing),
-    "another pool pays": ("debt", "engine.distress.INSURANCE", VENUE),
+    "another pool is paid": ("debt", "engine.closing_out.INSURANCE", VENUE),
+    "another pool gets the fee": ("debt", "engine.auctions.INSURANCE", VENUE),
+    "a share at less than its price": ("debt", "engine.auctions.math", _Floored),
+    "a market's fund is the shared one": ("debt", "engine.distress.margin_slot", _no_slot),
     "fees to the venue": ("debt", "engine.fees._RECEIVERS", _ONE_POOL),
     "another settlement price": ("debt", "engine.settlement._settlement_price", _told_or_one),
     "legs at other prices": ("debt", "engine.combos.split", _a_tick_more),
@@ -489,7 +503,8 @@ def test_another_rulebook_is_found(change: str) -> None:
     rows[place] = (*rows[place][:3], told, *rows[place][4:])
     found = check_books(linked(rows))
     kinds = {one.kind for one in found.problems}
-    assert kinds <= {"trade", "place_order", "set_phase", "publish_market", "report_block"}
+    assert kinds <= {"trade", "place_order", "set_phase", "publish_market", "report_block",
+                     "liquidate_in_book"}  # fmt: skip
     assert "trade" in kinds
     assert len(named(found)) >= (1 if change == "auction" else 10)
     assert FEE_TEXTS[0]["rate"] == 0.0005

@@ -41,7 +41,7 @@ from solvent.engine.bargain import deal_in
 from solvent.engine.dealing import Leg
 from solvent.engine.image import books_hash, image, restore
 from solvent.engine.reference import instrument_of
-from solvent.engine.state import Account, Contract, State
+from solvent.engine.state import CROSS, LIQUIDATION, Account, Case, Contract, State
 from solvent.errors import Reject
 from solvent.feeds.library import rulebook_source
 from solvent.instruments.contract import moment_of
@@ -318,6 +318,18 @@ class Venue:
         return None if one is None else (one.lots, one.entry_value, one.basis_value, one.realised)
 
     # ── doing ────────────────────────────────────────────────────────────────────────────────────
+
+    def wind_up(self, name: str, *, to_the_end: bool = False) -> None:
+        """Put an account under liquidation, and all of it, whatever its margin says. `to_the_end`:
+        its rulebook closes everything, also what is well."""
+        account = self.account(name)
+        account.status = LIQUIDATION
+        self.state.cases[account.number] = Case(
+            begun_ms=self.time_ms, equity_micro=0, maintenance_micro=0,
+            pools=[CROSS, *(account.positions or ())],
+        )  # fmt: skip
+        if to_the_end:
+            self.adopt('[liquidation.reduce]\ntarget = "flat"')
 
     def open(self, name: str, *, usdc: int = 0, btc: int = 0, rulebook: str = "tenth",
              kind: AccountKind = AccountKind.USER, parent: str | None = None) -> int:  # fmt: skip

@@ -78,6 +78,8 @@ def close_account(state: State, command: CloseAccount, events: list[Event]) -> N
         )
     # From here on the account must be closed.
     account.status = CLOSED
+    state.calls.pop(account.number, None)
+    state.backstops.pop(account.number, None)
     if account.parent >= 0:
         state.account(account.parent).subaccounts -= 1
     events.append(StatusChanged(account.number, CLOSED))

@@ -20,7 +20,8 @@ from solvent.account.ledger import (
     slot_name,
 )
 from solvent.engine.open_orders import Asked, Sides, with_order
-from solvent.engine.state import CLOSED, Account, Contract, State
+from solvent.engine.state import CLOSED, LIQUIDATION, Account, Contract, State
+from solvent.messages.fields import AccountKind
 from solvent.orders.order import Order
 
 
@@ -63,6 +64,23 @@ def violations(state: State) -> Iterator[str]:
         yield from _of_contract(state, contract)
     yield from _of_accounts(state)
     yield from _of_pending(state)
+    yield from _of_liquidations(state)
+
+
+def _of_liquidations(state: State) -> Iterator[str]:
+    """Who is under liquidation has a case, and nobody else; only who has one is for sale."""
+    under = {one.number for one in state.accounts if one is not None and one.status == LIQUIDATION}
+    if under != set(state.cases):
+        yield f"expected liquidations of {sorted(under)}, found {sorted(state.cases)}"
+    for number in state.auctions:
+        if number not in under:
+            yield f"account {number}: expected an auction under liquidation alone"
+    for number in state.calls:
+        if state.account(number).status in (LIQUIDATION, CLOSED):
+            yield f"account {number}: expected no call once it is under liquidation or closed"
+    for number in state.backstops:
+        if state.account(number).kind != AccountKind.BACKSTOP:
+            yield f"account {number}: expected a cap of a backstop account alone"
 
 
 def _of_contract(state: State, contract: Contract) -> Iterator[str]:

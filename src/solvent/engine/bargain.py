@@ -51,9 +51,13 @@ def deal_in(state: State, command: Trade, held: Held | None = None) -> Dealt:
 
 def agree(
     state: State, contract: Contract, buyer: Account, seller: Account, *, lots: int,
-    price_ticks: int, aggressor: Side | None, held: Held | None = None,
+    price_ticks: int, aggressor: Side | None, held: Held | None = None, closing: int = -1,
 ) -> Dealt:  # fmt: skip
-    """What a trade between two accounts comes to; refuses what is beyond limits, by side."""
+    """What a trade between two accounts comes to; refuses what is beyond limits, by side.
+
+    `closing`: an account under liquidation. It pays no fees of the trade, and nothing leaves the
+    margin of its isolated position.
+    """
     held = held or {}
     points = price_ticks * contract.deal.points_per_tick
     premium = premium_of(contract, lots, points)
@@ -69,6 +73,7 @@ def agree(
     costs = []
     if state.house.fees:
         costs = charges(state, contract, lots=lots, points=points, aggressor=aggressor)
+        costs = [cost for cost in costs if legs[cost.side].account.number != closing]
     for charge in costs:
         legs[charge.side].fees -= charge.amount
         if charge.receiver is None and charge.amount > 0:
@@ -79,7 +84,8 @@ def agree(
             one.fees = -sum(max(cost.amount, 0) for cost in costs if cost.side == side)
     if state.house.contract is None:
         for one in legs:
-            one.to_margin = margin_moves(state, one)
+            if one.account.number != closing:
+                one.to_margin = margin_moves(state, one)
     return Dealt(contract, legs, premium, costs, price_ticks)
 
 

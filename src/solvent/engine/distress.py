@@ -3,6 +3,8 @@ plan made elsewhere; here each is checked and done."""
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from solvent.account.ledger import (
     FUND,
     GENERAL,
@@ -12,7 +14,8 @@ from solvent.account.ledger import (
     node,
 )
 from solvent.engine import contract_rules
-from solvent.engine.dealing import Leg, leg, margin_moves, post, premium_of, sweep
+from solvent.engine.closing_out import backstop_named, check_not_offered
+from solvent.engine.fund import note_highs
 from solvent.engine.refusal import (
     account_named,
     asset_named,
@@ -20,37 +23,49 @@ from solvent.engine.refusal import (
     check_known,
     contract_named,
     liquidated_account,
-    trader_named,
 )
 from solvent.engine.settlement import give_margin_back
 from solvent.engine.standing import NOT_KNOWN, has_risk, standing, view
 from solvent.engine.state import (
+    CROSS,
     FROZEN,
     LIQUIDATION,
     OPEN,
     Account,
+    Case,
     Contract,
     Standing,
     State,
 )
-from solvent.engine.trading import Party, admit, check_pool, pay_between
+from solvent.engine.wound_up import (
+    case_of,
+    check_pool_below,
+    check_short,
+    index_nano,
+    pool_of,
+    pools_below,
+    touch,
+)
 from solvent.errors import Refused, Reject
+from solvent.limits import COMBO_FIRST
 from solvent.messages.commands import (
     BeginLiquidation,
     Confiscate,
+    ConvertCollateral,
     CoverDebt,
-    Deleverage,
     EndLiquidation,
-    Liquidate,
+    FundMarket,
     SocialiseLoss,
-    TakeOver,
 )
-from solvent.messages.events import Event, FeePaid, LiquidationBegun, StatusChanged
+from solvent.messages.events import (
+    CallEnded,
+    CollateralConverted,
+    Event,
+    LiquidationBegun,
+    StatusChanged,
+)
 from solvent.messages.fields import CoverFrom
 from solvent.orders.order import Why
-from solvent.units import div_up
-
-PPM = 1_000_000
 
 
 def begin_liquidation(state: State, command: BeginLiquidation, events: list[Event]) -> None:
@@ -63,8 +78,14 @@ def begin_liquidation(state: State, command: BeginLiquidation, events: list[Even
     if account.status == LIQUIDATION:
         check_active(account)
     found = _must_be_liquidatable(state, account)
+    pools = pools_below(state, account)
     # From here on the account is under liquidation.
+    note_highs(state)
     account.status = LIQUIDATION
+    state.cases[account.number] = Case(
+        begun_ms=state.log.time_ms, equity_micro=found.equity_micro,
+        maintenance_micro=found.maintenance_micro, pools=pools,
+    )  # fmt: skip
     going = None
     if state.house.contract is not None:
         mine = state.open.sides.get(account.number, {})
@@ -74,6 +95,8 @@ def begin_liquidation(state: State, command: BeginLiquidation, events: list[Even
     )
     state.open.take(events)
     events.append(LiquidationBegun(account.number, found.equity_micro, found.maintenance_micro))
+    if state.calls.pop(account.number, None) is not None:
+        events.append(CallEnded(account.number, "liquidated"))
 
 
 def _must_be_liquidatable(state: State, account: Account) -> Standing:
@@ -97,131 +120,49 @@ def _must_be_liquidatable(state: State, account: Account) -> Standing:
     return found
 
 
-def liquidate(state: State, command: Liquidate, events: list[Event]) -> None:
-    """Against an account that wants the position, and has the margin for it."""
-    account, contract, legs, premium = _closing(
-        state, command, trader_named(state, command.counterparty)
-    )
-    other, moves = legs[1], (0, 0)
-    if state.house.contract is None:
-        other.to_margin = margin_moves(state, other)
-        admit(state, Party(other.account, (other,), None, command.lots))
-    elif other.account.number != INSURANCE:
-        check_active(other.account)
-        points = command.price_ticks * contract.deal.points_per_tick
-        resting = contract_rules.order_rows(state, other.account, contract)
-        moves = contract_rules.admit_fill(
-            state, other, points=points, rested=False, resting=resting
-        )
-    # From here on it must succeed.
-    _carry_out(state, contract, legs, premium, events)
-    contract_rules.move_margin(state, other.account, contract, *moves)
-    value = abs(contract.deal.money(
-        contract.deal.value(command.lots, command.price_ticks * contract.deal.points_per_tick)
-    ))  # fmt: skip
-    wanted = div_up(value.numerator * command.fee_ppm, value.denominator * PPM)
-    _charge_fee(state, account, contract, wanted, events)
-
-
-def _charge_fee(
-    state: State, account: Account, contract: Contract, wanted: int, events: list[Event]
-) -> None:
-    """A fee to the insurance fund, as far as there is money for it."""
-    asset = contract.deal.asset
-    left = wanted
-    for slot in (margin_slot(contract.number), GENERAL):
-        own = node(account.number, slot, asset)
-        part = min(left, max(0, state.ledger.balance(own)))
-        state.ledger.move(own, node(INSURANCE, GENERAL, asset), part)
-        left -= part
-    events.append(FeePaid(account.number, "liquidation", wanted - left))
-
-
-def take_over(state: State, command: TakeOver, events: list[Event]) -> None:
-    """By the insurance fund, which needs no margin but must be able to pay."""
-    _, contract, legs, premium = _closing(state, command, state.account(INSURANCE))
-    check_pool(state, legs[1])
-    # From here on it must succeed.
-    _carry_out(state, contract, legs, premium, events)
-
-
-def deleverage(state: State, command: Deleverage, events: list[Event]) -> None:
-    """Against an account of the other side, whose position becomes smaller by it."""
-    other = trader_named(state, command.counterparty)
-    _, contract, legs, premium = _closing(state, command, other)
-    if not legs[1].reduces:
-        held = legs[1].before_lots
-        raise Refused(
-            Reject.POSITION_NOT_HELD,
-            f"account {other.name}: expected at least {command.lots} lots of {command.symbol} on "
-            f"the other side, found {held}",
-        )
-    if other.number == INSURANCE:
-        check_pool(state, legs[1])
-    else:
-        legs[1].to_margin = margin_moves(state, legs[1]) if state.house.contract is None else 0
-    # From here on it must succeed.
-    _carry_out(state, contract, legs, premium, events)
-
-
-def _closing(
-    state: State, command: Liquidate | TakeOver | Deleverage, other: Account
-) -> tuple[Account, Contract, tuple[Leg, Leg], int]:
-    """The legs of closing lots of an account under liquidation: its own, then the other's."""
-    account = liquidated_account(state, command.account)
-    contract = contract_named(state, command.symbol)
-    if account is other:
-        raise Refused(
-            Reject.ACCOUNTS_THE_SAME, f"account {account.name}: expected another one on each side"
-        )
-    position = contract.holders.get(account.number)
-    held = position.lots if position is not None else 0
-    if command.lots > abs(held):
-        raise Refused(
-            Reject.POSITION_NOT_HELD,
-            f"account {account.name}: expected at least {command.lots} lots of {command.symbol}, "
-            f"found {held}",
-        )
-    lots = -command.lots if held > 0 else command.lots
-    points = command.price_ticks * contract.deal.points_per_tick
-    premium = premium_of(contract, command.lots, points)
-    legs = (
-        leg(state, contract, account, lots=lots, points=points, premium=premium),
-        leg(state, contract, other, lots=-lots, points=points, premium=premium),
-    )
-    return account, contract, legs, premium if lots > 0 else -premium
-
-
-def _carry_out(
-    state: State, contract: Contract, legs: tuple[Leg, Leg], premium: int, events: list[Event]
-) -> None:
-    """Post both legs; `premium` is what the first pays the second, if positive."""
-    first, second = legs[0].account, legs[1].account
-    buyer, seller = (first, second) if premium >= 0 else (second, first)
-    pay_between(state, contract, buyer, seller, abs(premium))
-    for one in sorted(legs, key=lambda one: one.realised):
-        post(state, one, events)
-    sweep(state, contract)
-    if state.house.contract is not None:
-        contract_rules.fill_up(state, second, contract)
-
-
 # ── money of an account under liquidation ────────────────────────────────────────────────────────
 
 
 def confiscate(state: State, command: Confiscate, events: list[Event]) -> None:
-    """What is left of it goes to the insurance fund."""
+    """What is left of it goes to the insurance fund, or to a backstop account that has taken
+    positions of it. Refused for money of what was never below its maintenance margin."""
     account = liquidated_account(state, command.account)
     asset = asset_named(state, command.asset)
     own = _own_money(state, account, asset, command.symbol)
+    receiver = INSURANCE
+    if command.to is not None:
+        receiver = _taker_named(state, account, command.to)
+    check_not_offered(state, account)
     held = state.ledger.balance(own)
     if held < command.amount:
         raise Refused(
             Reject.BALANCE_INSUFFICIENT,
             f"account {account.name}: expected {command.amount} of {command.asset}, found {held}",
         )
+    check_pool_below(state, account, _pool_named(state, account, command.symbol))
     # From here on it must succeed.
-    state.ledger.move(own, node(INSURANCE, GENERAL, asset), command.amount)
+    state.ledger.move(own, node(receiver, GENERAL, asset), command.amount)
+
+
+def _taker_named(state: State, account: Account, name: str) -> int:
+    """A backstop account that has taken positions of an account under liquidation."""
+    taker = backstop_named(state, name)
+    if taker.number not in case_of(state, account).takers:
+        raise Refused(
+            Reject.ACCOUNT_NOT_A_BACKSTOP,
+            f"account {name}: expected one that has taken positions of {account.name}",
+        )
+    return taker.number
+
+
+def _pool_named(state: State, account: Account, symbol: str | None) -> int:
+    """What of an account is meant: all that it holds together, or one contract's margin."""
+    if symbol is None:
+        return CROSS
+    number = state.contract_numbers[symbol]
+    if state.house.contract is not None:
+        return number
+    return pool_of(state, account, number)
 
 
 def cover_debt(state: State, command: CoverDebt, events: list[Event]) -> None:
@@ -238,21 +179,29 @@ def cover_debt(state: State, command: CoverDebt, events: list[Event]) -> None:
             f"{command.source.value} fund: expected {command.amount} of {command.asset}, found "
             f"{held}",
         )
+    pool = _pool_named(state, account, command.symbol)
+    _check_needs_help(state, account, pool)
     # From here on it must succeed.
     state.ledger.move(source, own, command.amount)
+    touch(state, account, pool)
 
 
 def _own_money(state: State, account: Account, asset: int, symbol: str | None) -> int:
-    """The account's own money, or that of one of its contracts."""
+    """The account's own money, or that of one of its contracts, which may be over."""
     if symbol is None:
         return node(account.number, GENERAL, asset)
-    contract = contract_named(state, symbol)
+    contract = _contract_ever(state, symbol)
+    _check_settles(state, contract, asset)
+    return node(account.number, margin_slot(contract.number), asset)
+
+
+def _check_settles(state: State, contract: Contract, asset: int) -> None:
     if contract.deal.asset != asset:
         raise Refused(
             Reject.INSTRUMENT_NOT_FOR_THIS,
-            f"instrument {symbol}: expected one that settles in {state.assets[asset][0]}",
+            f"instrument {contract.listing.symbol}: expected one that settles in "
+            f"{state.assets[asset][0]}",
         )
-    return node(account.number, margin_slot(contract.number), asset)
 
 
 def _check_debt(state: State, account: Account, own: int, amount: int, asset: str) -> None:
@@ -264,24 +213,127 @@ def _check_debt(state: State, account: Account, own: int, amount: int, asset: st
         )
 
 
+def _check_needs_help(state: State, account: Account, pool: int) -> None:
+    """Refuse others' money for what still holds positions and is well."""
+    if state.house.contract is not None:
+        return
+    if any(pool_of(state, account, number) == pool for number in account.positions or ()):
+        check_short(state, account, pool)
+
+
 def _fund(state: State, command: CoverDebt, asset: int) -> int:
-    if command.source is not CoverFrom.MEMBER:
-        pool = INSURANCE if command.source is CoverFrom.INSURANCE else VENUE
-        return node(pool, GENERAL, asset)
-    member = account_named(state, command.member or "")
-    if member.kind != "member":
+    """Node of what pays."""
+    if command.source is CoverFrom.MEMBER:
+        member = account_named(state, command.member or "")
+        if member.kind != "member":
+            raise Refused(
+                Reject.ACCOUNT_NOT_A_MEMBER,
+                f"account {member.name}: expected a member, found {member.kind}",
+            )
+        return node(member.number, FUND, asset)
+    if command.source is CoverFrom.MARKET:
+        contract = _contract_ever(state, command.market or "")
+        _check_settles(state, contract, asset)
+        return node(INSURANCE, margin_slot(contract.number), asset)
+    pool = INSURANCE if command.source is CoverFrom.INSURANCE else VENUE
+    return node(pool, GENERAL, asset)
+
+
+def _contract_ever(state: State, symbol: str) -> Contract:
+    """A contract that was listed, be it over: its part of the fund stays until it is moved."""
+    number = state.contract_numbers.get(symbol, COMBO_FIRST)
+    if number >= COMBO_FIRST:
+        return contract_named(state, symbol)
+    return state.contracts[number]
+
+
+def fund_market(state: State, command: FundMarket, events: list[Event]) -> None:
+    """Between the insurance fund that all share and the part of it that is for one contract, in
+    what the contract settles in. Back also when the contract is over."""
+    contract = (_contract_ever if command.back else contract_named)(state, command.symbol)
+    asset = contract.deal.asset
+    shared = node(INSURANCE, GENERAL, asset)
+    own = node(INSURANCE, margin_slot(contract.number), asset)
+    source, target = (own, shared) if command.back else (shared, own)
+    held = state.ledger.balance(source)
+    if held < command.amount:
         raise Refused(
-            Reject.ACCOUNT_NOT_A_MEMBER,
-            f"account {member.name}: expected a member, found {member.kind}",
+            Reject.FUND_INSUFFICIENT,
+            f"insurance fund: expected {command.amount} of {state.assets[asset][0]}, found {held}",
         )
-    return node(member.number, FUND, asset)
+    # From here on it must succeed.
+    state.ledger.move(source, target, command.amount)
+
+
+def convert_collateral(state: State, command: ConvertCollateral, events: list[Event]) -> None:
+    """The insurance fund buys an asset of the account with another, at the indices or below.
+
+    Refusals, in order: the account, the assets, what each has, prices that are missing or old, a
+    price above the indices, then whether the account needs it: it is short of its target, or holds
+    nothing and owes what it gets.
+    """
+    account = liquidated_account(state, command.account)
+    asset, into = asset_named(state, command.asset), asset_named(state, command.into)
+    if asset == into:
+        raise Refused(
+            Reject.ASSETS_THE_SAME, f"asset {command.asset}: expected another one to pay with"
+        )
+    check_not_offered(state, account)
+    held = state.ledger.balance(node(account.number, GENERAL, asset))
+    if held < command.amount:
+        raise Refused(
+            Reject.BALANCE_INSUFFICIENT,
+            f"account {account.name}: expected {command.amount} of {command.asset}, found {held}",
+        )
+    there = state.ledger.balance(node(INSURANCE, GENERAL, into))
+    if there < command.into_amount:
+        raise Refused(
+            Reject.FUND_INSUFFICIENT,
+            f"insurance fund: expected {command.into_amount} of {command.into}, found {there}",
+        )
+    worth = _worth(state, asset, command.amount)
+    paid = _worth(state, into, command.into_amount)
+    if paid > worth:
+        raise Refused(
+            Reject.CONVERSION_TOO_DEAR,
+            f"account {account.name}: expected {command.amount} of {command.asset} to be worth "
+            f"{command.into_amount} of {command.into} or more, found {float(worth / paid):.6f} of "
+            "that",
+        )
+    _check_wants(state, account, into, command)
+    # From here on it must succeed.
+    state.ledger.move(
+        node(INSURANCE, GENERAL, into), node(account.number, GENERAL, into), command.into_amount
+    )
+    state.ledger.move(
+        node(account.number, GENERAL, asset), node(INSURANCE, GENERAL, asset), command.amount
+    )
+    touch(state, account, CROSS)
+    events.append(
+        CollateralConverted(
+            account.number, asset, command.amount, into, command.into_amount
+        )
+    )  # fmt: skip
+
+
+def _worth(state: State, asset: int, amount: int) -> Fraction:
+    """Billionths of a dollar."""
+    return Fraction(amount * index_nano(state, asset, fresh=True), 10 ** state.assets[asset][1])
+
+
+def _check_wants(state: State, account: Account, into: int, command: ConvertCollateral) -> None:
+    if any(pool_of(state, account, number) == CROSS for number in account.positions or ()):
+        check_short(state, account, CROSS)
+        return
+    own = node(account.number, GENERAL, into)
+    _check_debt(state, account, own, command.into_amount, command.into)
 
 
 def socialise_loss(state: State, command: SocialiseLoss, events: list[Event]) -> None:
     """Winners pay a debt, each the share that a plan gave it."""
     account = liquidated_account(state, command.account)
     asset = asset_named(state, command.asset)
-    own = node(account.number, GENERAL, asset)
+    own = _own_money(state, account, asset, command.symbol)
     _check_debt(state, account, own, sum(one.amount for one in command.shares), command.asset)
     taken: dict[int, int] = {}
     for share in command.shares:
@@ -298,14 +350,18 @@ def socialise_loss(state: State, command: SocialiseLoss, events: list[Event]) ->
                 f"account {winner.name}: expected {taken[theirs]} of {command.asset}, found "
                 f"{state.ledger.balance(theirs)}",
             )
+    pool = _pool_named(state, account, command.symbol)
+    _check_needs_help(state, account, pool)
     # From here on it must succeed.
     for theirs, amount in taken.items():
         state.ledger.move(theirs, own, amount)
+    touch(state, account, pool)
 
 
 def end_liquidation(state: State, command: EndLiquidation, events: list[Event]) -> None:
     """The account is above maintenance again, or has nothing left to lose and owes nothing."""
     account = liquidated_account(state, command.account)
+    check_not_offered(state, account)
     if has_risk(view(state, account)):
         _must_be_safe(state, account)
     for asset in range(len(state.assets)):
@@ -333,6 +389,7 @@ def end_liquidation(state: State, command: EndLiquidation, events: list[Event]) 
             )
     # From here on the account is its owner's again.
     account.status = FROZEN if account.frozen else OPEN
+    del state.cases[account.number]
     if state.house.contract is not None:
         for contract in state.contracts:
             contract_rules.give_idle_back(state, account, contract)

@@ -32,8 +32,10 @@ _DELTA_PER_NANO = 10
 class Floor:
     """The gate between books and money, for one command; see `orders.order.Gate`."""
 
-    def __init__(self, state: State, events: list[Event]) -> None:
+    def __init__(self, state: State, events: list[Event], closing: int = -1) -> None:
         self.state = state
+        self._closing = closing
+        """An account under liquidation whose order this is; no other one trades."""
         self._events = events
         self._seen = 0
         self._traded: dict[tuple[int, int], bool] = {}
@@ -96,7 +98,7 @@ class Floor:
         try:
             deals = self._deals(buy, sell, lots, price_ticks, aggressor)
             parties = [self._party(order, deals, lots) for order in (buy, sell)]
-            moves = check_parties(state, parties, price_ticks)
+            moves = check_parties(state, parties, price_ticks, closing=self._closing)
         except Refused as refused:
             return Verdict.SELLER if refused.side == SELL else Verdict.BUYER
         # From here on the trade must succeed.
@@ -118,7 +120,7 @@ class Floor:
             contract = state.contracts[buy.instrument]
             return [
                 agree(state, contract, buyer, seller, lots=lots, price_ticks=price_ticks,
-                      aggressor=aggressor)
+                      aggressor=aggressor, closing=self._closing)
             ]  # fmt: skip
         return leg_deals(
             state, buy.instrument, buyer, seller, lots=lots, price_ticks=price_ticks,
@@ -159,10 +161,13 @@ class Floor:
             if rested:
                 contract_rules.fill_up(state, account, contract)
         for (number, instrument), larger in self._traded.items():
-            if larger:
+            if larger and number != self._closing:
                 account, contract = state.account(number), state.contracts[instrument]
                 contract_rules.fill_up(state, account, contract)
         for number, instrument in {**self._ordered, **self._traded}:
+            if number == self._closing:
+                # What is left in its margin is what its liquidation is settled from.
+                continue
             contract_rules.give_idle_back(state, state.account(number), state.contracts[instrument])
 
 

@@ -32,10 +32,12 @@ from solvent.engine.state import (
     Account,
     Average,
     Block,
+    Case,
     Combo,
     Contract,
     Log,
     Mode,
+    Offer,
     Pending,
     Rules,
     State,
@@ -43,15 +45,16 @@ from solvent.engine.state import (
 )
 from solvent.errors import check
 from solvent.limits import COMBO_FIRST
+from solvent.liquidation.calls import Call
 from solvent.messages.codec import decode_command, encode_command
 from solvent.messages.commands import ListCombo, ListInstrument
 from solvent.messages.fields import Phase
 from solvent.orders.desk import Desk
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 LOG: Final = "log"
 _STATUSES: Final = (OPEN, FROZEN, LIQUIDATION, CLOSED)
-_KINDS: Final = ("system", "user", "member")
+_KINDS: Final = ("system", "user", "member", "backstop")
 _ENCODER: Final = msgspec.msgpack.Encoder()
 Column = bytes | list[str]
 Columns = tuple[Column, ...]
@@ -125,6 +128,21 @@ def sections(state: State) -> dict[str, bytes]:
             for name, one in state.pending.items()
         ],
         "references": list(state.references.items()),
+        "calls": [
+            (number, one.level, one.since_ms, one.amount_micro, one.deadline_ms, one.overdue)
+            for number, one in state.calls.items()
+        ],
+        "cases": [
+            (number, one.begun_ms, str(one.equity_micro), str(one.maintenance_micro), one.pools,
+             one.stepped_ms, one.steps, list(one.stepped.items()), one.takers)
+            for number, one in state.cases.items()
+        ],
+        "auctions": [
+            (number, one.begun_ms, one.solvent, one.cash, one.reserved, one.sold_ppb)
+            for number, one in state.auctions.items()
+        ],
+        "backstops": list(state.backstops.items()),
+        "fund_highs": [(asset, list(seen)) for asset, seen in state.fund_highs.items()],
     }  # fmt: skip
     return {name: _ENCODER.encode(part) for name, part in parts.items()}
 
@@ -241,7 +259,32 @@ def restore(stored: bytes) -> State:
         for name, account, asset, amount, incoming in parts["pending"]
     }
     state.references = dict(parts["references"])
+    _put_liquidations(state, parts)
     return state
+
+
+def _put_liquidations(state: State, parts: _Parts) -> None:
+    """Calls, liquidations and auctions that are under way."""
+    state.calls = {
+        number: Call(level=level, since_ms=since_ms, amount_micro=amount, deadline_ms=deadline_ms,
+                     overdue=overdue)
+        for number, level, since_ms, amount, deadline_ms, overdue in parts["calls"]
+    }  # fmt: skip
+    for number, begun_ms, equity, maintenance, pools, *rest in parts["cases"]:
+        stepped_ms, steps, stepped, takers = rest
+        state.cases[number] = Case(
+            begun_ms=begun_ms, equity_micro=int(equity), maintenance_micro=int(maintenance),
+            pools=pools, stepped_ms=stepped_ms, steps=steps, stepped=dict(stepped), takers=takers,
+        )  # fmt: skip
+    state.auctions = {
+        number: Offer(begun_ms=begun_ms, solvent=solvent, cash=cash, reserved=reserved,
+                      sold_ppb=sold_ppb)
+        for number, begun_ms, solvent, cash, reserved, sold_ppb in parts["auctions"]
+    }  # fmt: skip
+    state.backstops = dict(parts["backstops"])
+    state.fund_highs = {
+        asset: deque((hour, most) for hour, most in seen) for asset, seen in parts["fund_highs"]
+    }
 
 
 class _Parts(dict[str, Any]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from solvent.engine.floor import Floor
+from solvent.engine.fund import note_highs
 from solvent.engine.publication import compile_rules
 from solvent.engine.refusal import contract_named, rules_named
 from solvent.engine.state import Contract, State, Underlying
@@ -53,6 +54,7 @@ def publish_market(state: State, command: PublishMarket, events: list[Event]) ->
                 last_ms = state.underlyings[name].seen[-1][0]
                 seen_ms = max(contract.spot.since_ms, last_ms)
                 contract.spot.observe(price, seen_ms, counts=_counts(contract))
+    note_highs(state)
     events.append(MarketPublished(len(command.index), len(command.marks)))
     state.desk.expire(time_ms=time_ms, events=events)
     _observe_in_books(state, {one.number for one in contracts}, names)

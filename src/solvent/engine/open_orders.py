@@ -66,14 +66,18 @@ class OpenOrders:
 
     def take(self, events: Sequence[Event]) -> None:
         """Take in what has been told since the last look at this command's events."""
-        seen, self._seen = self._seen, len(events)
-        for place, event in enumerate(events[seen:], seen + 1):
+        seen, told = self._seen, len(events)
+        if seen == told:
+            return
+        self._seen = told
+        for place in range(seen, told):
+            event = events[place]
             if type(event) is OrderRested:
                 self.put(event.account, event.order,
                          Asked(event.instrument, event.lots, event.price_ticks))  # fmt: skip
             elif type(event) is OrderReduced:
                 gone = not event.lots
-                if gone and event.why == _AMENDED and type(_at(events, place)) is OrderRested:
+                if gone and event.why == _AMENDED and type(_at(events, place + 1)) is OrderRested:
                     continue  # it comes in anew at once, and so takes its own place
                 instrument, _, price_ticks = self.asked[event.account, event.order]
                 self.put(event.account, event.order, Asked(instrument, event.lots, price_ticks))

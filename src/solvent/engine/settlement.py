@@ -29,7 +29,7 @@ from solvent.engine import contract_rules
 from solvent.engine.combos import close_combos
 from solvent.engine.dealing import put_position, rounded
 from solvent.engine.refusal import asset_named, contract_named
-from solvent.engine.state import Account, Contract, State
+from solvent.engine.state import LIQUIDATION, Account, Contract, State
 from solvent.errors import Refused, Reject, check
 from solvent.limits import MONEY_MAX
 from solvent.margining.levels.rows import Sheet, Unset
@@ -339,15 +339,19 @@ def _column(state: State, contract: Contract, column: str, told: dict[str, Any])
 
 
 def settle_expiry(state: State, command: SettleExpiry, events: list[Event]) -> None:
-    """A contract ends: everything is paid at the settlement price, and nobody holds it any more."""
+    """A contract ends: everything is paid at the settlement price, and nobody holds it any more.
+
+    One that never expires ends so too, once it is halted and a price is told.
+    """
     contract = contract_named(state, command.symbol)
     deal, expiry_ms = contract.deal, contract.deal.expiry_ms
-    if expiry_ms is None:
+    if expiry_ms is None and (contract.phase is not Phase.HALTED or command.price_nano is None):
         raise Refused(
             Reject.INSTRUMENT_NOT_FOR_THIS,
-            f"instrument {command.symbol}: expected one that expires, found a {deal.kind}",
+            f"instrument {command.symbol}: expected one that expires, or is halted and a price for "
+            f"it, found a {deal.kind}",
         )
-    if state.log.time_ms < expiry_ms:
+    if expiry_ms is not None and state.log.time_ms < expiry_ms:
         raise Refused(
             Reject.INSTRUMENT_NOT_EXPIRED,
             f"instrument {command.symbol}: expected a time from {expiry_ms}, found "
@@ -382,7 +386,8 @@ def settle_expiry(state: State, command: SettleExpiry, events: list[Event]) -> N
 def give_margin_back(state: State, account: Account, contract: Contract) -> None:
     """What a position that is gone leaves of its own margin is the account's own money again.
 
-    What it owes the insurance fund pays, as far as it can, and the account the rest.
+    What it owes the insurance fund pays, as far as it can, and the account the rest; but under
+    liquidation an isolated position's debt stays its own, until somebody makes it good.
     """
     asset, ledger = contract.deal.asset, state.ledger
     if account.number == INSURANCE:
@@ -390,6 +395,9 @@ def give_margin_back(state: State, account: Account, contract: Contract) -> None
     margin = node(account.number, margin_slot(contract.number), asset)
     pool = node(INSURANCE, GENERAL, asset)
     ledger.move(pool, margin, min(max(-ledger.balance(margin), 0), ledger.balance(pool)))
+    apart = account.status == LIQUIDATION and account.isolates(contract.number)
+    if apart and ledger.balance(margin) < 0:
+        return
     ledger.pay(node(account.number, GENERAL, asset), margin, ledger.balance(margin))
 
 

@@ -27,20 +27,27 @@ from solvent.margining.plan import Plan
 from solvent.margining.steepness import dollars_per_lot
 from solvent.messages.commands import (
     AmendOrder,
+    BeginLiquidation,
     CancelOrder,
     CancelOrders,
     Deposit,
     Disconnect,
+    EndAuction,
     FreezeAccount,
+    FundMarket,
     Heartbeat,
+    LiquidateInBook,
     ListAsset,
     ListInstrument,
     OpenAccount,
     PlaceOrder,
+    PortAccount,
     RelieveMargin,
     ReportBlock,
     RequestWithdrawal,
     ResetProtection,
+    ReviewMargin,
+    SetBackstop,
     SetProtection,
     Trade,
     Transfer,
@@ -57,6 +64,7 @@ _HARMLESS: Final[frozenset[type[Command]]] = frozenset(
         Trade, Deposit, Heartbeat, OpenAccount, ListAsset, ListInstrument, FreezeAccount,
         UnfreezeAccount, PlaceOrder, AmendOrder, CancelOrder, CancelOrders, Disconnect,
         SetProtection, ResetProtection, ReportBlock, WithdrawBlock, RelieveMargin,
+        BeginLiquidation, ReviewMargin, SetBackstop, FundMarket, EndAuction, PortAccount,
     }
 )  # fmt: skip
 """Commands after which every bound is still one, or has been kept up with what they did."""
@@ -405,6 +413,9 @@ def forget(state: State, command: Command) -> None:
             state.slack.pop(state.account_numbers[command.account], None)
         case Transfer():
             state.slack.pop(state.account_numbers[command.source], None)
+        case LiquidateInBook():
+            # Its trades have been counted; the fee that comes on top has not.
+            state.slack.pop(state.account_numbers[command.account], None)
         case _:
             state.slack.clear()
             state.asked.clear()

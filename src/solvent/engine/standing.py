@@ -26,6 +26,8 @@ from solvent.risk import Book
 from solvent.units import DOLLARS, div_down, div_half_even, quanta_per_unit
 
 NOT_KNOWN: Final = Standing(0, 0, 0, False, False, False)
+FOUND_MAX: Final = 32_768
+"""Standings that are kept of a plan; a look at more accounts than that is not worth it."""
 
 
 @dataclass(slots=True)
@@ -129,9 +131,52 @@ def standings(state: State, views: Sequence[View]) -> list[Standing]:
         plan = fresh_plan(state, rules)
         if plan is not None:
             mine = [views[place] for place in places]
-            for place, one in zip(places, _assessed(state, rules, plan, mine), strict=True):
+            how = _remembered if _may_remember(rules, plan) else _assessed
+            for place, one in zip(places, how(state, rules, plan, mine), strict=True):
                 found[place] = one
     return found
+
+
+def _may_remember(rules: Rules, plan: AnyPlan) -> bool:
+    """Whether a rulebook of formulas asks for nothing by the name of an account: names of rows are
+    made up where one account is seen in several ways."""
+    tables = getattr(rules.rulebook.text, "tables", {})
+    return isinstance(plan, LevelsPlan) and all(one.by != "account" for one in tables.values())
+
+
+def _remembered(
+    state: State, rules: Rules, plan: AnyPlan, views: Sequence[View]
+) -> Iterable[Standing]:
+    """Assessed, or remembered: the same account in the same place stands the same on one plan, and
+    a liquidation asks for it several times."""
+    if rules.found_by is not plan:
+        rules.found_by, rules.found = plan, {}
+    known = rules.found
+    keys = [_key(seen) for seen in views]
+    new = [place for place, key in enumerate(keys) if key is None or key not in known]
+    if len(new) == len(views):
+        fresh = list(_assessed(state, rules, plan, views))
+    else:
+        fresh = list(_assessed(state, rules, plan, [views[place] for place in new])) if new else []
+    found = dict(zip(new, fresh, strict=True))
+    answers = [found[place] if place in found else known[keys[place]]  # type: ignore[index]
+               for place in range(len(views))]  # fmt: skip
+    if len(known) + len(new) > FOUND_MAX:
+        known.clear()
+    if len(new) <= FOUND_MAX:
+        known.update((key, found[place]) for place in new if (key := keys[place]) is not None)
+    return answers
+
+
+def _key(seen: View) -> tuple[object, ...] | None:
+    """All that a view's standing depends on besides the plan; None where that is marks, too."""
+    if any(order.instrument >= COMBO_FIRST for order in seen.orders):
+        return None
+    modes = tuple((number, mode.isolated, mode.factor) for number, mode in seen.modes.items())
+    return (
+        seen.account.number, tuple(seen.positions.items()), tuple(seen.balances.items()),
+        tuple(seen.margins.items()), tuple(seen.orders), modes,
+    )  # fmt: skip
 
 
 def standing(state: State, seen: View) -> Standing:
@@ -271,25 +316,33 @@ def _row_names(views: Sequence[View]) -> list[str]:
 
 def _book(rules: Rules, views: Sequence[View], names: list[str]) -> tuple[Book, list[int]]:
     """Positions as margining takes them, and the views that hold what the arrays do not know."""
-    rows_of, factor_of = rules.row_of_contract, rules.quanta_of_value
-    account, instrument, lots, basis, factor = [], [], [], [], []
-    unlisted = []
+    account: list[int] = []
+    contract: list[int] = []
+    lots: list[int] = []
+    basis: list[int] = []
     for place, seen in enumerate(views):
-        for number, (held, value) in seen.positions.items():
-            row = rows_of[number] if number < len(rows_of) else -1
-            if row < 0:
-                unlisted.append(place)
-                continue
-            account.append(place)
-            instrument.append(row)
-            lots.append(held)
-            basis.append(value)
-            factor.append(factor_of[number])
+        held = seen.positions
+        account += [place] * len(held)
+        contract += held
+        lots += [one[0] for one in held.values()]
+        basis += [one[1] for one in held.values()]
     owner = np.array(account, dtype=np.int32)
-    rows = np.array(instrument, dtype=np.int32)
+    numbers = np.array(contract, dtype=np.int64)
+    # The last stands for contracts that were listed after the arrays were made.
+    rows_of = np.array([*rules.row_of_contract, -1], dtype=np.int32)
+    factor_of = np.array([*rules.quanta_of_value, 0.0])
+    rows = rows_of[np.minimum(numbers, len(rows_of) - 1)]
+    factor = factor_of[np.minimum(numbers, len(factor_of) - 1)]
+    held_lots = np.array(lots, dtype=np.float64)
+    values = np.array(basis, dtype=np.float64)
+    listed = rows >= 0
+    unlisted = owner[~listed].tolist()
+    if unlisted:
+        owner, rows, factor = owner[listed], rows[listed], factor[listed]
+        held_lots, values = held_lots[listed], values[listed]
     order = np.lexsort((rows, owner))
-    held_lots = np.array(lots, dtype=np.float64)[order]
-    quanta = np.rint(np.array(basis, dtype=np.float64) * np.array(factor, dtype=np.float64))
+    held_lots = held_lots[order]
+    quanta = np.rint(values * factor)
     owner = owner[order]
     return (
         Book(

@@ -22,6 +22,8 @@ from solvent.chains import ORIGIN
 from solvent.engine.open_orders import OpenOrders
 from solvent.instruments import Instrument
 from solvent.limits import COMBO_FIRST
+from solvent.liquidation.calls import Call
+from solvent.margining.closing import LiquidationText
 from solvent.margining.compile import AnyPlan, AnyRulebook
 from solvent.margining.house import EngineText, FeeText
 from solvent.messages.commands import ListCombo, ListInstrument
@@ -46,6 +48,8 @@ OPEN: Final = "open"
 FROZEN: Final = "frozen"
 LIQUIDATION: Final = "liquidation"
 CLOSED: Final = "closed"
+CROSS: Final = -1
+"""What an account holds together, in `Case.pools`."""
 
 
 class Mode:
@@ -196,11 +200,19 @@ class Rules:
     """Contract → quanta of risk per value unit."""
     spare: Spare | None = None
     """How its accounts' margin is bounded, where it can be."""
+    found_by: AnyPlan | None = None
+    found: dict[tuple[object, ...], Standing] = field(default_factory=dict)
+    """Where accounts stand on the plan `found_by`, by all that it depends on; only a memory."""
 
     @property
     def house(self) -> EngineText:
         """How the venue moves money under it."""
         return self.rulebook.text.engine
+
+    @property
+    def closing(self) -> LiquidationText:
+        """What happens to its accounts that cannot pay."""
+        return self.rulebook.text.liquidation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +236,48 @@ class Block:
     lots: int
     """Positive where the account that reports buys."""
     price_ticks: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Case:
+    """A liquidation under way, from its beginning to its end.
+
+    Attributes:
+        equity_micro, maintenance_micro: at the beginning, in millionths of a dollar; 0 where
+            contracts are ruled by themselves.
+        pools: what of the account was found to be below maintenance: `CROSS`, or a contract that
+            is held by itself. Nothing else of it is touched.
+        stepped_ms: when it was last reduced, −1 before that. steps: how often.
+        stepped: contract → when lots of it last went to the market (`Liquidate`,
+            `LiquidateInBook`), after which the rulebook's cooldown runs.
+        takers: backstop accounts that have taken positions of it.
+    """
+
+    begun_ms: int
+    equity_micro: int
+    maintenance_micro: int
+    pools: list[int]
+    stepped_ms: int = -1
+    steps: int = 0
+    stepped: dict[int, int] = field(default_factory=dict)
+    takers: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Offer:
+    """An account under liquidation that is for sale.
+
+    Attributes:
+        begun_ms: when its price began to fall, or (of one that is not worth anything) to rise.
+        solvent: it was worth something then. cash: the asset that is paid in.
+        reserved: smallest units of it that bidders have paid. sold_ppb: share that is sold.
+    """
+
+    begun_ms: int
+    solvent: bool
+    cash: int
+    reserved: int = 0
+    sold_ppb: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -344,6 +398,16 @@ class State:
         self.combos: list[Combo] = []
         self.blocks: dict[str, Block] = {}
         """Reference → what one side has reported."""
+        self.calls: dict[int, Call] = {}
+        """Account → what it has been told of its margin."""
+        self.cases: dict[int, Case] = {}
+        """Account → its liquidation."""
+        self.auctions: dict[int, Offer] = {}
+        """Account under liquidation → its auction."""
+        self.backstops: dict[int, int] = {}
+        """Backstop account → notional that it may take on, in millionths of a dollar."""
+        self.fund_highs: dict[int, deque[tuple[int, int]]] = {}
+        """Asset → (hour, most that the insurance fund had in it), the latest hours alone."""
         self.desk = Desk()
         self.open = OpenOrders(self.value_of)
         """Sums over the desk's orders, kept up with them."""

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from solvent.margining.closing import LiquidationText
 from solvent.margining.house import EngineText
 from solvent.units import Rounding
 
@@ -226,6 +227,7 @@ class RulebookText(Text):
     collateral: list[CollateralText] = Field(min_length=1)
     haircut_on: Literal["equity", "initial"] = "equity"
     engine: EngineText = EngineText()
+    liquidation: LiquidationText = LiquidationText()
 
     @model_validator(mode="after")
     def _no_columns(self) -> Self:

@@ -20,7 +20,6 @@ from solvent.messages.fields import (
     AccountKind,
     Amount,
     Command,
-    CoverFrom,
     Decimals,
     IndexPrice,
     Lots,
@@ -33,12 +32,29 @@ from solvent.messages.fields import (
     OpeningPosition,
     Phase,
     PriceTicks,
-    RatePpm,
-    Share,
     Side,
     TermText,
     Text,
     TimeMs,
+)
+from solvent.messages.liquidation_commands import (
+    BeginLiquidation,
+    BidInAuction,
+    Confiscate,
+    ConvertCollateral,
+    CoverDebt,
+    Deleverage,
+    EndAuction,
+    EndLiquidation,
+    FundMarket,
+    Liquidate,
+    LiquidateInBook,
+    PortAccount,
+    ReviewMargin,
+    SetBackstop,
+    SocialiseLoss,
+    StartAuction,
+    TakeOver,
 )
 from solvent.messages.order_commands import (
     AmendOrder,
@@ -325,7 +341,8 @@ class SettleVariation(Command, frozen=True):
 
 class SettleExpiry(Command, frozen=True):
     """Settle an expired contract: at a price told (in points of a linear contract's price, or of
-    the underlying's for an inverse one), or at the index's time-weighted average before expiry."""
+    the underlying's for an inverse one), or at the index's time-weighted average before expiry.
+    One that never expires is settled at a price told, while it is halted."""
 
     symbol: Name
     price_nano: Annotated[int, Meta(ge=0, le=MONEY_MAX)] | None = None
@@ -341,88 +358,6 @@ class AccrueInterest(Command, frozen=True):
 
 class Heartbeat(Command, frozen=True):
     """Time passes, even when nothing else happens."""
-
-
-# ── when an account cannot pay ───────────────────────────────────────────────────────────────────
-
-
-class BeginLiquidation(Command, frozen=True):
-    """Take an account over: its orders go, and only liquidation changes its positions."""
-
-    account: Name
-
-
-class Liquidate(Command, frozen=True):
-    """Reduce a position of an account under liquidation against another account.
-
-    `fee_ppm` of the value goes to the insurance fund, as far as the account has it.
-    """
-
-    account: Name
-    counterparty: Name
-    symbol: Name
-    lots: Lots
-    price_ticks: PriceTicks
-    fee_ppm: RatePpm
-
-
-class TakeOver(Command, frozen=True):
-    """The insurance fund takes a position over at a price."""
-
-    account: Name
-    symbol: Name
-    lots: Lots
-    price_ticks: PriceTicks
-
-
-class Deleverage(Command, frozen=True):
-    """Close a position against one of the other side that must give its up; nobody pays fees."""
-
-    account: Name
-    counterparty: Name
-    symbol: Name
-    lots: Lots
-    price_ticks: PriceTicks
-
-
-class Confiscate(Command, frozen=True):
-    """What is left of an account under liquidation goes to the insurance fund.
-
-    Of an isolated position its margin alone (`symbol`); the account's own money without one.
-    """
-
-    account: Name
-    asset: Name
-    amount: Amount
-    symbol: Name | None = None
-
-
-class CoverDebt(Command, frozen=True):
-    """Pay a debt of an account under liquidation from a fund, as far as the fund reaches.
-
-    `symbol`: the debt of that isolated position. `member`: whose contribution pays.
-    """
-
-    account: Name
-    asset: Name
-    amount: Amount
-    source: CoverFrom
-    member: Name | None = None
-    symbol: Name | None = None
-
-
-class SocialiseLoss(Command, frozen=True):
-    """Winners give up money to make a debt good; the shares add up to what is covered."""
-
-    account: Name
-    asset: Name
-    shares: tuple[Share, ...]
-
-
-class EndLiquidation(Command, frozen=True):
-    """Give an account back that is above its maintenance margin again, or holds nothing."""
-
-    account: Name
 
 
 # ── moving in ────────────────────────────────────────────────────────────────────────────────────
@@ -449,6 +384,8 @@ AnyCommand: TypeAlias = (
     | SettleExpiry | AccrueInterest | Heartbeat
     | BeginLiquidation | Liquidate | TakeOver | Deleverage | Confiscate | CoverDebt
     | SocialiseLoss | EndLiquidation | ImportBooks
+    | ReviewMargin | LiquidateInBook | SetBackstop | ConvertCollateral | FundMarket
+    | StartAuction | BidInAuction | EndAuction | PortAccount
 )  # fmt: skip
 COMMANDS: Final[tuple[type[Command], ...]] = AnyCommand.__args__
 """Every kind of command."""

@@ -283,6 +283,78 @@ class LiquidationBegun(Event, frozen=True):
     maintenance_micro: int
 
 
+class MarginCalled(Event, frozen=True):
+    """An account has come nearer to liquidation: level 1 of the rulebook's is the farthest.
+
+    The last level is a margin call: `call_micro` millionths of a dollar are wanted by
+    `deadline_ms`, most cheaply as `amount` of `asset`. A warning wants nothing.
+    """
+
+    account: int
+    level: int
+    call_micro: int
+    asset: str
+    amount: int
+    deadline_ms: int
+
+
+class CallEnded(Event, frozen=True):
+    """A call was `met`, a warning `lifted`; or a call is `unmet` at its deadline, and stays."""
+
+    account: int
+    how: str
+
+
+class BackstopSet(Event, frozen=True):
+    """How much notional a backstop account may take on, in millionths of a dollar."""
+
+    account: int
+    cap_micro: int
+
+
+class CollateralConverted(Event, frozen=True):
+    """The insurance fund has bought collateral with another asset."""
+
+    account: int
+    asset: int
+    amount: int
+    into: int
+    into_amount: int
+
+
+class AuctionStarted(Event, frozen=True):
+    """An account is offered to all. `share_ppb` is what may be sold of it at full value."""
+
+    account: int
+    solvent: bool
+    share_ppb: int
+    fee: int
+
+
+class AuctionBid(Event, frozen=True):
+    """A bidder has taken a share of an account; `paid` is negative where it was paid for that."""
+
+    account: int
+    bidder: int
+    share_ppb: int
+    paid: int
+    asset: int
+
+
+class AuctionEnded(Event, frozen=True):
+    """An offer is over: `sold`, `well`, `ended` where its time was over, or `taken_back`."""
+
+    account: int
+    how: str
+
+
+class Ported(Event, frozen=True):
+    """A client has another member."""
+
+    account: int
+    member: int
+
+
 class Imported(Event, frozen=True):
     """How much was taken over from another system."""
 
@@ -297,6 +369,8 @@ AnyEvent: TypeAlias = (
     | ProtectionSet | ProtectionTripped | BlockReported | PositionChanged | FeePaid
     | MarketPublished | ArraysPublished | FundingPaid
     | VariationSettled | ExpirySettled | InterestAccrued | LiquidationBegun | Imported
+    | MarginCalled | CallEnded | BackstopSet | CollateralConverted | AuctionStarted
+    | AuctionBid | AuctionEnded | Ported
 )  # fmt: skip
 EVENTS: Final[tuple[type[Event], ...]] = AnyEvent.__args__
 """Every kind of event."""

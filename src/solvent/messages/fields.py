@@ -67,6 +67,8 @@ class AccountKind(StrEnum):
     USER = "user"
     MEMBER = "member"
     """A clearing member: it contributes to the default fund."""
+    BACKSTOP = "backstop"
+    """It takes positions over from accounts that cannot pay, up to a cap (`SetBackstop`)."""
 
 
 class MarginMode(StrEnum):
@@ -154,6 +156,8 @@ class CoverFrom(StrEnum):
     INSURANCE = "insurance"
     VENUE = "venue"
     MEMBER = "member"
+    MARKET = "market"
+    """The part of the insurance fund that stands for one contract alone."""
 
 
 class Share(Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):

@@ -20,7 +20,19 @@ from solvent.sim.draws import Draws
 from solvent.sim.ordering import GROUPS, PARTS_MAX, SESSIONS
 
 _WHO: Final = frozenset(
-    {"account", "source", "target", "buyer", "seller", "counterparty", "member", "parent"}
+    {
+        "account",
+        "source",
+        "target",
+        "buyer",
+        "seller",
+        "counterparty",
+        "member",
+        "parent",
+        "by",
+        "to",
+        "bidder",
+    }
 )
 _NUMBERS: Final[dict[str, tuple[int, ...]]] = {
     "amount": (1, 2, MONEY_MAX // 4, MONEY_MAX // 4 + 1, MONEY_MAX),
@@ -34,6 +46,10 @@ _NUMBERS: Final[dict[str, tuple[int, ...]]] = {
     "until_ms": (0, 1, TIME_MS_MAX),
     "price_nano": (0, 1, 10**18, MONEY_MAX),
     "fee_ppm": (0, 1, 1_000_000),
+    "into_amount": (1, 2, MONEY_MAX),
+    "share_ppb": (1, 10**9),
+    "pay_max": (0, 1, MONEY_MAX),
+    "cap_micro": (0, 1, MONEY_MAX),
     "expiry_ms": (0, 1, TIME_MS_MAX),
 }
 _TEXTS: Final[dict[str, tuple[str, ...]]] = {
@@ -85,7 +101,8 @@ def _other(draws: Draws, state: State, name: str) -> Any:
 
 
 _LOOKED_UP: Final = {
-    "asset": "asset", "settlement": "asset", "symbol": "symbol", "order": "order",
+    "asset": "asset", "settlement": "asset", "into": "asset", "symbol": "symbol",
+    "market": "symbol", "order": "order",
     "buy_order": "order", "sell_order": "order", "reference": "reference",
     "rulebook": "rulebook", "group": "group", "session": "session", "underlying": "underlying",
 }  # fmt: skip

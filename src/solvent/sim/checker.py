@@ -7,12 +7,13 @@ compares all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from solvent.account.ledger import (
     CLEARING,
     FIRST_ACCOUNT,
+    GENERAL,
     INCOMING,
     OUTGOING,
     is_pool,
@@ -23,11 +24,14 @@ from solvent.account.ledger import (
 from solvent.engine.audit import violations
 from solvent.engine.state import CLOSED, State
 from solvent.limits import COMBO_FIRST
+from solvent.margining.rulebook import Rulebook
 from solvent.messages import commands as c
 from solvent.messages import events as e
 from solvent.messages.fields import Command
 from solvent.sim.resting import Resting
 
+_Closing = c.Liquidate | c.LiquidateInBook | c.TakeOver | c.Deleverage
+_CLOSING: Final = (c.Liquidate, c.LiquidateInBook, c.TakeOver, c.Deleverage)
 _UNDER_WAY: Final = ("announced", "requested")
 Held = tuple[int, int, int]
 """Lots, entry value and basis value."""
@@ -47,45 +51,88 @@ class Checker:
         self.under_way: dict[int, int] = {}
         self.holding: dict[int, int] = {}
         self.over: set[int] = set()
-        self._orders: Mapping[type[e.Event], Callable[[Any], Iterable[str]]] = {
+        self.isolated: set[tuple[int, int]] = set()
+        """(account, contract) that are held by themselves."""
+        self.rulebooks: dict[int, str] = {}
+        self._told: Mapping[type[e.Event], Callable[[Any], Iterable[str]]] = {
             e.OrderRested: self.resting.rested, e.OrderReduced: self.resting.reduced,
             e.OrderEnded: self.resting.ended, e.Traded: self.resting.traded,
             e.StopPlaced: self.resting.stop_changed, e.StopTriggered: self.resting.stop_changed,
             e.StopCancelled: self.resting.stop_changed, e.BlockReported: self.resting.block,
+            e.ModeChanged: self._hold_apart, e.LiquidationBegun: self._begun,
+            e.RulebookAssigned: self._assigned,
         }  # fmt: skip
         self._nodes: set[int] = set()
         self._contracts: set[int] = set()
         self._pairs: set[tuple[int, int]] = set()
 
-    def see(self, command: Command, events: Iterable[e.Event]) -> list[str]:
+    def see(self, command: Command, events: Sequence[e.Event]) -> list[str]:
         """Follow a command that was done (or refused); everything in it that may not be."""
         wrong: list[str] = []
         nodes: set[int] = set()
         contracts: set[int] = set()
+        if events and type(events[0]) is e.Rejected:
+            return wrong
         for place, event in enumerate(events):
             kind = type(event)
             if not place:
-                if kind is e.Rejected:
-                    break
                 self.resting.begin(command, self.positions)
             if kind is e.Posted:
                 self._post(event, nodes, wrong)  # type: ignore[arg-type]
             elif kind is e.PositionChanged:
                 self._hold(event, contracts)  # type: ignore[arg-type]
-            elif kind in self._orders:
-                wrong += self._orders[kind](event)
+            elif kind in self._told:
+                wrong += self._told[kind](event)
             elif kind is e.PendingChanged:
                 self._move_under_way(command, event, wrong)  # type: ignore[arg-type]
             elif kind is e.StatusChanged:
                 self._close(event, wrong)  # type: ignore[arg-type]
             elif kind is e.ExpirySettled or kind is e.Delisted:
                 self._over(event.instrument, contracts)  # type: ignore[attr-defined]
+        if isinstance(command, c.OpenAccount):
+            self.rulebooks[self.state.account_numbers[command.account]] = command.rulebook
+        elif isinstance(command, _CLOSING):
+            wrong += self._wrongly_paid(command, events)
         wrong += self.resting.end()
         wrong += self._wrong_balances(nodes, contracts)
         wrong += self._wrong_contracts(contracts)
         self._nodes |= nodes
         self._contracts |= contracts
         return wrong
+
+    # ── liquidation ──────────────────────────────────────────────────────────────────────────
+
+    def _hold_apart(self, event: e.ModeChanged) -> Iterable[str]:
+        pair = event.account, event.instrument
+        if event.isolated:
+            self.isolated.add(pair)
+        else:
+            self.isolated.discard(pair)
+        return ()
+
+    def _begun(self, event: e.LiquidationBegun) -> Iterator[str]:
+        """Nobody who is well is liquidated. Formulas may ask each pool by itself, so that sums tell
+        nothing; scans ask the account."""
+        rules = self.state.rules[self.rulebooks[event.account]]
+        well = event.equity_micro >= event.maintenance_micro
+        if well and isinstance(rules.rulebook, Rulebook):
+            yield f"account {event.account}: expected it below maintenance, found {event}"
+
+    def _assigned(self, event: e.RulebookAssigned) -> Iterable[str]:
+        self.rulebooks[event.account] = event.rulebook
+        return ()
+
+    def _wrongly_paid(self, command: _Closing, events: Iterable[e.Event]) -> Iterator[str]:
+        """What an isolated position loses, and its fee, never leave its margin; an option's premium
+        has none."""
+        owner = self.state.account_numbers[command.account]
+        number = self.state.contract_numbers[command.symbol]
+        if (owner, number) not in self.isolated or self.state.contracts[number].deal.up_front:
+            return
+        own = node(owner, GENERAL, self.state.contracts[number].deal.asset)
+        for event in events:
+            if type(event) is e.Posted and any(source == own for source, _, _ in event.moves):
+                yield f"account {owner}, contract {number}: expected its margin alone to pay"
 
     # ── following ────────────────────────────────────────────────────────────────────────────
 

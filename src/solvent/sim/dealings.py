@@ -221,7 +221,7 @@ def publish_market(draws: Draws, state: State) -> Command | None:
     told = prices(_scope(draws, state), btc=draws.moves[0], eth=draws.moves[1])
     for name in draws.world.rulebooks:
         if draws.often(1.0 - draws.stale):
-            draws.due.append(partial(_arrays_of, draws, name))
+            draws.due.append(partial(arrays_of, draws, name))
     age_ms = draws.rng.choice((0, 0, 5, 2_000))
     listed = [
         one for one in state.contracts if not one.settled and one.listing.symbol in told.marks
@@ -259,10 +259,11 @@ def _scope(draws: Draws, state: State) -> str:
 
 def publish_arrays(draws: Draws, state: State) -> Command | None:
     """Risk arrays of the market as it stands; some are of yesterday, tomorrow, or damaged."""
-    return _arrays_of(draws, draws.one(draws.world.rulebooks), state)
+    return arrays_of(draws, draws.one(draws.world.rulebooks), state)
 
 
-def _arrays_of(draws: Draws, name: str, state: State) -> Command:
+def arrays_of(draws: Draws, name: str, state: State) -> Command:
+    """A rulebook's risk arrays, mostly of now."""
     limit = draws.world.age_ms_max
     age_ms = draws.rng.choice((0, 0, 0, 0, 10, limit, limit + 1, -limit, -limit - 1))
     if not draws.often(0.1):
@@ -307,8 +308,14 @@ def settle_expiry(draws: Draws, state: State) -> Command | None:
         one for one in state.contracts
         if not one.settled and one.deal.expiry_ms is not None and one.deal.expiry_ms <= time_ms
     ]  # fmt: skip
+    halted = [
+        one for one in state.contracts
+        if not one.settled and one.deal.expiry_ms is None and one.phase is Phase.HALTED
+    ]  # fmt: skip
     if due:
         contract = draws.one(due)
+    elif halted and draws.often(0.3):
+        contract = draws.one(halted)
     elif draws.often(0.9):
         return None
     else:

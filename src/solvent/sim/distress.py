@@ -2,67 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
 from solvent.account.ledger import FUND, INSURANCE, VENUE, margin_slot, node
-from solvent.engine import contract_rules
-from solvent.engine.standing import standings, view
-from solvent.engine.state import LIQUIDATION, Account, Contract, State
-from solvent.errors import Refused
+from solvent.engine.state import Account, Contract, State
 from solvent.messages import commands as c
-from solvent.messages.fields import Command, CoverFrom, Share
-from solvent.sim import ordering
+from solvent.messages.fields import AccountKind, Command, CoverFrom, Share
 from solvent.sim.draws import Draws
 from solvent.sim.money import Draft
-
-_LOOKED_AT: Final = 12
-"""Accounts that are looked at where contracts are margined by themselves: each costs a lot."""
-
-
-def look_round(draws: Draws, state: State) -> None:
-    """After prices have moved: who cannot pay is to be taken over, and who is short of margin loses
-    orders, as far as this history does that."""
-    draws.alarmed = False
-    if not draws.does(c.BeginLiquidation) and not draws.does(c.RelieveMargin):
-        return
-    held = [
-        one for one in state.accounts
-        if one is not None and one.kind != "system" and one.positions
-        and one.status != LIQUIDATION
-    ]  # fmt: skip
-    if state.house.contract is not None:
-        draws.rng.shuffle(held)
-        low = [one for one in held[:_LOOKED_AT] if _distressed(state, one)]
-    else:
-        found = standings(state, [view(state, one) for one in held])
-        low = [one for one, stands in zip(held, found, strict=True) if stands.liquidate]
-        short = [one for one, stands in zip(held, found, strict=True) if stands.call]
-        _relieve(draws, state, short)
-    for account in low:
-        if draws.does(c.BeginLiquidation) and draws.often(draws.greed):
-            draws.due.append(partial(_begin, draws, account.name))
-
-
-def _relieve(draws: Draws, state: State, short: list[Account]) -> None:
-    for account in short:
-        if draws.does(c.RelieveMargin) and state.orders_of(account.number):
-            draws.due.append(partial(ordering.relieved, draws, account.name))
-
-
-def _distressed(state: State, account: Account) -> bool:
-    try:
-        return any(
-            contract_rules.distressed(state, account, state.contracts[number])
-            for number in account.positions or ()
-        )
-    except Refused:
-        return False
-
-
-def _begin(draws: Draws, name: str, state: State) -> Command:
-    del state
-    return c.BeginLiquidation(account=name, **draws.told())
 
 
 def begin_liquidation(draws: Draws, state: State) -> Command | None:
@@ -70,7 +17,8 @@ def begin_liquidation(draws: Draws, state: State) -> Command | None:
     return c.BeginLiquidation(account=draws.holder(state).name, **draws.told())
 
 
-def _one_to_wind_up(draws: Draws, state: State) -> Account | None:
+def one_to_wind_up(draws: Draws, state: State) -> Account | None:
+    """An account under liquidation; seldom any other."""
     found = draws.failing(state)
     return draws.account(state) if found is None and draws.often(0.02) else found
 
@@ -88,16 +36,16 @@ def _position(draws: Draws, state: State, account: Account) -> tuple[Contract, i
     return state.contracts[number], lots + (lot > 0.97)
 
 
-def _closed_out(draws: Draws, state: State) -> tuple[Account, Contract, int] | None:
+def closed_out(draws: Draws, state: State) -> tuple[Account, Contract, int] | None:
     """An account under liquidation, one of its contracts, and lots of it to close."""
-    account = _one_to_wind_up(draws, state)
+    account = one_to_wind_up(draws, state)
     held = None if account is None else _position(draws, state, account)
     return None if account is None or held is None else (account, *held)
 
 
 def liquidate(draws: Draws, state: State) -> Command | None:
     """Against anybody."""
-    found = _closed_out(draws, state)
+    found = closed_out(draws, state)
     if found is None:
         return None
     account, contract, lots = found
@@ -109,21 +57,30 @@ def liquidate(draws: Draws, state: State) -> Command | None:
     )  # fmt: skip
 
 
+def _taker(draws: Draws, state: State, often: float) -> str | None:
+    """A backstop account, or none; seldom somebody who is none."""
+    if not draws.often(often):
+        return None
+    kind = AccountKind.BACKSTOP
+    found = [one.name for one in state.accounts if one is not None and one.kind == kind]
+    return draws.one(found) if found and draws.often(0.95) else draws.account(state).name
+
+
 def take_over(draws: Draws, state: State) -> Command | None:
-    """By the fund."""
-    found = _closed_out(draws, state)
+    """By the fund, or a backstop account."""
+    found = closed_out(draws, state)
     if found is None:
         return None
     account, contract, lots = found
     return c.TakeOver(
         account=account.name, symbol=contract.listing.symbol, lots=lots,
-        price_ticks=draws.ticks(contract), **draws.told(),
+        price_ticks=draws.ticks(contract), by=_taker(draws, state, 0.4), **draws.told(),
     )  # fmt: skip
 
 
 def deleverage(draws: Draws, state: State) -> Command | None:
     """Against one of the other side, if one is found."""
-    found = _closed_out(draws, state)
+    found = closed_out(draws, state)
     if found is None:
         return None
     account, contract, lots = found
@@ -143,7 +100,7 @@ def deleverage(draws: Draws, state: State) -> Command | None:
 def _debt(draws: Draws, state: State, *, owes: bool) -> tuple[Account, int, str | None, int] | None:
     """Account, asset, contract of its margin or none, and balance, of what an account under
     liquidation owes (or has)."""
-    account = _one_to_wind_up(draws, state)
+    account = one_to_wind_up(draws, state)
     if account is None:
         return None
     found: list[tuple[Account, int, str | None, int]] = [
@@ -171,7 +128,7 @@ def confiscate(draws: Draws, state: State) -> Command | None:
         return None
     return c.Confiscate(
         account=account.name, asset=state.assets[asset][0], amount=draws.amount(held),
-        symbol=symbol, **draws.told(),
+        symbol=symbol, to=_taker(draws, state, 0.2), **draws.told(),
     )  # fmt: skip
 
 
@@ -181,19 +138,27 @@ def cover_debt(draws: Draws, state: State) -> Command | None:
     if found is None:
         return None
     account, asset, symbol, held = found
-    source = draws.one((CoverFrom.INSURANCE, CoverFrom.VENUE, CoverFrom.MEMBER))
+    source = draws.one(tuple(CoverFrom))
+    market = None
     member = draws.one(draws.world.members) if source is CoverFrom.MEMBER else None
     if source is CoverFrom.MEMBER:
         fund = node(state.account_numbers[member or ""], FUND, asset)
         if draws.often(0.05):
             member = draws.account(state).name
+    elif source is CoverFrom.MARKET:
+        funded = [
+            one for one in state.contracts
+            if state.ledger.balance(node(INSURANCE, margin_slot(one.number), one.deal.asset))
+        ]  # fmt: skip
+        contract = draws.one(funded) if funded else draws.contract(state)
+        market, fund = contract.listing.symbol, node(INSURANCE, margin_slot(contract.number), asset)
     else:
         fund = node(INSURANCE if source is CoverFrom.INSURANCE else VENUE, 0, asset)
     there = state.ledger.balance(fund)
     amount = max(1, min(-held, there)) if draws.often(0.6) else draws.amount(max(-held, 1))
     return c.CoverDebt(
         account=account.name, asset=state.assets[asset][0], amount=amount, source=source,
-        member=member, symbol=symbol, **draws.told(),
+        member=member, symbol=symbol, market=market, **draws.told(),
     )  # fmt: skip
 
 
@@ -202,7 +167,7 @@ def socialise_loss(draws: Draws, state: State) -> Command | None:
     found = _debt(draws, state, owes=True)
     if found is None:
         return None
-    account, asset, _, held = found
+    account, asset, symbol, held = found
     left, shares = max(-held, 1), []
     for _ in range(draws.rng.randrange(1, 5)):
         winner = draws.account(state)
@@ -212,13 +177,14 @@ def socialise_loss(draws: Draws, state: State) -> Command | None:
             shares.append(Share(winner.name, max(1, part // draws.one((1, 1, 2, 100)))))
             left = max(0, left - part)
     return c.SocialiseLoss(
-        account=account.name, asset=state.assets[asset][0], shares=tuple(shares), **draws.told()
-    )
+        account=account.name, asset=state.assets[asset][0], shares=tuple(shares), symbol=symbol,
+        **draws.told(),
+    )  # fmt: skip
 
 
 def end_liquidation(draws: Draws, state: State) -> Command | None:
     """Of one that may be well again."""
-    account = _one_to_wind_up(draws, state)
+    account = one_to_wind_up(draws, state)
     if account is None or (account.positions and draws.often(0.7)):
         return None
     return c.EndLiquidation(account=account.name, **draws.told())

@@ -36,7 +36,9 @@ WEIGHTS: Final[dict[type[Command], float]] = {
     c.SettleExpiry: 1.0, c.AccrueInterest: 0.4, c.Heartbeat: 1.0,
     c.BeginLiquidation: 1.0, c.Liquidate: 3.0, c.TakeOver: 2.0, c.Deleverage: 2.0,
     c.Confiscate: 1.0, c.CoverDebt: 2.0, c.SocialiseLoss: 1.0, c.EndLiquidation: 1.5,
-    c.ImportBooks: 0.6,
+    c.ImportBooks: 0.6, c.ReviewMargin: 1.0, c.LiquidateInBook: 3.0, c.SetBackstop: 0.4,
+    c.ConvertCollateral: 1.0, c.FundMarket: 0.4, c.StartAuction: 1.5, c.BidInAuction: 2.0,
+    c.EndAuction: 0.7, c.PortAccount: 0.4,
 }  # fmt: skip
 """How often a command is tried where nothing is skewed."""
 ORDERS: Final = (
@@ -74,8 +76,10 @@ class Draws:
         features: what its orders may ask for, each in a `share` of them. spread: they are mostly
             for one contract in so many. placed: accounts and names of the last of them.
         moves: where the two coins stand, in `MOVES`.
-        due: commands that what happened calls for.
+        due: commands that what happened calls for. later: those that wait until an account is
+            under liquidation, which it may be after this batch.
         alarmed: prices have moved, and nobody has looked who cannot pay.
+        focus: an account that is being wound up, or −1.
     """
 
     def __init__(self, rng: Random, world: World) -> None:
@@ -103,8 +107,10 @@ class Draws:
         self.calmly: tuple[type[Command], ...] = ()
         self.moves = [1.0, 1.0]
         self.alarmed = False
+        self.focus = -1
         self.count = 0
         self.due: deque[Callable[[State], Command | None]] = deque()
+        self.later: list[tuple[int, Callable[[State], Command | None]]] = []
         self.past: deque[Command] = deque(maxlen=_PAST)
         self.placed: deque[tuple[str, str]] = deque(maxlen=_PLACED)
         self.references: list[str] = []
@@ -184,7 +190,10 @@ class Draws:
         return self.account(state)
 
     def failing(self, state: State) -> Account | None:
-        """An account under liquidation."""
+        """An account under liquidation, mostly the one that is being wound up."""
+        one = state.accounts[self.focus] if self.focus >= 0 else None
+        if one is not None and one.status == LIQUIDATION and self.often(0.8):
+            return one
         found = [one for one in state.accounts if one is not None and one.status == LIQUIDATION]
         return self.one(found) if found else None
 

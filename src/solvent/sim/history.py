@@ -21,7 +21,7 @@ from solvent.messages.codec import Sealed, encode_command
 from solvent.messages.events import EVENTS, Event, OrderEnded, OrderReduced, StopCancelled
 from solvent.messages.fields import Command, SelfTrade, TimeInForce, Trigger
 from solvent.orders.order import Why
-from solvent.sim import dealings, distress, money, ordering
+from solvent.sim import alarm, dealings, distress, money, ordering, winding_up
 from solvent.sim.blind import spoiled, told_again
 from solvent.sim.checker import Checker
 from solvent.sim.draws import Draws
@@ -29,7 +29,7 @@ from solvent.sim.money import Draft
 from solvent.sim.worlds import START_MS, World, beginning, chosen
 
 DRAFTS: Final[dict[type[Command], Draft]] = {
-    **money.DRAFTS, **dealings.DRAFTS, **ordering.DRAFTS, **distress.DRAFTS
+    **money.DRAFTS, **dealings.DRAFTS, **ordering.DRAFTS, **distress.DRAFTS, **winding_up.DRAFTS
 }  # fmt: skip
 COMPARED_EVERY: Final = 200
 """Commands between two comparisons of everything."""
@@ -119,6 +119,11 @@ class History:
 
     def _made_up(self, count: int) -> list[Timed]:
         time_ms = self.state.log.time_ms
+        alarm.resume(self.draws, self.state)
+        if self.draws.often(min(0.6, self.batch / 300)):
+            alarm.squeeze(self.draws, self.state)
+        if self.draws.alarmed:
+            alarm.look_round(self.draws, self.state)
         found = []
         for _ in range(count):
             time_ms += self.draws.step_ms(self.state)
@@ -128,8 +133,8 @@ class History:
     def _one(self) -> Command:
         """The next command: what is due, what was told before, or something new."""
         draws, state = self.draws, self.state
-        if draws.alarmed and not draws.due:
-            distress.look_round(draws, state)
+        if draws.alarmed and not draws.due and self.batch == 1:
+            alarm.look_round(draws, state)
         if draws.due and draws.often(0.8):
             command = draws.due.popleft()(state)
         elif draws.often(draws.again):

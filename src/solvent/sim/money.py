@@ -29,11 +29,16 @@ def open_account(draws: Draws, state: State) -> Command | None:
         return None
     return c.OpenAccount(
         account=draws.new("late"),
-        kind=AccountKind.MEMBER if draws.often(0.1) else AccountKind.USER,
+        kind=draws.rng.choices(tuple(AccountKind), (8, 1, 1))[0],
         rulebook=draws.one(list(state.rules)),
-        parent=draws.account(state).name if draws.often(0.3) else None,
+        parent=_parent(draws, state) if draws.often(0.4) else None,
         **draws.told(),
     )
+
+
+def _parent(draws: Draws, state: State) -> str:
+    """Anybody, often a member."""
+    return draws.one(draws.world.members) if draws.often(0.6) else draws.account(state).name
 
 
 def close_account(draws: Draws, state: State) -> Command | None:
@@ -102,16 +107,19 @@ def set_leverage(draws: Draws, state: State) -> Command | None:
 
 def _apart(draws: Draws, state: State) -> tuple[str, str, int, int] | None:
     """Account, contract, its own money and its margin of a position that is held apart."""
-    for _ in range(6):
-        account = draws.holder(state)
-        held = [n for n in account.positions or () if account.isolates(n)]
-        if held:
-            contract = state.contracts[draws.one(held)]
-            asset = contract.deal.asset
-            margin = node(account.number, margin_slot(contract.number), asset)
-            own = draws.owned(state, account, asset)
-            return account.name, contract.listing.symbol, own, state.ledger.balance(margin)
-    return None
+    found = [
+        (account, number)
+        for account in state.accounts if account is not None and account.modes
+        for number in account.positions or () if account.isolates(number)
+    ]  # fmt: skip
+    if not found:
+        return None
+    account, number = draws.one(found)
+    contract = state.contracts[number]
+    asset = contract.deal.asset
+    margin = node(account.number, margin_slot(number), asset)
+    own = draws.owned(state, account, asset)
+    return account.name, contract.listing.symbol, own, state.ledger.balance(margin)
 
 
 def add_isolated_margin(draws: Draws, state: State) -> Command | None:

@@ -23,7 +23,7 @@ Positions = Mapping[int, Mapping[int, tuple[int, int, int]]]
 _GONE: Final[Mapping[str, Order]] = {}
 _OUTSIDE: Final = 'matching = "outside"'
 _TRADE: Final[tuple[type[Command], ...]] = (
-    c.PlaceOrder, c.AmendOrder, c.SetPhase, c.PublishMarket, c.ReportBlock
+    c.PlaceOrder, c.AmendOrder, c.SetPhase, c.PublishMarket, c.ReportBlock, c.LiquidateInBook
 )  # fmt: skip
 """Commands whose trades are told by events of their own."""
 
@@ -33,18 +33,22 @@ class Known:
 
     __slots__ = ("filled", "instrument", "limit", "lots", "mode", "reduce_only", "shown")
 
-    def __init__(self, instrument: int, command: c.PlaceOrder) -> None:
+    def __init__(self, instrument: int, command: c.PlaceOrder | c.LiquidateInBook) -> None:
         self.instrument = instrument
         self.lots = command.lots if command.side is Side.BUY else -command.lots
         self.limit = command.price_ticks
-        self.mode = command.self_trade
-        self.reduce_only = command.reduce_only
+        self.mode, self.reduce_only = SelfTrade.OLDEST, False
+        if isinstance(command, c.PlaceOrder):
+            self.mode, self.reduce_only = command.self_trade, command.reduce_only
         self.shown = self.filled = 0
 
     def trade(self, lots: int) -> None:
         """So many lots, signed, have been filled."""
         self.lots -= lots
         self.filled += abs(lots)
+
+
+_NONE: Final[Mapping[str, Known]] = {}
 
 
 class Resting:
@@ -72,6 +76,13 @@ class Resting:
             instrument = self.state.contract_numbers[command.symbol]
             key = self.state.account_numbers[command.account], command.order
             self._coming[key] = Known(instrument, command)
+        elif type(command) is c.LiquidateInBook:
+            number, name = self.state.account_numbers[command.account], command.key
+            taken = {**self.orders.get(number, _NONE), **self.stops.get(number, _NONE)}
+            while name in taken:
+                name += "'"
+            instrument = self.state.contract_numbers[command.symbol]
+            self._coming[number, name] = Known(instrument, command)
         elif type(command) is c.AdoptRulebook and _OUTSIDE in command.toml:
             self.outside = True
 

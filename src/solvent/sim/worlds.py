@@ -78,7 +78,8 @@ class World:
         kind: `account` (margin by account) or `contract` (each contract by itself).
         listings: what is listed at the start; later: what may be listed afterwards.
         texts: rulebook → its TOML with this world's `[engine]`; the first is the venue's.
-        accounts: names at the start, the last of them members of the clearing house.
+        accounts: names at the start, the last two of them members of the clearing house, the one
+            before a backstop account.
         batch: commands that are made up and applied at once.
     """
 
@@ -89,6 +90,7 @@ class World:
     texts: dict[str, str]
     accounts: tuple[str, ...]
     members: tuple[str, ...]
+    backstops: tuple[str, ...]
     batch: int
     age_ms_max: int
 
@@ -264,6 +266,7 @@ def chosen(rng: Random) -> World:
         texts=texts,
         accounts=accounts,
         members=accounts[-2:],
+        backstops=accounts[-3:-2],
         batch=rng.choice((1, 64, 256, 1_024, 1_024, 4_096)),
         age_ms_max=age_ms_max,
     )
@@ -292,7 +295,22 @@ def _by_account(rng: Random, age_ms_max: int) -> dict[str, str]:
     if rng.random() < 0.4:
         house["price_band"] = rng.choice((0.01, 0.05, 0.3))
     fees = rng.sample(_FEES, rng.randint(0, len(_FEES)))
-    return {name: with_engine(rulebook_source(name), house, fees) for name in names}
+    auction = _auction(rng)
+    return {
+        name: with_engine(rulebook_source(name), house, fees) + auction * (rng.random() < 0.7)
+        for name in names
+    }
+
+
+def _auction(rng: Random) -> str:
+    """Auctions that some hundreds of commands see the end of."""
+    told: dict[str, object] = {
+        "fast_ms": rng.choice((1_000, 60_000)), "slow_ms": rng.choice((10_000, 600_000)),
+        "insolvent_ms": rng.choice((5_000, 300_000)), "fee": rng.choice((0.0, 0.02)),
+        "buffer": rng.choice((0.0, 0.15)), "whole_below": rng.choice((0.0, 1_000.0)),
+    }  # fmt: skip
+    lines = "\n".join(f"{name} = {value}" for name, value in told.items())
+    return f"\n[liquidation.auction]\n{lines}\n"
 
 
 _FEES: Final[tuple[dict[str, object], ...]] = (
@@ -379,8 +397,12 @@ def beginning(world: World, rng: Random) -> list[Command]:
         arrays(name, world.scope, btc=1.0, eth=1.0, as_of_ms=START_MS, key=f"arrays {name}")
         for name in world.rulebooks
     ]
+    # Where all have little, more of them come to have too little.
+    wealth = rng.choice((1.0, 1.0, 0.1, 0.02))
     for number, name in enumerate(world.accounts):
         kind = AccountKind.MEMBER if name in world.members else AccountKind.USER
+        if name in world.backstops:
+            kind = AccountKind.BACKSTOP
         found.append(
             OpenAccount(
                 key=f"open {name}", actor=ACTOR, account=name, kind=kind,
@@ -390,7 +412,7 @@ def beginning(world: World, rng: Random) -> list[Command]:
         for asset, scale in world_scales(world).items():
             if asset == "USDC" or rng.random() < 0.4:
                 units = {"USDC": 200_000, "BTC": 4, "ETH": 80, "DUST": 10}[asset]
-                amount = max(1, round(units * scale * rng.choice((0.01, 1, 1, 10))))
+                amount = max(1, round(units * scale * wealth * rng.choice((0.01, 1, 1, 10))))
                 found.append(
                     Deposit(
                         key=f"first {number} {asset}", actor=ACTOR, account=name, asset=asset,

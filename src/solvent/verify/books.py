@@ -15,7 +15,8 @@ that do not net to zero, debts covered beyond what they are, and accounts closed
 them are told as well.
 
 Taken on trust, from the record: whether a command was done at all (so every decision about margin);
-which orders meet, are triggered or taken back; the payment of a funding whose rate the rulebook's
+which orders meet, are triggered or taken back; the share of an account that a bidder takes, and
+its price; the payment of a funding whose rate the rulebook's
 column computes from average prices; and, under a rulebook that rules contracts by themselves, what
 moves between the general, margin and order accounts of one account's contract. Such moves must stay
 between them and overdraw none of them.
@@ -33,7 +34,7 @@ from typing import Any, Final
 import msgspec
 
 from solvent.limits import PROBLEMS_MAX
-from solvent.verify import matched, steps, venue
+from solvent.verify import matched, steps, venue, winding_up
 from solvent.verify.deals import Held
 from solvent.verify.venue import USERS_FROM, Listed, Venue, never_owes, split
 
@@ -43,7 +44,7 @@ _VERSION: Final = 1
 _UNREADABLE: Final = (LookupError, ValueError, TypeError, ArithmeticError, struct.error)
 _WRITTEN_AGAIN: Final = frozenset({
     "position_changed", "fee_paid", "numbered", "interest_accrued", "variation_settled",
-    "expiry_settled", "funding_paid", "traded", "block_reported",
+    "expiry_settled", "funding_paid", "traded", "block_reported", "collateral_converted",
 })  # fmt: skip
 """Kinds of events that are held against our own."""
 _STEPS: Final[Mapping[str, Callable[[Venue, Any], None]]] = {
@@ -61,21 +62,25 @@ _STEPS: Final[Mapping[str, Callable[[Venue, Any], None]]] = {
     "report_block": matched.report, "withdraw_block": matched.withdraw,
     "trade": steps.trade, "publish_market": venue.publish_market,
     "settle_variation": steps.settle_variation, "settle_expiry": steps.settle_expiry,
-    "accrue_interest": steps.accrue_interest, "liquidate": steps.close_out,
-    "take_over": steps.close_out, "deleverage": steps.close_out, "confiscate": steps.confiscate,
-    "cover_debt": steps.cover_debt, "socialise_loss": steps.socialise,
-    "end_liquidation": steps.end_liquidation, "import_books": steps.import_books,
+    "accrue_interest": steps.accrue_interest, "begin_liquidation": winding_up.begin,
+    "liquidate": winding_up.close_out, "liquidate_in_book": winding_up.in_book,
+    "take_over": winding_up.close_out, "deleverage": winding_up.close_out,
+    "confiscate": winding_up.confiscate, "cover_debt": winding_up.cover_debt,
+    "fund_market": winding_up.fund_market, "convert_collateral": winding_up.convert,
+    "socialise_loss": winding_up.socialise, "end_liquidation": winding_up.end,
+    "import_books": steps.import_books,
 }  # fmt: skip
 _MOVE_NOTHING: Final = frozenset({
     "assign_rulebook", "freeze_account", "unfreeze_account", "amend_order", "cancel_order",
     "cancel_orders", "disconnect", "set_protection", "reset_protection", "relieve_margin",
-    "publish_arrays", "heartbeat", "begin_liquidation",
+    "publish_arrays", "heartbeat", "review_margin", "set_backstop", "start_auction",
+    "bid_in_auction", "end_auction", "port_account",
 })  # fmt: skip
 _BY_COLUMNS: Final = frozenset({
     "set_margin_mode", "set_leverage", "place_order", "amend_order", "cancel_order",
     "cancel_orders", "disconnect", "heartbeat", "set_phase", "publish_market", "report_block",
     "trade", "pay_funding", "settle_variation", "settle_expiry", "liquidate", "take_over",
-    "deleverage", "end_liquidation",
+    "deleverage", "end_liquidation", "liquidate_in_book",
 })  # fmt: skip
 """Commands after which a rulebook's columns may move money within an account."""
 
@@ -206,6 +211,9 @@ class _Reading:
         elif kind not in _MOVE_NOTHING:
             _STEPS[kind](books, command)
         matched.follow(books, command, events, auction=auction)
+        if kind == "liquidate_in_book":
+            winding_up.after_book(books, command, events)
+        winding_up.follow(books, events)
         for what, expected, found in books.wrong:
             self.told(self.sequence, kind, what, expected, found)
         self._compare_moves(command, events)

@@ -1,4 +1,4 @@
-"""What trades, periods, endings and liquidations do to a venue's books, in fractions.
+"""What trades, periods and endings do to a venue's books, in fractions.
 
 Gains are computed exactly and rounded once, when they are paid. Losers pay before winners receive;
 where everyone has paid, roundings alone can be missing, and the rounding account bears them.
@@ -15,7 +15,6 @@ from solvent.verify.deals import Fee, Filled, Held, Record, fee_amount, filled
 from solvent.verify.venue import (
     EXTERNAL,
     FEES,
-    FUND,
     GENERAL,
     INSURANCE,
     LIQUIDITY,
@@ -29,7 +28,6 @@ from solvent.verify.venue import (
 )
 
 _RECEIVERS = {"venue": FEES, "insurance": INSURANCE, "liquidity": LIQUIDITY}
-_PPM = 1_000_000
 
 # ── trades ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -45,7 +43,8 @@ class Side:
     paid: int
 
 
-def _side(venue: Venue, contract: Listed, owner: int, lots: int, points: int) -> Side:
+def side_of(venue: Venue, contract: Listed, owner: int, lots: int, points: int) -> Side:
+    """Lots, negative when sold, at a price."""
     house, terms = venue.house, contract.terms
     held = contract.holders.get(owner, Held())
     fill = filled(
@@ -60,7 +59,7 @@ def _side(venue: Venue, contract: Listed, owner: int, lots: int, points: int) ->
     return Side(owner, held.lots, fill, gain, paid)
 
 
-def _margin_change(venue: Venue, contract: Listed, side: Side) -> int:
+def margin_change(venue: Venue, contract: Listed, side: Side) -> int:
     """What goes into the margin of an isolated position: lots that are closed free their share of
     it, rounded down, after their gain; lots that are opened need their share of the entry value
     times the margin factor, rounded up."""
@@ -82,7 +81,8 @@ def _margin_change(venue: Venue, contract: Listed, side: Side) -> int:
     return change
 
 
-def _settle_side(venue: Venue, contract: Listed, side: Side, into_margin: int) -> None:
+def settle_side(venue: Venue, contract: Listed, side: Side, into_margin: int) -> None:
+    """Pay its gain, move its margin, write its position."""
     own = venue.pool(side.owner, contract)
     margin = venue.margin_of(side.owner, contract)
     payee = margin if venue.isolated(side.owner, contract) else own
@@ -91,7 +91,8 @@ def _settle_side(venue: Venue, contract: Listed, side: Side, into_margin: int) -
     venue.put(side.owner, contract, side.fill.after, side.gain)
 
 
-def _premium(venue: Venue, contract: Listed, buyer: int, seller: int, value: int) -> None:
+def pay_premium(venue: Venue, contract: Listed, buyer: int, seller: int, value: int) -> None:
+    """What an option costs."""
     if contract.terms.premium_paid:
         amount = round(contract.terms.money(value))
         venue.give(venue.pool(buyer, contract), venue.pool(seller, contract), amount)
@@ -114,16 +115,17 @@ def fill(
     """Premium, gains, margin of isolated positions, fees; `owners` are buyer and seller."""
     buyer, seller = owners
     sides = (
-        _side(venue, contract, buyer, lots, points),
-        _side(venue, contract, seller, -lots, points),
+        side_of(venue, contract, buyer, lots, points),
+        side_of(venue, contract, seller, -lots, points),
     )
     moves = [0, 0] if venue.house.by_contract else [
-        _margin_change(venue, contract, side) for side in sides
+        0 if side.owner == venue.unpaying else margin_change(venue, contract, side)
+        for side in sides
     ]  # fmt: skip
-    _premium(venue, contract, buyer, seller, contract.terms.value(lots, points))
+    pay_premium(venue, contract, buyer, seller, contract.terms.value(lots, points))
     # Who pays more comes first: there is a buyer first where both pay alike.
     for place in sorted((0, 1), key=lambda place: sides[place].paid):
-        _settle_side(venue, contract, sides[place], moves[place])
+        settle_side(venue, contract, sides[place], moves[place])
     _fees(venue, contract, owners, aggressor, lots, points, auction=auction)
     venue.sweep(contract)
 
@@ -143,7 +145,8 @@ def _fees(
         halves = auction and fee.auction == "split"
         each = math.ceil(Fraction(amount, 2)) if halves else amount
         if amount:
-            due += [(fee, place, each) for place in _payers(fee, aggressor, both=halves)]
+            payers = _payers(fee, aggressor, both=halves)
+            due += [(fee, place, each) for place in payers if sides[place] != venue.unpaying]
     for fee, place, amount in [one for one in due if one[2] >= 0]:
         _charge(venue, contract, fee, payer=sides[place], other=sides[1 - place], amount=amount)
     fees = venue.pool(FEES, contract)
@@ -343,89 +346,6 @@ def accrue_interest(venue: Venue, command: Record) -> None:
         venue.give(own, node(VENUE, GENERAL, asset), interest)
         charged += interest
     venue.facts.append(("interest_accrued", asset, until_ms, charged))
-
-
-# ── liquidation ──────────────────────────────────────────────────────────────────────────────────
-
-
-def close_out(venue: Venue, command: Record) -> None:
-    """Lots of an account under liquidation go to another: a counterparty, one of the other side
-    that must give its own up, or the insurance fund."""
-    contract = venue.contracts[command["symbol"]]
-    terms = contract.terms
-    owner = venue.owners[command["account"]]
-    other = venue.owners[command.get("counterparty", "insurance")]
-    held = contract.holders[owner].lots
-    venue.require(command["lots"] <= abs(held), "lots that are closed", f"at most {abs(held)}",
-                  command["lots"])  # fmt: skip
-    lots = -command["lots"] if held > 0 else command["lots"]
-    points = command["price_ticks"] * terms.points_per_tick
-    sides = (
-        _side(venue, contract, owner, lots, points),
-        _side(venue, contract, other, -lots, points),
-    )
-    moves = [0, 0]
-    if command["do"] != "take_over" and not venue.house.by_contract:
-        moves[1] = _margin_change(venue, contract, sides[1])
-    buyer, seller = (owner, other) if lots > 0 else (other, owner)
-    _premium(venue, contract, buyer, seller, terms.value(command["lots"], points))
-    for place in sorted((0, 1), key=lambda place: sides[place].paid):
-        _settle_side(venue, contract, sides[place], moves[place])
-    venue.sweep(contract)
-    if command["do"] == "liquidate":
-        value = abs(terms.money(terms.value(command["lots"], points)))
-        wanted = math.ceil(value * Fraction(command["fee_ppm"], _PPM))
-        pool, paid = venue.pool(INSURANCE, contract), 0
-        for source in (venue.margin_of(owner, contract), venue.pool(owner, contract)):
-            paid += venue.give_at_most(source, pool, wanted - paid)
-        venue.facts.append(("fee_paid", owner, "liquidation", paid))
-
-
-def _own_or_margin(venue: Venue, command: Record) -> int:
-    owner, asset = venue.owners[command["account"]], venue.assets[command["asset"]]
-    symbol = command["symbol"]
-    slot = GENERAL if symbol is None else venue.contracts[symbol].margin
-    return node(owner, slot, asset)
-
-
-def confiscate(venue: Venue, command: Record) -> None:
-    """To the insurance fund."""
-    pool = node(INSURANCE, GENERAL, venue.assets[command["asset"]])
-    venue.give(_own_or_margin(venue, command), pool, command["amount"])
-
-
-def cover_debt(venue: Venue, command: Record) -> None:
-    """From a fund, never more than the debt."""
-    asset, own = venue.assets[command["asset"]], _own_or_margin(venue, command)
-    sources = {"insurance": node(INSURANCE, GENERAL, asset), "venue": node(VENUE, GENERAL, asset)}
-    source = sources.get(command["source"])
-    if source is None:
-        source = node(venue.owners[command["member"]], FUND, asset)
-    _within_debt(venue, own, command["amount"])
-    venue.give(source, own, command["amount"])
-
-
-def socialise(venue: Venue, command: Record) -> None:
-    """From winners, never more than the debt."""
-    asset = venue.assets[command["asset"]]
-    own = venue.own(command["account"], asset)
-    _within_debt(venue, own, sum(amount for _, amount in command["shares"]))
-    for winner, amount in command["shares"]:
-        venue.give(venue.own(winner, asset), own, amount)
-
-
-def _within_debt(venue: Venue, own: int, amount: int) -> None:
-    debt = max(0, -venue.balance(own))
-    venue.require(amount <= debt, "what covers a debt", f"at most {debt}", amount)
-
-
-def end_liquidation(venue: Venue, command: Record) -> None:
-    """Margins of positions that are gone come back."""
-    owner = venue.owners[command["account"]]
-    by_number = list(venue.contracts.values())
-    for holder, number in venue.modes:
-        if holder == owner and owner not in by_number[number].holders:
-            venue.release_margin(owner, by_number[number])
 
 
 # ── moving in ────────────────────────────────────────────────────────────────────────────────────

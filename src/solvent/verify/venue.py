@@ -181,6 +181,12 @@ class Venue:
         """Contracts and combinations whose orders the command at hand has changed."""
         self.blocks: dict[str, tuple[int, int, int, int, int]] = {}
         """Reference → owner, other side, number, signed lots and price of the first report."""
+        self.closing: set[int] = set()
+        """Accounts under liquidation. `unpaying`: the one whose order the command at hand is."""
+        self.unpaying = -1
+        self.offers: dict[int, list[int]] = {}
+        """Account for sale → whether it is worth something, the asset of its cash, what bidders
+        have paid of that."""
         self.balances: dict[int, int] = {}
         self.flow: dict[int, int] = {}
         self.facts: list[tuple[Any, ...]] = []
@@ -251,12 +257,15 @@ class Venue:
 
     def release_margin(self, owner: int, contract: Listed) -> None:
         """The margin of a position that is gone is the account's own money again; the insurance
-        fund pays what it owes, as far as it can."""
+        fund pays what it owes, as far as it can. A debt of an isolated one that is being wound up
+        stays where it is."""
         if owner >= USERS_FROM:
             margin = self.margin_of(owner, contract)
             owed = max(0, -self.balance(margin))
-            self.give_at_most(self.pool(INSURANCE, contract), margin, owed)
-            self.level(margin, 0, self.pool(owner, contract))
+            paid = self.give_at_most(self.pool(INSURANCE, contract), margin, owed)
+            alone = owner in self.closing and self.isolated(owner, contract)
+            if paid == owed or not alone:
+                self.level(margin, 0, self.pool(owner, contract))
 
     def number(self, kind: str, name: str, number: int) -> None:
         """A name must have been given this number."""

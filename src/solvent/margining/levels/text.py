@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self, get_args
 from pydantic import Field, StringConstraints, model_validator
 
 from solvent.expressions import Expression, inline, parse
+from solvent.margining.closing import LiquidationText
 from solvent.margining.house import EngineText
 from solvent.margining.schema import (
     Evidence,
@@ -196,6 +197,7 @@ class LevelsText(Text):
     at: dict[Name, dict[Name, Formula]] = Field(min_length=1)
     answer: AnswerText = AnswerText()
     engine: EngineText = EngineText()
+    liquidation: LiquidationText = LiquidationText()
 
     @model_validator(mode="after")
     def _columns_of_orders(self) -> Self:
