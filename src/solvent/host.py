@@ -29,6 +29,7 @@ from solvent.messages.events import Event, Repeated
 from solvent.messages.fields import Command
 from solvent.order_entry import OrderEntry
 from solvent.recovery import Progress, recovered, uncollected
+from solvent.tending.entry import Tending
 
 SNAPSHOT_EVERY = 1_000_000
 """Commands between two snapshots that the engine takes by itself."""
@@ -60,10 +61,11 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Engine(OrderEntry):
+class Engine(OrderEntry, Tending):
     """A venue's engine on its journal; a context manager, for one thread at a time.
 
-    `submit` takes any command; `place`, `cancel`, `book` and others (`order_entry`) are of orders.
+    `submit` takes any command; `place`, `cancel`, `book` and others (`order_entry`) are of orders;
+    `plans` and `tend` (`tending`) of accounts that cannot pay.
 
     >>> import tempfile
     >>> from solvent.messages.commands import ListAsset
@@ -136,6 +138,11 @@ class Engine(OrderEntry):
     def state(self) -> State:
         """The books, to be read only."""
         return self._state
+
+    @property
+    def now_ms(self) -> int:
+        """What the clock says, or the last command's time where that is later."""
+        return max(self._clock(), self._state.log.time_ms)
 
     @property
     def journal(self) -> Journal:

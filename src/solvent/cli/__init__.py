@@ -7,12 +7,14 @@ import sys
 import typer
 
 from solvent.cli import (
+    adl,
     apply,
     books,
     checks,
     clearing,
     demo,
     journal,
+    liquidations,
     order,
     order_book,
     order_desk,
@@ -21,6 +23,7 @@ from solvent.cli import (
     soak,
     state,
     venue,
+    waterfall,
     whatif,
 )
 from solvent.errors import BadInput, RulebookError, SolventError
@@ -40,6 +43,7 @@ app.command("whatif")(whatif.whatif)
 app.command("liquidation")(whatif.liquidation)
 app.command("span")(clearing.span)
 app.command("simm")(clearing.simm)
+app.command("waterfall")(waterfall.waterfall)
 app.command("market")(checks.market)
 app.command("conform")(checks.conform)
 app.command("rulebooks")(rulebooks.rulebooks)
@@ -57,6 +61,8 @@ order.app.command("protect")(order_desk.protect)
 order.app.command("combo")(order_desk.combo)
 order.app.command("phase")(order_desk.phase)
 app.add_typer(order.app, name="order")
+app.command("liquidations")(liquidations.liquidations)
+app.command("adl")(adl.adl)
 app.command("soak")(soak.soak)
 app.command("generate")(demo.generate)
 app.command("demo")(demo.demo)

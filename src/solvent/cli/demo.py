@@ -1,4 +1,4 @@
-"""`solvent demo` and `solvent generate`: a whole venue from a seed."""
+"""`solvent demo` and `solvent generate`: a whole venue from a seed, or through a crash."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same venue.")]
 
 
+class Demo(StrEnum):
+    """What `solvent demo` shows."""
+
+    VENUE = "venue"
+    CRASH = "crash"
+
+
 class What(StrEnum):
     """What `solvent generate` writes."""
 
@@ -27,15 +34,58 @@ class What(StrEnum):
 
 
 def demo(
-    accounts: Annotated[int, typer.Option("--accounts", min=1, max=4_000_000)] = 100_000,
+    what: Annotated[
+        Demo, typer.Argument(help="A margined venue, or a crash under three regimes.")
+    ] = Demo.VENUE,
+    accounts: Annotated[
+        int | None,
+        typer.Option(
+            "--accounts", min=1, max=4_000_000, help="100,000 of a venue, 10,000 in a crash."
+        ),
+    ] = None,
     seed: Seed = 1,
     rulebook: options.Rulebook = "deribit-pm",
-    report: Annotated[Path, typer.Option("--report", help="Where the report goes.")] = Path(
-        "out/demo.html"
-    ),
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", "--out", help="Where the report goes: out/demo.html, or out/crash.html."
+        ),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", help="Of a crash: also a picture, by a browser.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Of a crash: the folder with real prices.")
+    ] = None,
+    crash: Annotated[
+        str | None,
+        typer.Option("--crash", help="One alone: march-2020, october-2025 or made-up."),
+    ] = None,
+    moments: Annotated[
+        int | None, typer.Option("--moments", min=2, help="So many prices around the lowest.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """Margin a generated venue: its totals, one account explained, and a report with plots."""
+    """Margin a generated venue: its totals, one account explained, and a report with plots.
+
+    solvent demo crash: the crashes of 12-13 March 2020 and 10-11 October 2025 under isolated, cross
+    and portfolio margin, from calls to auto-deleveraging; made up where real prices are not there.
+    """
+    from solvent.cli.demo_crash import crash_demo
+
+    if what is Demo.CRASH:
+        crash_demo(
+            accounts=accounts or 10_000, seed=seed, out=report or Path("out/crash.html"), png=png,
+            data=data, which=crash, moments=moments, json=json,
+        )  # fmt: skip
+        return
+    if (png, data, crash, moments) != (None,) * 4:
+        raise typer.BadParameter("expected --png, --data, --crash and --moments of a crash alone")
+    _venue(accounts or 100_000, seed, rulebook, report or Path("out/demo.html"), json=json)
+
+
+def _venue(accounts: int, seed: int, rulebook: str, report: Path, *, json: bool) -> None:
+    """A margined venue."""
     import time
 
     from rich.markup import escape

@@ -1,0 +1,102 @@
+"""What the insurance fund, and the part of it that stands for one contract, can bear.
+
+A fund holds positions too, taken over at bankruptcy prices: what it can bear is its money and what
+these are worth at the marks. Smallest units of an asset; rounded down.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from solvent.account.ledger import GENERAL, INSURANCE, margin_slot, node
+from solvent.engine.fund import fund_high
+from solvent.engine.state import Account, Contract, State
+from solvent.margining.closing import FundText, LiquidationText
+from solvent.units import MICRO
+
+NANO = 10**9
+
+
+def money(state: State, asset: int) -> int:
+    """What the shared fund holds of an asset."""
+    return state.ledger.balance(node(INSURANCE, GENERAL, asset))
+
+
+def market_money(state: State, contract: Contract) -> int:
+    """What the fund of one contract holds of its settlement asset."""
+    slot = margin_slot(contract.number)
+    return state.ledger.balance(node(INSURANCE, slot, contract.deal.asset))
+
+
+def unrealised(state: State, account: Account, asset: int) -> int:
+    """Gains (losses negative) at the marks of all that an account holds and that settles in an
+    asset: of an option what it is worth."""
+    total = 0
+    for number, position in (account.positions or {}).items():
+        contract = state.contracts[number]
+        deal = contract.deal
+        if deal.asset == asset and contract.mark_points is not None:
+            value = deal.value(position.lots, contract.mark_points)
+            total += math.floor(deal.money(value - position.basis_value))
+    return total
+
+
+def worth(state: State, asset: int) -> int:
+    """What the shared fund would hold if it sold all that it has at the marks."""
+    return money(state, asset) + unrealised(state, state.account(INSURANCE), asset)
+
+
+def bears(state: State, contract: Contract, closing: FundText) -> int:
+    """The loss on one contract that the funds can bear now, at most the rulebook's cap."""
+    asset = contract.deal.asset
+    may = worth(state, asset)
+    if closing.scope == "market":
+        may += market_money(state, contract)
+    if closing.cap is not None:
+        cap = int(Fraction(repr(closing.cap)) * MICRO / unit_micro(state, asset))
+        may = min(may, cap - lost(contract))
+    return max(0, may)
+
+
+def lost(contract: Contract) -> int:
+    """What the fund has lost at the mark with what it holds of a contract; rounded up."""
+    position = contract.holders.get(INSURANCE)
+    if position is None:
+        return 0
+    value = contract.deal.value(position.lots, contract.mark_points or 0)
+    return max(0, math.ceil(contract.deal.money(position.basis_value - value)))
+
+
+def spare(state: State, asset: int, closing: LiquidationText) -> Fraction:
+    """What the shared fund is worth beyond what selling all that it holds may cost."""
+    share = Fraction(repr(closing.reduce.slippage))
+    cost = Fraction(0)
+    for number, position in (state.account(INSURANCE).positions or {}).items():
+        contract = state.contracts[number]
+        deal = contract.deal
+        if deal.asset == asset and contract.mark_points is not None:
+            cost += share * abs(deal.money(deal.value(position.lots, contract.mark_points)))
+    return worth(state, asset) - cost
+
+
+def unit_micro(state: State, asset: int) -> Fraction:
+    """Millionths of a dollar of a smallest unit at the index; a dollar where there is none."""
+    name, decimals = state.assets[asset]
+    index = state.underlyings.get(name)
+    dollar = Fraction(1) if index is None else Fraction(index.price_nano, NANO)
+    scale: int = 10**decimals
+    return dollar * MICRO / scale
+
+
+def drawn_down(state: State, asset: int, closing: FundText) -> bool:
+    """Whether the fund has lost more than `drawdown` of its highest in the window: positions are
+    deleveraged before it takes more losses."""
+    if closing.drawdown is None:
+        return False
+    now = money(state, asset)
+    high = fund_high(state, asset)
+    if high <= 0:
+        return now <= 0
+    lost = Fraction(high - now, high)
+    return now <= 0 or lost > Fraction(repr(closing.drawdown))

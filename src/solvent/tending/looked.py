@@ -1,0 +1,136 @@
+"""What one look at a venue has found already, so that it is not worked out again for accounts that
+nothing has happened to: where accounts stand, and the queues of deleveraging.
+
+It lasts for one look, at one moment: no price changes in it, and every command that is sent tells
+by its events whom it has touched.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from solvent.account.ledger import FIRST_ACCOUNT, parts
+from solvent.engine.standing import standings
+from solvent.engine.state import LIQUIDATION, Account, Contract, Standing, State
+from solvent.margining.closing import LiquidationText
+from solvent.messages.events import Event, Posted
+from solvent.tending.pools import seen_at_risk, with_risk
+from solvent.tending.scores import in_queue, scored
+
+_NAMES = ("account", "buyer", "seller", "bidder", "member")
+
+
+class Looked:
+    """Standings of whole accounts, and queues, of one look."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._known: dict[int, tuple[Account, Standing]] | None = None
+        self._changed: set[int] = set()
+        self._queues: dict[tuple[int, bool], Line] = {}
+        self.fewest: dict[int, dict[tuple[int, int, int, int], int]] = {}
+        """Account → pool, contract, lots and price in ticks → lots that are enough."""
+        self._coming: list[Account] = []
+
+    def coming(self, accounts: Sequence[Account]) -> None:
+        """Whose turn comes, in order."""
+        self._coming = list(reversed(accounts))
+
+    def next_ones(self, most: int) -> list[Account]:
+        """Accounts under liquidation of which nothing is foreseen; each is handed out once."""
+        found: list[Account] = []
+        while self._coming and len(found) < most:
+            one = self._coming.pop()
+            if one.status == LIQUIDATION and one.number not in self.fewest:
+                found.append(one)
+        return found
+
+    def happened(self, events: Iterable[Event]) -> None:
+        """Note whom events are about."""
+        touched: set[int] = set()
+        for event in events:
+            if isinstance(event, Posted):
+                for source, target, _ in event.moves:
+                    touched |= {parts(source)[0], parts(target)[0]}
+            else:
+                touched |= {getattr(event, name, 0) for name in _NAMES}
+        touched = {one for one in touched if one >= FIRST_ACCOUNT}
+        self._changed |= touched
+        for number in touched:
+            self.fewest.pop(number, None)
+        for line in self._queues.values():
+            line.changed |= touched
+
+    def standings(self) -> dict[int, tuple[Account, Standing]]:
+        """Number → account and where it stands, of all of which margin is asked, in order."""
+        state = self._state
+        if self._known is None:
+            looked = list(with_risk(state))
+            self._known = {}
+        else:
+            accounts = [state.account(number) for number in sorted(self._changed)]
+            for number in self._changed:
+                self._known.pop(number, None)
+            looked = list(seen_at_risk(state, accounts))
+        self._changed = set()
+        found = standings(state, [seen for _, seen in looked])
+        for (account, _), one in zip(looked, found, strict=True):
+            self._known[account.number] = account, one
+        if len(looked) != len(self._known):
+            self._known = dict(sorted(self._known.items()))
+        return dict(self._known)
+
+    def line(self, contract: Contract, *, longs: bool, closing: LiquidationText) -> Line:
+        """The queue of a contract and side, up to date."""
+        key = contract.number, longs
+        line = self._queues.get(key)
+        if line is None or line.closing is not closing:
+            held = in_queue(self._state, contract, contract.holders, longs=longs)
+            line = self._queues[key] = Line(closing)
+        else:
+            mine = [number for number in line.changed if number in contract.holders]
+            held = in_queue(self._state, contract, mine, longs=longs)
+            line.leave(line.changed)
+        line.changed = set()
+        line.join(scored(self._state, contract, held, closing))
+        return line
+
+
+class Waiting(NamedTuple):
+    """Who stands in a queue: the smaller the sooner."""
+
+    behind: Fraction
+    """The score, negated."""
+    number: int
+
+
+class Line:
+    """A queue that is kept in order while some join and some leave."""
+
+    def __init__(self, closing: LiquidationText) -> None:
+        self.closing = closing
+        self.changed: set[int] = set()
+        self.order: list[Waiting] = []
+        self._places: dict[int, Waiting] = {}
+
+    def leave(self, numbers: Iterable[int]) -> None:
+        """Some stand in it no more."""
+        for number in numbers:
+            was = self._places.pop(number, None)
+            if was is not None:
+                del self.order[bisect_left(self.order, was)]
+
+    def join(self, scores: dict[int, Fraction | None]) -> None:
+        """Some stand in it, by their scores."""
+        new = {
+            number: Waiting(-score, number) for number, score in scores.items() if score is not None
+        }
+        self._places |= new
+        if len(new) > len(self.order):
+            self.order = sorted([*self.order, *new.values()])
+        else:
+            for one in new.values():
+                insort(self.order, one)
