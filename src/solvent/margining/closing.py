@@ -119,15 +119,14 @@ class FundText(_Part):
     Attributes:
         takes: whether it takes positions over at their bankruptcy price, or only pays debts.
         cap: dollars of loss at most that it takes with one position.
-        drawdown: deleveraging begins once it has lost this share of its highest in `window_ms`, and
-            ends at `recovered` of it. Without one: only when it is empty.
+        drawdown: there is deleveraging while it has lost more than this share of its highest in
+            `window_ms`. Without one: only when it is empty.
     """
 
     scope: Literal["shared", "market"] = "shared"
     takes: bool = True
     cap: float | None = Field(default=None, gt=0.0)
     drawdown: _Share | None = None
-    recovered: _Share = 0.25
     window_ms: int = Field(default=28_800_000, gt=0)
 
 
