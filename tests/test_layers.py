@@ -23,6 +23,7 @@ ROWS = {
     "orders": 8,
     "engine": 10,
     "journal": 11,
+    "solvency": 12,
     "feeds": 14,
     "answer": 15, "levels_answer": 15, "api": 15, "clearing": 15,
     "publishing": 15, "recovery": 15, "host": 15,
