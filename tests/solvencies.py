@@ -51,10 +51,10 @@ def world(
     digital = option & (rng.random(n) < 0.2) & digitals
     asset[digital], cash[digital] = 0.0, -1.0
     expiry = START_MS + rng.uniform(0.0, 1.0, n) ** 3 * YEAR_MS + 3_600_000
-    lot = np.where(inverse, 1.0, 0.1 * 10.0 ** np.floor(-np.log10(price[node]) + 3))
+    lot = np.where(inverse_future, 10.0, 0.1 * 10.0 ** np.floor(-np.log10(price[node]) + 3))
     terms = Terms(
         node=node, strike=strike, asset=asset, cash=cash, side=side, inverse=inverse,
-        steady=steady, size=lot * 1e6 * np.where(inverse & option, price[node] * 0.01, 1.0),
+        steady=steady, size=lot * 1e6,
         expiry_ms=np.where(option | (kind == 1), expiry, 0).astype(np.int64),
     )  # fmt: skip
     count = int(rng.integers(1, 65)) if scenarios is None else scenarios

@@ -18,7 +18,8 @@ NODE_OF = np.arange(INSTRUMENTS, dtype=np.int32) % 3
 def held_of(book: Holdings) -> dict[tuple[int, int], float]:
     first, instrument, lots = book.compressed()
     account = np.repeat(np.arange(book.accounts), np.diff(first))
-    return dict(zip(zip(account.tolist(), instrument.tolist()), lots.tolist(), strict=True))
+    keys = zip(account.tolist(), instrument.tolist(), strict=True)
+    return dict(zip(keys, lots.tolist(), strict=True))
 
 
 def holders_of(book: Holdings) -> dict[tuple[int, int], float]:

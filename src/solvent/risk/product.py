@@ -266,6 +266,10 @@ def _tiles(width: int) -> list[tuple[int, int]]:
 def in_parallel(
     work: Callable[[int, int], None], *, rows: int, positions: int, threads: int
 ) -> None:
+    """Do `work(start, stop)` for all rows, on threads where there are positions enough for each.
+
+    The parts write to places of their own, so the result does not depend on how many there are.
+    """
     parts = max(1, min(threads, positions // POSITIONS_PER_THREAD_MIN))
     if parts == 1:
         work(0, rows)

@@ -74,12 +74,14 @@ class Lines:
     """Bounds of pieces; the last axes are [2·instrument + is short, column].
 
     base: at S₀. ends: [width, down or up, …] at S₀·(1 ∓ width). Columns are the pieces, then the
-    mark alone, then copies of it. bounded: [instrument].
+    mark alone, then copies of it.
+    largest: [instrument] no line, and no number of an exact row on the widest segment, is larger;
+    infinite where there is no bound.
     """
 
     base: Float64
     ends: Float64
-    bounded: Bool
+    largest: Float64
 
 
 def lines_of(
@@ -92,7 +94,8 @@ def lines_of(
     ends = np.array([[made.end(-float(x)), made.end(float(x))] for x in widths])
     shape = (2 * len(which), scenes.columns)
     base = made.end(0.0)
-    return Lines(base=base, ends=ends.reshape(len(widths), 2, *shape), bounded=made.bounded)
+    largest = np.where(made.bounded, made.reach, np.inf)
+    return Lines(base=base, ends=ends.reshape(len(widths), 2, *shape), largest=largest)
 
 
 class _Maker:
@@ -121,13 +124,22 @@ class _Maker:
         future = (terms.strike[which] == 0.0) & ~terms.steady[which]
         lot = np.abs(self.unit[:, -1:]) * legs
         self.paid = np.where(future[:, None], allowance.per_lot * lot, 0.0)
-        reach = np.maximum(np.abs(self.high), self.lever).max(axis=1, initial=0.0)
-        small = reach * 2.0 * (1.0 + ratio) < FLOAT_EXACT
+        self.reach = np.zeros(len(which))
+        self._reach(self.high, 0.0)
+        # Prices at most double on a segment.
+        small = self.reach * 2.0 < FLOAT_EXACT
         self.bounded = np.asarray(terms.bounded[which] & market.usable[which] & small)
+
+    def _reach(self, high: Float64, shift: float) -> None:
+        """A piece is no more than (1 + 2r) worths, a scenario's PnL no more than two."""
+        worth = np.maximum(np.abs(high), self.lever * (1.0 + shift)).max(axis=1, initial=0.0)
+        paid = self.paid.max(axis=1, initial=0.0)
+        self.reach = np.maximum(self.reach, (2.0 + 2.0 * self.ratio) * (2.0 * worth + paid) + 8.0)
 
     def end(self, shift: float) -> Float64:
         """[2·instrument + is short, column] at S₀·(1 + shift)."""
         high = self.high if shift == 0.0 else self._worth(shift, self.most)
+        self._reach(high, shift)
         drift = self._drift(high, shift)
         below = self.low + shift * self.slope - drift
         above = high + drift

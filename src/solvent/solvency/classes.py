@@ -56,6 +56,7 @@ class Ratios:
     def __post_init__(self) -> None:
         for ppm in (self.initial_ppm, self.maintenance_ppm):
             check(0 <= ppm <= 10_000_000, "a ratio from 0 to 10", ppm)
+        check(self.maintenance_ppm <= self.initial_ppm, "initial margin is the larger one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +151,16 @@ class Figures:
     def at_node(self, node: int, state: State) -> int:
         """Accounts in a state that hold something at a node."""
         return int(self._by_node[node, state])
+
+    def touching(self, node: int) -> int:
+        """Accounts that hold something at a node."""
+        return int(self._by_node[node].sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what is kept by account."""
+        kept = (self.equity, self.initial, self.maintenance, self.state, self.close, self.unknown)
+        return sum(column.nbytes for column in (*kept, self.figures_ms, self.rulebook))
 
     def urgent(self, limit: int) -> Int64:
         """The most urgent accounts that are not healthy, nearest to ruin first; unknown ones last.

@@ -1,0 +1,327 @@
+"""The watch: every account classified after every change, touching as few as is proved enough.
+
+Three ways, equal in every verdict of the guarded breach, and tested to be:
+
+| way | a tick recomputes | it costs |
+|---|---|---|
+| bands | accounts that are not proved safe at the new price | `upkeep`, a slice at a time |
+| vectors kept | holders of rows that changed, by adding what changed | memory for every vector |
+| neither | every account that holds something at the underlying | nothing besides |
+
+The guarded breach is `call` (the default) or `liquidate`. Whoever is in it, or has no band, is
+recomputed at each tick of what it holds. For who is proved safe the figures, and with them the
+states short of the guarded one, are those of `figures_ms`, no older than `age_ms` as long as
+`upkeep` is called as it asks; `sweep` proves that nobody was left out.
+
+Times are told by the caller.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvent.errors import check
+from solvent.limits import EXACT_MAX, PRICE_MAX
+from solvent.solvency.bands import Bands, Guard
+from solvent.solvency.bounds import Allowance
+from solvent.solvency.classes import Figures, Ratios, State
+from solvent.solvency.holdings import Holdings
+from solvent.solvency.rows import Market, Scenes, Terms, changed_of, exact_rows
+from solvent.solvency.vectors import Vectors
+from solvent.units import Float64
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Column = TypeVar("Column", bound=NDArray[Any])
+
+WIDTHS: Final = (0.0025, 0.01, 0.02, 0.05, 0.1)
+RENEW_SHARE: Final = 0.5
+"""An epoch is renewed when it has used up this share of what it allows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """New numbers of one underlying; columns are by its instruments, None where they are as they
+    were."""
+
+    node: int
+    as_of_ms: int
+    price: float
+    vol: Float64 | None = None
+    ratio: Float64 | None = None
+    usable: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """What a mark did: accounts that hold something at the underlying, and how many of them were
+    proved safe or recomputed; rows that changed."""
+
+    touching: int
+    skipped: int
+    recomputed: int
+    rows_changed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """That nobody was left out: accounts by the counts of states, and the oldest figures."""
+
+    accounts: int
+    counted: int
+    oldest_ms: int
+    now_ms: int
+    age_ms: int
+
+    @property
+    def complete(self) -> bool:
+        """Every account has a state whose figures are no older than the limit."""
+        return self.counted == self.accounts and self.now_ms - self.oldest_ms <= self.age_ms
+
+
+class Watch:
+    """A watch over some holdings, which are its own from here on: trades go through it.
+
+    Args:
+        cash: [account] quanta of the numeraire. guard: the state that bands rule out.
+        bands: safe bands are kept. keep: vectors are kept.
+        age_ms: how old figures may become. threads: for passes over many accounts.
+    """
+
+    def __init__(
+        self, held: Holdings, terms: Terms, scenes: Scenes, ratios: Ratios, market: Market,
+        cash: Int64, *, age_ms: int, guard: State = State.CALL, bands: bool = True,
+        keep: bool = False, widths: Sequence[float] = WIDTHS, allowance: Allowance | None = None,
+        rulebook: Int32 | None = None, threads: int = 1,
+    ) -> None:  # fmt: skip
+        check(not (bands and keep), "bands or kept vectors")
+        check(len(cash) == held.accounts, "an amount of cash an account", len(cash))
+        check(guard in (State.CALL, State.LIQUIDATE), "a breach to guard against", guard)
+        self.held, self.terms, self.scenes, self.ratios = held, terms, scenes, ratios
+        self.market, self.threads, self.age_ms = market, threads, age_ms
+        self.cash = np.array(cash, np.int64)
+        self.of_node = [np.flatnonzero(terms.node == node) for node in range(held.nodes)]
+        everything = np.arange(len(terms), dtype=np.int64)
+        self.matrix, self.largest = exact_rows(terms, market, scenes, everything)
+        self._gross = float(held.store.gross[: held.rows].max(initial=0.0))
+        self._longest = int(np.bincount(held.store.account[: held.rows]).max(initial=0))
+        self.figures = Figures(accounts=held.accounts, nodes=held.nodes, rulebook=rulebook)
+        self._marked = np.zeros(held.accounts, dtype=bool)
+        self._everyone = np.arange(held.accounts, dtype=np.int32)
+        self.vectors = Vectors(held, self.matrix) if keep else None
+        self.bands = (
+            Bands(held, terms, scenes, market, guard=_guard(guard, ratios, scenes),
+                  widths=widths, allowance=allowance or Allowance())
+            if bands
+            else None
+        )  # fmt: skip
+        self._pending: dict[int, int] = {}
+        self._judge(self._everyone)
+        self.figures.enter(held, self._everyone)
+        if self.bands is not None:
+            self.bands.refresh(held, self.cash, self._everyone, threads=threads)
+        self._cursor, self._slices = 0, deque([(held.accounts, market.as_of_ms)])
+
+    # ── what happens ─────────────────────────────────────────────────────────────────────────
+
+    def tick(self, mark: Mark) -> Tick:
+        """Take new numbers of an underlying, and bring every verdict up to them."""
+        node, which = mark.node, self.of_node[mark.node]
+        before, were = self.matrix[which], self.largest[which]
+        self.market = _after(self.market, mark, which)
+        rows, largest = exact_rows(self.terms, self.market, self.scenes, which)
+        changed = changed_of(before, rows)
+        self.matrix[which], self.largest[which] = rows, largest
+        turned = which[np.isinf(were) != np.isinf(largest)]
+        touching = self.figures.touching(node)
+        if self.vectors is not None:
+            who = self.vectors.moved(self.held, which, before, rows, self._marked)
+            who = self._and_holders(who, turned)
+        elif self.bands is not None:
+            who = self._owners(self.bands.outside(self.held, node, self.market))
+            self.bands.void(self.held, who)
+        else:
+            who = self._and_holders(np.zeros(0, np.int32), which)
+        self._marked[who] = False
+        self._recompute(who)
+        return Tick(
+            touching=touching, skipped=touching - len(who), recomputed=len(who),
+            rows_changed=int(changed.sum()),
+        )  # fmt: skip
+
+    def trade(self, *, account: Int32, instrument: Int32, lots: Float64, cash: Int64) -> None:
+        """Take trades, and what each moves in its account's cash; every one counts, in order."""
+        who = np.unique(account).astype(np.int32)
+        self.figures.leave(self.held, who)
+        self.held.trade(account=account, instrument=instrument, lots=lots)
+        np.add.at(self.cash, account, cash)
+        store = self.held.store
+        for one in who.tolist():
+            rows = self.held.rows_of(one)
+            self._gross = max(self._gross, float(store.gross[rows].max(initial=0.0)))
+            self._longest = max(self._longest, len(rows))
+        if self.vectors is not None:
+            self.vectors.traded(
+                self.held, self.matrix, account=account, instrument=instrument, lots=lots
+            )
+        self._judge(who)
+        self.figures.enter(self.held, who)
+        self._prove(who)
+
+    def pay(self, *, account: Int32, cash: Int64) -> None:
+        """Deposits, withdrawals, funding, fees: what moves cash and nothing else."""
+        who = np.unique(account).astype(np.int32)
+        np.add.at(self.cash, account, cash)
+        self._recompute(who)
+        self._prove(who)
+
+    # ── what is due ──────────────────────────────────────────────────────────────────────────
+
+    def upkeep(self, accounts: int) -> int:
+        """Make up to so many accounts' figures and bands new; how many were.
+
+        First those whose underlying has a new epoch, then the oldest. `owed` says how many keep
+        within `age_ms`.
+        """
+        left = accounts
+        if self.bands is not None:
+            self._renew_due()
+            for node in list(self._pending):
+                if left <= 0:
+                    break
+                left -= self._move(node, left)
+        who = self._oldest(max(left, 0))
+        if len(who):
+            self._recompute(who)
+            self._prove(who)
+            self._slices.append((len(who), self.market.as_of_ms))
+        return accounts - left + len(who)
+
+    def owed(self, *, elapsed_ms: int) -> int:
+        """Accounts to make new in so much time so that none is older than `age_ms`."""
+        return -(-self.held.accounts * elapsed_ms // max(self.age_ms, 1))
+
+    def sweep(self) -> Sweep:
+        """The proof that every account has a state, and of what age."""
+        return Sweep(
+            accounts=self.held.accounts,
+            counted=sum(self.figures.count(state) for state in State),
+            oldest_ms=self._slices[0][1],
+            now_ms=self.market.as_of_ms,
+            age_ms=self.age_ms,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of holdings, vectors and bands, without the market's rows."""
+        parts = (self.held, self.vectors, self.bands, self.figures)
+        return self.cash.nbytes + sum(part.nbytes for part in parts if part is not None)
+
+    def _renew_due(self) -> None:
+        bands = self.bands
+        assert bands is not None
+        for node in range(self.held.nodes):
+            lost = bands.needed_now[node] == 255
+            if node in self._pending and not lost:
+                continue
+            if lost or bands.due(node, self.market, share=RENEW_SHARE):
+                bands.renew(self.held, node, self.market)
+                self._pending[node] = 0
+
+    def _move(self, node: int, limit: int) -> int:
+        """Bring accounts of old epochs of an underlying into the new one."""
+        bands = self.bands
+        assert bands is not None
+        rows, start = bands.stale(node, limit, self._pending[node])
+        who = self._owners(rows)
+        self._marked[who] = False
+        self._recompute(who)
+        self._prove(who)
+        if start < 0:
+            del self._pending[node]
+        else:
+            self._pending[node] = start
+        return len(who)
+
+    def _oldest(self, count: int) -> Int32:
+        """The next accounts in turn; what was made new longest ago comes first."""
+        count = min(count, self.held.accounts)
+        who = self._everyone[self._cursor : self._cursor + count]
+        self._cursor = (self._cursor + len(who)) % max(self.held.accounts, 1)
+        left = len(who)
+        while left:
+            size, at_ms = self._slices.popleft()
+            if size > left:
+                self._slices.appendleft((size - left, at_ms))
+            left -= min(size, left)
+        return who
+
+    # ── how ──────────────────────────────────────────────────────────────────────────────────
+
+    def _owners(self, rows: Int32) -> Int32:
+        """Accounts of rows, each once and marked; whoever asks clears the marks."""
+        from solvent.solvency import compiled
+
+        touched = np.empty(len(rows), np.int32)
+        found = compiled.owners(self.held.store, rows, self._marked, touched, 0)
+        return touched[:found]
+
+    def _and_holders(self, who: Int32, instruments: Int64) -> Int32:
+        """`who`, which is marked, and the holders of some instruments, each once and marked."""
+        from solvent.solvency import compiled
+
+        touched = np.empty(self.held.accounts, np.int32)
+        touched[: len(who)] = who
+        found = compiled.holders(self.held.store, instruments, self._marked, touched[len(who) :])
+        return touched[: len(who) + found]
+
+    def _recompute(self, who: Int32) -> None:
+        self.figures.leave(self.held, who)
+        self._judge(who)
+        self.figures.enter(self.held, who)
+
+    def _judge(self, who: Int32) -> None:
+        # An account's sums are inside when its longest chain of the fullest rows would be.
+        crude = self._gross * self._longest * float(self.largest.max(initial=0.0))
+        self.figures.judge(
+            self.held, self.matrix, self.scenes, self.ratios, self.cash, who,
+            at_ms=self.market.as_of_ms, threads=self.threads,
+            kept=None if self.vectors is None else self.vectors.sums,
+            largest=None if crude < 0.99 * EXACT_MAX else self.largest,
+        )  # fmt: skip
+
+    def _prove(self, who: Int32) -> None:
+        if self.bands is not None:
+            self.bands.follow(self.held)
+            self.bands.refresh(self.held, self.cash, who, threads=self.threads)
+
+
+def _guard(state: State, ratios: Ratios, scenes: Scenes) -> Guard:
+    if state is State.CALL:
+        return Guard(ppm=ratios.initial_ppm, scenarios=len(scenes))
+    return Guard(ppm=ratios.maintenance_ppm, scenarios=scenes.maintenance)
+
+
+def _after(market: Market, mark: Mark, which: Int64) -> Market:
+    check(mark.as_of_ms >= market.as_of_ms, "time goes forward", mark.as_of_ms)
+    check(0.0 < mark.price < PRICE_MAX, "a price is a positive number", mark.price)
+    price = market.price.copy()
+    price[mark.node] = mark.price
+
+    def put(column: Column, told: Column | None) -> Column:
+        if told is None:
+            return column
+        column = column.copy()
+        column[which] = told
+        return column
+
+    return replace(
+        market, as_of_ms=mark.as_of_ms, price=price, vol=put(market.vol, mark.vol),
+        ratio=put(market.ratio, mark.ratio), usable=put(market.usable, mark.usable),
+    )  # fmt: skip
