@@ -1,4 +1,4 @@
-"""Zero false negatives: the watch against a full recomputation, through anything that can happen."""
+"""Zero false negatives: the watch against a full recomputation, through all that can happen."""
 
 from __future__ import annotations
 
