@@ -107,6 +107,13 @@ def test_no_false_negatives(seed: int, way: str, calm: bool, digitals: bool) -> 
         elif what < 0.9:
             who = rng.integers(0, ACCOUNTS, 3).astype(np.int32)
             watch.pay(account=who, cash=np.rint(rng.normal(0, 1e9, 3)).astype(np.int64))
+        elif what < 0.94:
+            future = int(rng.choice(np.flatnonzero(w.terms.strike == 0.0)))
+            worth = abs(float(watch.matrix[future, w.scenes.width * 8]))
+            rate = float(rng.choice([5e-5, -5e-5, 3e-3]))
+            watch.fund(instrument=future, quanta_per_lot=round(rate * worth))
+        elif what < 0.95:
+            watch.rule(ratios=world(seed + 1).ratios)
         else:
             watch.upkeep(int(rng.integers(0, 2 * ACCOUNTS)))
         check_verdicts(watch, guard)
@@ -186,6 +193,25 @@ def test_sweep_proves_that_nobody_was_left_out() -> None:
     now += 20_000
     watch.tick(Mark(node=1, as_of_ms=now, price=float(w.market.price[1])))
     assert not watch.sweep().complete
+
+
+def test_funding_is_paid_and_within_its_allowance_voids_nothing() -> None:
+    w = world(5)
+    watch = watch_of(w, 5, way="bands", accounts=300)
+    future = int(np.flatnonzero(~w.terms.inverse & ~w.terms.steady)[0])
+    worth = float(watch.matrix[future, w.scenes.width * 8])
+    account, lots = watch.held.holders(future)
+    cash = watch.cash.copy()
+    step = int(worth * WIDE.per_lot / 3)
+    same = Mark(node=0, as_of_ms=w.market.as_of_ms, price=float(w.market.price[0]))
+    for n in range(1, 5):
+        watch.fund(instrument=future, quanta_per_lot=step * (-1) ** n)
+        cash[account] -= lots.astype(np.int64) * step * (-1) ** n
+        assert (watch.cash == cash).all()
+        check_verdicts(watch, State.CALL)
+        tick = watch.tick(same)
+        # The allowance is three steps: the fourth is beyond it, whichever way they were paid.
+        assert (tick.skipped == 0) == (n == 4)
 
 
 @pytest.mark.parametrize(

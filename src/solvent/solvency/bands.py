@@ -17,8 +17,8 @@ What makes a band void does so explicitly:
 |---|---|
 | trade, cash | `void` or `refresh` the account |
 | price beyond a segment | the row is `outside`: the account is void until `refresh` |
-| vol, time, forward over price beyond the allowance; what becomes unusable | its *epoch* is void:
-every row of it is `outside` |
+| vol, time, forward over price, funding beyond the allowance; what becomes unusable | its *epoch*
+is void: every row of it is `outside` |
 | contract, scenario or ratio that changes | a new `Bands` |
 
 An epoch is one base of one underlying. `renew` makes a new one; rows of the old one stay proved by
@@ -39,6 +39,7 @@ from solvent.risk.product import in_parallel
 from solvent.solvency.bounds import Allowance, lines_of
 from solvent.solvency.holdings import Holdings
 from solvent.solvency.rows import Market, Scenes, Terms
+from solvent.units import Float64
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -53,6 +54,14 @@ class Guard:
 
     ppm: int
     scenarios: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """The market of an epoch, and what may have been paid per lot in all while it is in force."""
+
+    market: Market
+    paid_most: Float64
 
 
 class Bands:
@@ -77,7 +86,8 @@ class Bands:
         self.largest = np.full(instruments, np.inf)
         self.of_node = [np.flatnonzero(terms.node == node) for node in range(held.nodes)]
         self.epoch_of = np.zeros(held.nodes, np.uint8)
-        self.bases: list[list[Market | None]] = [[None, None] for _ in range(held.nodes)]
+        self.bases: list[list[_Base | None]] = [[None, None] for _ in range(held.nodes)]
+        self.paid = np.zeros(instruments)
         # What the price of now needs of a row in its underlying's current epoch, and which way.
         self.needed_now = np.ones(held.nodes, np.uint8)
         self.upward_now = np.zeros(held.nodes, dtype=bool)
@@ -106,7 +116,7 @@ class Bands:
         oldest = self.row[places][self.epoch[places] == new]
         self.void(held, np.unique(held.store.account[oldest]))
         self.epoch_of[node] = new
-        self.bases[node][new] = market
+        self.bases[node][new] = _Base(market, self.paid[which] + made.paid)
         self.needed_now[node], self.upward_now[node] = 1, False
 
     def refresh(self, held: Holdings, cash: Int64, who: Int32, *, threads: int = 1) -> None:
@@ -170,11 +180,9 @@ class Bands:
         price = float(market.price[node])
         classes, upward = np.full(2, _EVERY, np.uint8), np.zeros(2, dtype=bool)
         for epoch, base in enumerate(self.bases[node]):
-            if base is None or not self.allowance.covers(
-                self.terms, base, market, self.of_node[node]
-            ):
+            if base is None or not self._covered(base, node, market, self.allowance):
                 continue
-            at = float(base.price[node])
+            at = float(base.market.price[node])
             classes[epoch], upward[epoch] = self._class_of(price, at), price >= at
         return classes, upward
 
@@ -183,11 +191,20 @@ class Bands:
         base = self.bases[node][int(self.epoch_of[node])]
         if base is None:
             return True
-        at, a = float(base.price[node]), self.allowance
+        at, a = float(base.market.price[node]), self.allowance
         if abs(float(market.price[node]) - at) > share * float(self.widths[-1]) * at:
             return True
         part = Allowance(vol=a.vol * share, time_ms=int(a.time_ms * share), basis=a.basis * share)
-        return not part.covers(self.terms, base, market, self.of_node[node])
+        return not self._covered(base, node, market, part)
+
+    def pay(self, instrument: int, quanta: float) -> None:
+        """Count that so many quanta were paid, either way, on every lot of an instrument."""
+        self.paid[instrument] += abs(quanta)
+
+    def _covered(self, base: _Base, node: int, market: Market, allowance: Allowance) -> bool:
+        which = self.of_node[node]
+        paid = bool((self.paid[which] <= base.paid_most).all())
+        return paid and allowance.covers(self.terms, base.market, market, which)
 
     def stale(self, node: int, limit: int, start: int) -> tuple[Int32, int]:
         """Up to so many rows of an underlying that are not in its current epoch, from the place

@@ -76,12 +76,13 @@ class Lines:
     base: at S₀. ends: [width, down or up, …] at S₀·(1 ∓ width). Columns are the pieces, then the
     mark alone, then copies of it.
     largest: [instrument] no line, and no number of an exact row on the widest segment, is larger;
-    infinite where there is no bound.
+    infinite where there is no bound. paid: [instrument] quanta per lot that may be paid meanwhile.
     """
 
     base: Float64
     ends: Float64
     largest: Float64
+    paid: Float64
 
 
 def lines_of(
@@ -95,7 +96,10 @@ def lines_of(
     shape = (2 * len(which), scenes.columns)
     base = made.end(0.0)
     largest = np.where(made.bounded, made.reach, np.inf)
-    return Lines(base=base, ends=ends.reshape(len(widths), 2, *shape), largest=largest)
+    return Lines(
+        base=base, ends=ends.reshape(len(widths), 2, *shape), largest=largest,
+        paid=np.floor(made.paid[:, 0]),
+    )  # fmt: skip
 
 
 class _Maker:

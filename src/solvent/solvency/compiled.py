@@ -298,6 +298,15 @@ def holders(s, instruments, marked, touched):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def pay(s, instrument, quanta, cash):  # type: ignore[no-untyped-def]
+    """cash[account] −= lots · quanta of every holder."""
+    for place in range(
+        s.held_first[instrument], s.held_first[instrument] + s.held_count[instrument]
+    ):
+        cash[s.account[s.row[place]]] -= np.int64(s.lots[s.slot[place]]) * quanta
+
+
+@njit(nogil=True, cache=True)
 def add_trades(s, account, instrument, lots, matrix, kept):  # type: ignore[no-untyped-def]
     """kept[row] += lots · matrix[instrument] of trades that are done."""
     for t in range(len(lots)):

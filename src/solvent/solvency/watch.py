@@ -107,26 +107,30 @@ class Watch:
         self.market, self.threads, self.age_ms = market, threads, age_ms
         self.cash = np.array(cash, np.int64)
         self.of_node = [np.flatnonzero(terms.node == node) for node in range(held.nodes)]
-        everything = np.arange(len(terms), dtype=np.int64)
-        self.matrix, self.largest = exact_rows(terms, market, scenes, everything)
+        self._ways = _Ways(bands, keep, guard, widths, allowance or Allowance())
         self._gross = float(held.store.gross[: held.rows].max(initial=0.0))
         self._longest = int(np.bincount(held.store.account[: held.rows]).max(initial=0))
         self.figures = Figures(accounts=held.accounts, nodes=held.nodes, rulebook=rulebook)
         self._marked = np.zeros(held.accounts, dtype=bool)
         self._everyone = np.arange(held.accounts, dtype=np.int32)
-        self.vectors = Vectors(held, self.matrix) if keep else None
-        self.bands = (
-            Bands(held, terms, scenes, market, guard=_guard(guard, ratios, scenes),
-                  widths=widths, allowance=allowance or Allowance())
-            if bands
-            else None
-        )  # fmt: skip
+        self._begin()
+
+    def _begin(self) -> None:
+        """Everything from nothing: rows, vectors, bands and verdicts."""
+        everything, ways = np.arange(len(self.terms), dtype=np.int64), self._ways
+        self.matrix, self.largest = exact_rows(self.terms, self.market, self.scenes, everything)
+        self.vectors = Vectors(self.held, self.matrix) if ways.keep else None
+        self.bands = None
+        if ways.bands:
+            self.bands = Bands(
+                self.held, self.terms, self.scenes, self.market, widths=ways.widths,
+                allowance=ways.allowance, guard=_guard(ways.guard, self.ratios, self.scenes),
+            )  # fmt: skip
         self._pending: dict[int, int] = {}
         self._judge(self._everyone)
-        self.figures.enter(held, self._everyone)
-        if self.bands is not None:
-            self.bands.refresh(held, self.cash, self._everyone, threads=threads)
-        self._cursor, self._slices = 0, deque([(held.accounts, market.as_of_ms)])
+        self.figures.enter(self.held, self._everyone)
+        self._prove(self._everyone)
+        self._cursor, self._slices = 0, deque([(self.held.accounts, self.market.as_of_ms)])
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────
 
@@ -144,12 +148,12 @@ class Watch:
             who = self.vectors.moved(self.held, which, before, rows, self._marked)
             who = self._and_holders(who, turned)
         elif self.bands is not None:
-            who = self._owners(self.bands.outside(self.held, node, self.market))
-            self.bands.void(self.held, who)
+            who = self._recompute_outside(node)
         else:
             who = self._and_holders(np.zeros(0, np.int32), which)
-        self._marked[who] = False
-        self._recompute(who)
+        if self.bands is None:
+            self._marked[who] = False
+            self._recompute(who)
         return Tick(
             touching=touching, skipped=touching - len(who), recomputed=len(who),
             rows_changed=int(changed.sum()),
@@ -180,6 +184,37 @@ class Watch:
         np.add.at(self.cash, account, cash)
         self._recompute(who)
         self._prove(who)
+
+    def fund(self, *, instrument: int, quanta_per_lot: int) -> None:
+        """Funding: every long pays so much per lot, every short receives it (or less than nothing).
+
+        Bands stay in force while what was paid is within their allowance; equity that funding
+        changed is in the figures when an account is next recomputed.
+        """
+        from solvent.solvency import compiled
+
+        compiled.pay(self.held.store, instrument, quanta_per_lot, self.cash)
+        if self.bands is None:
+            none = np.zeros(0, np.int32)
+            who = self._and_holders(none, np.array([instrument], np.int64))
+            self._marked[who] = False
+            self._recompute(who)
+            return
+        self.bands.pay(instrument, quanta_per_lot)
+        node = int(self.terms.node[instrument])
+        self._recompute_outside(node)
+
+    def rule(
+        self, *, terms: Terms | None = None, scenes: Scenes | None = None,
+        ratios: Ratios | None = None,
+    ) -> None:  # fmt: skip
+        """Other contracts' terms, scenarios or ratios from now on: everything from nothing."""
+        self.figures.leave(self.held, self._everyone)
+        self.terms, self.scenes = terms or self.terms, scenes or self.scenes
+        self.ratios = ratios or self.ratios
+        same = np.array_equal(self.terms.node, self.held.store.node_of)
+        check(same, "an instrument keeps its node")
+        self._begin()
 
     # ── what is due ──────────────────────────────────────────────────────────────────────────
 
@@ -281,6 +316,16 @@ class Watch:
         found = compiled.holders(self.held.store, instruments, self._marked, touched[len(who) :])
         return touched[: len(who) + found]
 
+    def _recompute_outside(self, node: int) -> Int32:
+        """Recompute who is not proved safe at an underlying; they are void at every other too."""
+        bands = self.bands
+        assert bands is not None
+        who = self._owners(bands.outside(self.held, node, self.market))
+        self._marked[who] = False
+        bands.void(self.held, who)
+        self._recompute(who)
+        return who
+
     def _recompute(self, who: Int32) -> None:
         self.figures.leave(self.held, who)
         self._judge(who)
@@ -300,6 +345,15 @@ class Watch:
         if self.bands is not None:
             self.bands.follow(self.held)
             self.bands.refresh(self.held, self.cash, who, threads=self.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    bands: bool
+    keep: bool
+    guard: State
+    widths: Sequence[float]
+    allowance: Allowance
 
 
 def _guard(state: State, ratios: Ratios, scenes: Scenes) -> Guard:
