@@ -198,12 +198,14 @@ def test_sweep_proves_that_nobody_was_left_out() -> None:
 def test_funding_is_paid_and_within_its_allowance_voids_nothing() -> None:
     w = world(5)
     watch = watch_of(w, 5, way="bands", accounts=300)
-    future = int(np.flatnonzero(~w.terms.inverse & ~w.terms.steady)[0])
+    plain = (w.terms.strike == 0.0) & ~w.terms.inverse & ~w.terms.steady
+    future = int(np.flatnonzero(plain)[0])
+    node = int(w.terms.node[future])
     worth = float(watch.matrix[future, w.scenes.width * 8])
     account, lots = watch.held.holders(future)
     cash = watch.cash.copy()
     step = int(worth * WIDE.per_lot / 3)
-    same = Mark(node=0, as_of_ms=w.market.as_of_ms, price=float(w.market.price[0]))
+    same = Mark(node=node, as_of_ms=w.market.as_of_ms, price=float(w.market.price[node]))
     for n in range(1, 5):
         watch.fund(instrument=future, quanta_per_lot=step * (-1) ** n)
         cash[account] -= lots.astype(np.int64) * step * (-1) ** n
