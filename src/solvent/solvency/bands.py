@@ -38,7 +38,7 @@ from solvent.limits import EXACT_MAX
 from solvent.risk.product import in_parallel
 from solvent.solvency.bounds import Allowance, lines_of
 from solvent.solvency.holdings import Holdings
-from solvent.solvency.rows import Market, Scenes, Terms
+from solvent.solvency.rows import Market, Scenes, Terms, aligned
 from solvent.units import Float64
 
 Int32 = NDArray[np.int32]
@@ -81,8 +81,8 @@ class Bands:
         check(ascending and widths[0] > 0.0 and widths[-1] < 1.0, "widths ascend inside (0, 1)")
         self.terms, self.scenes, self.guard, self.allowance = terms, scenes, guard, allowance
         instruments, columns = len(terms), scenes.columns
-        self.base = np.zeros((2 * instruments, columns))
-        self.ends = np.zeros((len(self.widths), 2, 2 * instruments, columns))
+        self.base = aligned(2 * instruments, columns)
+        self.ends = aligned(len(self.widths), 2, 2 * instruments, columns)
         self.largest = np.full(instruments, np.inf)
         self.of_node = [np.flatnonzero(terms.node == node) for node in range(held.nodes)]
         self.epoch_of = np.zeros(held.nodes, np.uint8)

@@ -148,12 +148,20 @@ def _close(s, row, i, slot):  # type: ignore[no-untyped-def]
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────
 
 
+_MILLION = np.uint64(1_000_000)
+_ALMOST = np.uint64(999_999)
+
+
 @njit(nogil=True, cache=True)
 def part_up(loss, ppm):  # type: ignore[no-untyped-def]
-    """loss · ppm / 1e6 rounded up, of a whole loss that is not negative; inside int64."""
-    whole = np.int64(loss)
-    millions = whole // 1_000_000
-    return millions * ppm - (-(whole - millions * 1_000_000) * ppm) // 1_000_000
+    """loss · ppm / 1e6 rounded up, of a whole loss that is not negative; inside 64 bits.
+
+    Unsigned, as dividing by a constant then is one multiplication.
+    """
+    whole, share = np.uint64(loss), np.uint64(ppm)
+    millions = whole // _MILLION
+    rest = (whole - millions * _MILLION) * share + _ALMOST
+    return np.int64(millions * share + rest // _MILLION)
 
 
 @cache
@@ -171,6 +179,7 @@ def judge(width: int, narrow: int) -> Callable[..., None]:
     ):  # fmt: skip
         sums = np.empty(whole * LANES)
         initial_ppm, maintenance_ppm = ratios
+        lean = len(kept) == 0
         for at in range(start, stop):
             account = who[at]
             worth, needed, least_needed = 0.0, 0, 0
@@ -178,20 +187,23 @@ def judge(width: int, narrow: int) -> Callable[..., None]:
             while row >= 0:
                 held = s.length[row]
                 if held > 0:
-                    if len(kept) > 0:
-                        sums = kept[row]
-                    else:
+                    # One name for both vectors would be counted up and down at every row.
+                    if lean:
                         first = s.first[row]
                         accumulate(
                             matrix, 0, s.instrument, s.lots, first, first + held, sums, whole
                         )
-                    worth += sums[mark]
+                        worth += sums[mark]
+                        loss = max(-least_of(sums, width), 0.0)
+                        lesser = loss if narrow == width else max(-least_of(sums, narrow), 0.0)
+                    else:
+                        vector = kept[row]
+                        worth += vector[mark]
+                        loss = max(-least_of(vector, width), 0.0)
+                        lesser = loss if narrow == width else max(-least_of(vector, narrow), 0.0)
                     hidden = np.int64(np.ceil(0.5 * s.gross[row]))
-                    loss = max(-least_of(sums, width), 0.0)
                     needed += part_up(loss, initial_ppm) + hidden
-                    if narrow != width:
-                        loss = max(-least_of(sums, narrow), 0.0)
-                    least_needed += part_up(loss, maintenance_ppm) + hidden
+                    least_needed += part_up(lesser, maintenance_ppm) + hidden
                 row = s.next_row[row]
             equity[account] = cash[account] + np.int64(worth)
             initial[account], maintenance[account] = needed, least_needed

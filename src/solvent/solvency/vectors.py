@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from solvent.errors import check
 from solvent.solvency.holdings import Holdings
-from solvent.solvency.rows import changed_of
+from solvent.solvency.rows import aligned, changed_of
 from solvent.units import Float64
 
 Int32 = NDArray[np.int32]
@@ -30,7 +30,7 @@ class Vectors:
     def __init__(self, held: Holdings, matrix: Float64) -> None:
         from solvent.solvency import compiled
 
-        self.sums = np.zeros((held.rows + _ROOM, matrix.shape[1]))
+        self.sums = aligned(held.rows + _ROOM, matrix.shape[1])
         compiled.fill(held.store, held.rows, matrix, self.sums)
 
     def traded(
@@ -40,7 +40,7 @@ class Vectors:
         from solvent.solvency import compiled
 
         if held.rows > len(self.sums):
-            wide = np.zeros((held.rows + held.rows // 8 + _ROOM, self.sums.shape[1]))
+            wide = aligned(held.rows + held.rows // 8 + _ROOM, self.sums.shape[1])
             wide[: len(self.sums)] = self.sums
             self.sums = wide
         compiled.add_trades(held.store, account, instrument, lots, matrix, self.sums)

@@ -127,6 +127,7 @@ class Watch:
                 allowance=ways.allowance, guard=_guard(ways.guard, self.ratios, self.scenes),
             )  # fmt: skip
         self._pending: dict[int, int] = {}
+        self._ticked: set[int] = set()
         self._judge(self._everyone)
         self.figures.enter(self.held, self._everyone)
         self._prove(self._everyone)
@@ -261,13 +262,15 @@ class Watch:
     def _renew_due(self) -> None:
         bands = self.bands
         assert bands is not None
-        for node in range(self.held.nodes):
+        # An underlying that did not tick since has lost nothing that anybody was told of.
+        for node in sorted(self._ticked):
             lost = bands.needed_now[node] == 255
             if node in self._pending and not lost:
                 continue
             if lost or bands.due(node, self.market, share=RENEW_SHARE):
                 bands.renew(self.held, node, self.market)
                 self._pending[node] = 0
+        self._ticked.clear()
 
     def _move(self, node: int, limit: int) -> int:
         """Bring accounts of old epochs of an underlying into the new one."""
@@ -324,6 +327,7 @@ class Watch:
         self._marked[who] = False
         bands.void(self.held, who)
         self._recompute(who)
+        self._ticked.add(node)
         return who
 
     def _recompute(self, who: Int32) -> None:
