@@ -162,11 +162,20 @@ class Bands:
 
         Whoever asks voids their accounts.
         """
-        from solvent.solvency import compiled
-
         needed, upward = self._needed(node, market)
         current = int(self.epoch_of[node])
         self.needed_now[node], self.upward_now[node] = needed[current], upward[current]
+        return self._unproved(held, node, needed, upward)
+
+    def unproved(self, held: Holdings, node: int, market: Market) -> Int32:
+        """The same at a market that is only thought of."""
+        return self._unproved(held, node, *self._needed(node, market))
+
+    def _unproved(
+        self, held: Holdings, node: int, needed: NDArray[np.uint8], upward: NDArray[np.bool_]
+    ) -> Int32:
+        from solvent.solvency import compiled
+
         places = self._places(node)
         found = np.empty(places.stop - places.start, np.int32)
         count = compiled.outside(

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +30,6 @@ from solvent.units import Float64
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
-
-NEAR: Final = np.array([5, 10])
-"""Levels of closeness: within one fifth, and within one tenth, of equity."""
 
 
 class State(IntEnum):
@@ -113,22 +109,19 @@ class Figures:
         kernel = compiled.judge(scenes.width, scenes.narrow)
         vectors = np.zeros((0, scenes.columns)) if kept is None else kept
 
-        def work(start: int, stop: int) -> None:
-            kernel(
-                held.store, matrix, vectors, cash, (ratios.initial_ppm, ratios.maintenance_ppm),
-                who, self.equity, self.initial, self.maintenance, start, stop,
-            )  # fmt: skip
-
-        in_parallel(work, rows=len(who), positions=10 * len(who), threads=threads)
         if largest is not None:
             compiled.beyond(held.store, largest, who, self.unknown)
         else:
             self.unknown[who] = False
-        compiled.classify(
-            who, self.equity, self.initial, self.maintenance, self.unknown, NEAR, self.state,
-            self.close,
-        )  # fmt: skip
-        self.figures_ms[who] = at_ms
+
+        def work(start: int, stop: int) -> None:
+            kernel(
+                held.store, matrix, vectors, cash, (ratios.initial_ppm, ratios.maintenance_ppm),
+                who, at_ms, self.equity, self.initial, self.maintenance, self.unknown, self.state,
+                self.close, self.figures_ms, start, stop,
+            )  # fmt: skip
+
+        in_parallel(work, rows=len(who), positions=10 * len(who), threads=threads)
 
     def count(self, state: State) -> int:
         """Accounts in a state."""

@@ -26,6 +26,9 @@ from solvent.solvency.holdings import (
     TOO_LARGE,
 )
 
+NEAR = (5, 10)
+"""Levels of closeness: (equity − maintenance) below one fifth, and below one tenth, of equity."""
+
 
 @njit(nogil=True, cache=True)
 def find_row(s, account, node):  # type: ignore[no-untyped-def]
@@ -164,6 +167,23 @@ def part_up(loss, ppm):  # type: ignore[no-untyped-def]
     return np.int64(millions * share + rest // _MILLION)
 
 
+@njit(nogil=True, cache=True)
+def _class_of(equity, initial, maintenance, unknown):  # type: ignore[no-untyped-def]
+    """`classes.State` of figures, and the levels of closeness that they passed."""
+    room = equity - maintenance
+    level = 0
+    for share in NEAR:
+        if room * share < equity:
+            level += 1
+    if unknown:
+        return 4, 0
+    if room < 0:
+        return 3, len(NEAR)
+    if equity < initial:
+        return 2, level
+    return (1 if level > 0 else 0), level
+
+
 @cache
 def judge(width: int, narrow: int) -> Callable[..., None]:
     """Kernel of `classes.Figures.judge`: `width` vectors of scenarios, maintenance reads `narrow`.
@@ -175,7 +195,8 @@ def judge(width: int, narrow: int) -> Callable[..., None]:
 
     @njit(nogil=True, cache=True)
     def kernel(  # type: ignore[no-untyped-def]
-        s, matrix, kept, cash, ratios, who, equity, initial, maintenance, start, stop,
+        s, matrix, kept, cash, ratios, who, at_ms, equity, initial, maintenance, unknown, state,
+        close, figures_ms, start, stop,
     ):  # fmt: skip
         sums = np.empty(whole * LANES)
         initial_ppm, maintenance_ppm = ratios
@@ -205,8 +226,15 @@ def judge(width: int, narrow: int) -> Callable[..., None]:
                     needed += part_up(loss, initial_ppm) + hidden
                     least_needed += part_up(lesser, maintenance_ppm) + hidden
                 row = s.next_row[row]
-            equity[account] = cash[account] + np.int64(worth)
-            initial[account], maintenance[account] = needed, least_needed
+            worth = 0.0 if unknown[account] else worth
+            owned = cash[account] + np.int64(worth)
+            if unknown[account]:
+                owned, needed, least_needed = 0, 0, 0
+            equity[account], initial[account], maintenance[account] = owned, needed, least_needed
+            state[account], close[account] = _class_of(
+                owned, needed, least_needed, unknown[account]
+            )
+            figures_ms[account] = at_ms
 
     return kernel  # type: ignore[no-any-return]
 
@@ -223,26 +251,6 @@ def beyond(s, largest, who, unknown):  # type: ignore[no-untyped-def]
             row = s.next_row[row]
         # The bound is a sum of floats itself: its rounding is far below the room left unused.
         unknown[account] = not reach < 0.99 * EXACT_MAX
-
-
-@njit(nogil=True, cache=True)
-def classify(who, equity, initial, maintenance, unknown, near, state, close):  # type: ignore[no-untyped-def]
-    """Kernel of `classes.Figures.classify`; `near` are the shares of equity, one in so many."""
-    for account in who:
-        room = equity[account] - maintenance[account]
-        level = 0
-        for share in near:
-            if room * share < equity[account]:
-                level += 1
-        if unknown[account]:
-            state[account], close[account] = 4, 0
-            equity[account], initial[account], maintenance[account] = 0, 0, 0
-        elif room < 0:
-            state[account], close[account] = 3, len(near)
-        elif equity[account] < initial[account]:
-            state[account], close[account] = 2, level
-        else:
-            state[account], close[account] = (1 if level > 0 else 0), level
 
 
 @njit(nogil=True, cache=True)
@@ -491,3 +499,15 @@ def owners(s, rows, marked, touched, start):  # type: ignore[no-untyped-def]
             touched[found] = account
             found += 1
     return found
+
+
+@njit(nogil=True, cache=True)
+def net_lots(s, who, net, gross):  # type: ignore[no-untyped-def]
+    """net[instrument] += lots and gross[instrument] += |lots| of some accounts."""
+    for account in who:
+        row = s.head[account]
+        while row >= 0:
+            for slot in range(s.first[row], s.first[row] + s.length[row]):
+                net[s.instrument[slot]] += s.lots[slot]
+                gross[s.instrument[slot]] += abs(s.lots[slot])
+            row = s.next_row[row]

@@ -153,7 +153,6 @@ class Watch:
         else:
             who = self._and_holders(np.zeros(0, np.int32), which)
         if self.bands is None:
-            self._marked[who] = False
             self._recompute(who)
         return Tick(
             touching=touching, skipped=touching - len(who), recomputed=len(who),
@@ -198,7 +197,6 @@ class Watch:
         if self.bands is None:
             none = np.zeros(0, np.int32)
             who = self._and_holders(none, np.array([instrument], np.int64))
-            self._marked[who] = False
             self._recompute(who)
             return
         self.bands.pay(instrument, quanta_per_lot)
@@ -277,8 +275,7 @@ class Watch:
         bands = self.bands
         assert bands is not None
         rows, start = bands.stale(node, limit, self._pending[node])
-        who = self._owners(rows)
-        self._marked[who] = False
+        who = self.owners(rows)
         self._recompute(who)
         self._prove(who)
         if start < 0:
@@ -302,29 +299,32 @@ class Watch:
 
     # ── how ──────────────────────────────────────────────────────────────────────────────────
 
-    def _owners(self, rows: Int32) -> Int32:
-        """Accounts of rows, each once and marked; whoever asks clears the marks."""
+    def owners(self, rows: Int32) -> Int32:
+        """The accounts of some rows, each once."""
         from solvent.solvency import compiled
 
         touched = np.empty(len(rows), np.int32)
         found = compiled.owners(self.held.store, rows, self._marked, touched, 0)
-        return touched[:found]
+        who = touched[:found]
+        self._marked[who] = False
+        return who
 
     def _and_holders(self, who: Int32, instruments: Int64) -> Int32:
-        """`who`, which is marked, and the holders of some instruments, each once and marked."""
+        """`who`, which is marked, and the holders of some instruments, each once; marks cleared."""
         from solvent.solvency import compiled
 
         touched = np.empty(self.held.accounts, np.int32)
         touched[: len(who)] = who
         found = compiled.holders(self.held.store, instruments, self._marked, touched[len(who) :])
-        return touched[: len(who) + found]
+        both = touched[: len(who) + found]
+        self._marked[both] = False
+        return both
 
     def _recompute_outside(self, node: int) -> Int32:
         """Recompute who is not proved safe at an underlying; they are void at every other too."""
         bands = self.bands
         assert bands is not None
-        who = self._owners(bands.outside(self.held, node, self.market))
-        self._marked[who] = False
+        who = self.owners(bands.outside(self.held, node, self.market))
         bands.void(self.held, who)
         self._recompute(who)
         self._ticked.add(node)
