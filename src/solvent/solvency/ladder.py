@@ -67,7 +67,7 @@ def rung(watch: Watch, gap: float, *, node: int | None = None) -> Rung:
         inside = np.ones(watch.held.accounts, dtype=bool)
         inside[watch.owners(np.concatenate(rows_out))] = False
         # Who holds nothing has no row: such an account is in its state whatever prices do.
-        inside[watch.figures.state >= State.CALL] = False
+        inside[watch.figures.state >= State.LIQUIDATE] = False
         who = np.flatnonzero(~inside).astype(np.int32)
     figures = Figures(accounts=watch.held.accounts, nodes=watch.held.nodes)
     figures.judge(
