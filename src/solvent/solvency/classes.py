@@ -123,6 +123,25 @@ class Figures:
 
         in_parallel(work, rows=len(who), positions=10 * len(who), threads=threads)
 
+    def tell(
+        self, held: Holdings, *, equity: Int64, initial: Int64, maintenance: Int64, unknown: Bool,
+        call: Bool, liquidate: Bool, at_ms: int,
+    ) -> None:  # fmt: skip
+        """Take everybody's figures and conditions from elsewhere, and count them."""
+        self.equity[:], self.initial[:], self.maintenance[:] = equity, initial, maintenance
+        room = self.equity - self.maintenance
+        # Compared by what is left, as equity times ten could leave int64.
+        near = [room < 0, *(room < -(-self.equity // share) for share in (5, 10))]
+        close = np.where(near[0], 2, near[1].astype(np.int64) + near[2])
+        self.unknown[:] = unknown
+        self.close[:] = np.where(unknown, 0, np.where(liquidate, 2, close))
+        warned = np.where(self.close > 0, State.WARNING, State.HEALTHY)
+        called = np.where(call, State.CALL, warned)
+        fallen = np.where(liquidate, State.LIQUIDATE, called)
+        self.state[:] = np.where(unknown, State.UNKNOWN, fallen)
+        self.figures_ms[:] = at_ms
+        self.enter(held, np.arange(len(self.state), dtype=np.int32))
+
     def count(self, state: State) -> int:
         """Accounts in a state."""
         return int(self._counts[:, state].sum())
@@ -148,6 +167,11 @@ class Figures:
     def touching(self, node: int) -> int:
         """Accounts that hold something at a node."""
         return int(self._by_node[node].sum())
+
+    @property
+    def accounts(self) -> int:
+        """How many accounts there are."""
+        return len(self.state)
 
     @property
     def nbytes(self) -> int:
