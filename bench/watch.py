@@ -1,167 +1,160 @@
-"""The watch at full size: a million accounts × 10 positions × 64 scenarios, one underlying moves.
-
-Positions are geometric with mean 10; an account trades one to three underlyings, the first of which
-45 % touch; inside an underlying instruments are chosen by Zipf's law, or uniformly. The slack over
-maintenance margin is lognormal with median 1.5 and sigma 1.2 of it: synthetic, and it sets how many
-accounts a band can skip.
-"""
+"""The watch at full size, in one run: the full pass against the roofline, ticks, bounds, floods."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from solvent.solvency.bounds import Allowance
-from solvent.solvency.classes import Figures, Ratios, State
-from solvent.solvency.holdings import Holdings
-from solvent.solvency.latency import Latencies
-from solvent.solvency.rows import Market, Scenes, Terms, exact_rows
-from solvent.solvency.watch import Mark, Watch
+from bench.accounts import identity
+from bench.harness import Candidate, interleave, one_core
+from bench.limits import machine, measure_limits
+from solvent.risk.product import padded, scan
+from solvent.sim.watched import (
+    WIDTHS,
+    Flood,
+    Venue,
+    false_negatives,
+    flood,
+    full_pass,
+    ticks_within,
+)
+from solvent.solvency.ladder import rung
+from solvent.solvency.watch import Watch
 
-Array = np.ndarray[Any, Any]
-
-UNDERLYINGS, LINEAR = 10, 10
-MOVES, VOLS = 16, 4
-WIDTHS = (0.0025, 0.01, 0.02, 0.05)
-START_MS, YEAR_MS = 1_760_000_000_000, 365 * 86_400_000
-TOUCHING = 0.45
+ACCOUNTS = 1_000_000
 
 
-@dataclass(frozen=True)
-class Venue:
-    """A synthetic venue: contracts, a market and a book."""
+def full_size(*, accounts: int = ACCOUNTS, rounds: int = 9) -> dict[str, Any]:
+    """Every figure of the goals, measured in one run; threads apart, as they need two cores."""
+    with one_core():
+        limits = measure_limits()
+        venue = Venue.make(accounts=accounts)
+        watch = venue.watch()
+        facts: dict[str, Any] = {"machine": machine(), "limits": limits, "load": _load()}
+        facts["full pass"] = _passes(watch, limits, rounds)
+        facts["memory"] = {
+            "bytes an account": watch.nbytes / accounts,
+            "of it holdings": watch.held.nbytes / accounts,
+            "with vectors kept": _kept_bytes(watch) / accounts,
+        }
+        for reach in (0.0025, 0.01):
+            full_ns = full_pass(watch, time.perf_counter_ns)
+            found = ticks_within(watch, time.perf_counter_ns, reach=reach, ticks=200)
+            found["full_ms"] = full_ns / 1e6
+            found["ratio"] = full_ns / 1e6 / (found["mean_ms"] + found["upkeep_ms"])
+            found["false_negatives"] = false_negatives(watch)
+            facts[f"ticks within {reach:.2%}"] = found
+        facts["looseness"] = looseness(venue)
+    facts["two threads"] = _threads(venue, rounds)
+    return facts
 
-    terms: Terms
-    market: Market
-    scenes: Scenes
-    ratios: Ratios
-    first: Array
-    instrument: Array
-    lots: Array
 
-    @classmethod
-    def make(
-        cls, *, accounts: int, instruments: int = 5_000, uniform: bool = False, seed: int = 6
-    ) -> Venue:
-        rng = np.random.default_rng(seed)
-        each = instruments // UNDERLYINGS
-        terms, market = _market(rng, each)
-        count = rng.geometric(0.1, accounts)
-        first = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
-        total = int(first[-1])
-        owner = np.repeat(np.arange(accounts), count)
-        node = _nodes(rng, accounts)[owner, rng.integers(0, 3, total)]
-        weight = np.ones(each) if uniform else 1.0 / np.arange(1, each + 1)
-        rank = rng.choice(each, total, p=weight / weight.sum())
-        place = np.array([rng.permutation(each) for _ in range(UNDERLYINGS)])
-        kind = (node * each + place[node, rank]).astype(np.int32)
-        move = np.repeat(np.linspace(-0.15, 0.15, MOVES), VOLS)
-        scenes = Scenes(
-            move=move, vol_factor=np.tile([0.7, 0.9, 1.1, 1.4], MOVES), maintenance=MOVES * VOLS
-        )
-        return cls(
-            terms=terms, market=market, scenes=scenes,
-            ratios=Ratios(initial_ppm=1_250_000, maintenance_ppm=1_000_000),
-            first=first, instrument=kind, lots=rng.integers(-100, 101, total).astype(np.float64),
+def _passes(watch: Watch, limits: dict[str, float], rounds: int) -> dict[str, float]:
+    """The whole book, judged; beside it one minimum alone by the package's scan."""
+    who = np.arange(watch.held.accounts, dtype=np.int32)
+    first, instrument, lots = watch.held.compressed()
+    matrix = padded(watch.matrix[:, :64])
+    plain = identity(64)
+
+    def one_minimum() -> object:
+        return scan(
+            matrix=matrix, columns=64, set_first=np.arange(len(first), dtype=np.int64),
+            row_first=first, row_node=np.zeros(len(first) - 1, np.int32), index=instrument,
+            lots=lots, node_map=plain,
         )  # fmt: skip
 
-    def holdings(self) -> Holdings:
-        """A book of its own."""
-        return Holdings.of(
-            first=self.first, instrument=self.instrument, lots=self.lots, node_of=self.terms.node
-        )
-
-    def watch(self, *, bands: bool = True, keep: bool = False, threads: int = 1) -> Watch:
-        """A watch whose accounts have the slack of the law."""
-        held = self.holdings()
-        accounts = held.accounts
-        figures = Figures(accounts=accounts, nodes=held.nodes)
-        matrix, _ = exact_rows(self.terms, self.market, self.scenes, self.everything)
-        nothing, everyone = np.zeros(accounts, np.int64), np.arange(accounts, dtype=np.int32)
-        figures.judge(
-            held, matrix, self.scenes, self.ratios, nothing, everyone, at_ms=0, threads=threads
-        )
-        rng = np.random.default_rng(7)
-        slack = rng.lognormal(np.log(1.5), 1.2, accounts) * figures.maintenance
-        cash = -figures.equity + figures.maintenance + np.rint(slack).astype(np.int64)
-        return Watch(
-            held, self.terms, self.scenes, self.ratios, self.market, cash, age_ms=60_000,
-            guard=State.LIQUIDATE, bands=bands, keep=keep, widths=WIDTHS, threads=threads,
-            allowance=Allowance(vol=0.002, time_ms=600_000, basis=2e-5),
-        )  # fmt: skip
-
-    @property
-    def everything(self) -> Array:
-        """Every instrument."""
-        return np.arange(len(self.terms), dtype=np.int64)
-
-
-def _market(rng: np.random.Generator, each: int) -> tuple[Terms, Market]:
-    n = UNDERLYINGS * each
-    node = np.repeat(np.arange(UNDERLYINGS, dtype=np.int32), each)
-    option = np.tile(np.arange(each) >= LINEAR, UNDERLYINGS)
-    price = np.asarray(60_000.0 * 0.5 ** np.arange(UNDERLYINGS), dtype=np.float64)
-    side = np.where(option & (rng.random(n) < 0.5), -1.0, 1.0)
-    strike = np.where(option, price[node] * np.exp(rng.normal(0, 0.25, n)), 0.0)
-    expiry = START_MS + (rng.uniform(0.02, 1.0, n) * YEAR_MS).astype(np.int64)
-    terms = Terms(
-        node=node, strike=strike, asset=side, cash=side * strike, side=side,
-        inverse=np.zeros(n, dtype=bool), steady=np.zeros(n, dtype=bool),
-        size=np.full(n, 1e3), expiry_ms=np.where(option, expiry, 0),
-    )  # fmt: skip
-    market = Market(
-        as_of_ms=START_MS, price=price, ratio=np.ones(n),
-        vol=np.where(option, rng.uniform(0.4, 0.9, n), 0.0), usable=np.ones(n, dtype=bool),
-    )  # fmt: skip
-    return terms, market
-
-
-def _nodes(rng: np.random.Generator, accounts: int) -> Array:
-    """[account, 3] the underlyings that it trades, repeated where it trades fewer."""
-    other = 1.0 / np.arange(1, UNDERLYINGS)
-    chosen = 1 + rng.choice(UNDERLYINGS - 1, (accounts, 3), p=other / other.sum())
-    chosen[rng.random(accounts) < TOUCHING, 0] = 0
-    kinds = rng.integers(1, 4, accounts)
-    chosen[:, 1] = np.where(kinds >= 2, chosen[:, 1], chosen[:, 0])
-    chosen[:, 2] = np.where(kinds >= 3, chosen[:, 2], chosen[:, 0])
-    return chosen
-
-
-def ticks_within(watch: Watch, *, reach: float, ticks: int, seed: int = 3) -> dict[str, float]:
-    """Ticks of the first underlying that stay within ±reach, one a millisecond: medians and sums.
-
-    Refresh is amortised: what keeps every account within the age limit, and the epochs' moves.
-    """
-    rng = np.random.default_rng(seed)
-    at, base = watch.market.as_of_ms, float(watch.market.price[0])
-    seen = Latencies()
-    touching = skipped = upkeep_ns = 0
-    for _ in range(ticks):
-        at += 1
-        price = base * (1.0 + reach * float(rng.uniform(-1.0, 1.0)))
-        start = time.perf_counter_ns()
-        tick = watch.tick(Mark(node=0, as_of_ms=at, price=price))
-        done = time.perf_counter_ns()
-        watch.upkeep(watch.owed(elapsed_ms=1))
-        upkeep_ns += time.perf_counter_ns() - done
-        seen.record(done - start)
-        touching, skipped = touching + tick.touching, skipped + tick.skipped
+    times = interleave(
+        {
+            "judged": Candidate(run=lambda: watch.judge(who)),
+            "one minimum": Candidate(run=one_minimum),
+        },
+        rounds=rounds,
+    )
+    judged, minimum = times["judged"].median, times["one minimum"].median
+    traffic = len(lots) * 64 * 8 / 1e9
     return {
-        "ticks": ticks, "touching": touching / ticks, "skipped_share": skipped / max(touching, 1),
-        "p50_ms": seen.percentile(50) / 1e6, "p99_ms": seen.percentile(99) / 1e6,
-        "most_ms": seen.most / 1e6, "upkeep_ms": upkeep_ns / ticks / 1e6,
+        "judged_ms": judged * 1e3, "judged_best_ms": times["judged"].best * 1e3,
+        "one_minimum_ms": minimum * 1e3, "to_one_minimum": judged / minimum,
+        "share of L2": traffic / judged / limits["l2_read_gbs"] if limits else 0.0,
+        "one minimum's share of L2": traffic / minimum / limits["l2_read_gbs"] if limits else 0.0,
+        "positions": float(len(lots)), "rows": float(watch.held.rows),
     }  # fmt: skip
 
 
-def false_negatives(watch: Watch) -> int:
-    """Accounts whose breach the watch does not show: full recomputation of all, from nothing."""
-    figures = Figures(accounts=watch.held.accounts, nodes=watch.held.nodes)
-    figures.judge(
-        watch.held, watch.matrix, watch.scenes, watch.ratios, watch.cash,
-        np.arange(watch.held.accounts, dtype=np.int32), at_ms=0, largest=watch.largest,
-    )  # fmt: skip
-    true, mine = figures.state >= State.LIQUIDATE, watch.figures.state >= State.LIQUIDATE
-    return int((true != mine).sum())
+def _threads(venue: Venue, rounds: int) -> dict[str, float]:
+    watch = venue.watch(bands=False)
+    who = np.arange(watch.held.accounts, dtype=np.int32)
+
+    def on(threads: int) -> Candidate:
+        def run() -> None:
+            watch.threads = threads
+            watch.judge(who)
+
+        return Candidate(run=run)
+
+    times = interleave({"1": on(1), "2": on(2)}, rounds=rounds)
+    return {
+        "one_ms": times["1"].median * 1e3, "two_ms": times["2"].median * 1e3,
+        "gain": times["1"].median / times["2"].median,
+    }  # fmt: skip
+
+
+def _kept_bytes(watch: Watch) -> int:
+    return (
+        watch.nbytes
+        - (watch.bands.nbytes if watch.bands else 0)
+        + watch.held.rows * (watch.scenes.columns * 8)
+    )
+
+
+def looseness(venue: Venue) -> dict[str, float]:
+    """Accounts not proved within ±1 % of the first underlying, over those that truly breach at one
+    of 21 prices of it."""
+    watch = venue.watch()
+    bands = watch.bands
+    assert bands is not None
+    width = WIDTHS.index(0.01) + 1
+    store = watch.held.store
+    rows = bands.row[bands.row >= 0]
+    rows = rows[store.node[rows] == 0]
+    place = bands.place_of[rows]
+    open_ = (np.minimum(bands.down[place], bands.up[place]) < width) & (store.length[rows] > 0)
+    unproved = len(np.unique(store.account[rows[open_]]))
+    plain = venue.watch(bands=False)
+    breached = np.zeros(plain.held.accounts, dtype=bool)
+    who = np.sort(plain.owners(rows))
+    from dataclasses import replace
+
+    from solvent.solvency.rows import exact_rows
+
+    for shift in np.linspace(-0.01, 0.01, 21):
+        price = venue.market.price.copy()
+        price[0] *= 1.0 + shift
+        made, _ = exact_rows(
+            venue.terms, replace(venue.market, price=price), venue.scenes, plain.of_node[0]
+        )
+        plain.matrix[plain.of_node[0]] = made
+        plain.recompute(who)
+        breached[who] |= plain.figures.state[who] >= plain.guard
+    true = int(breached.sum())
+    return {"unproved": unproved, "breach": true, "looseness": unproved / max(true, 1)}
+
+
+def crash(*, accounts: int = 437_723, trades: int = 45_000, seconds: float = 5.0) -> dict[str, Any]:
+    """The rate of 10 October 2025, ten times over: 162 underlyings, all falling."""
+    venue = Venue.make(accounts=accounts, underlyings=162, instruments=648)
+    watch = venue.watch(threads=2)
+    load = Flood(trades_per_second=trades, marks_per_second=810, seconds=seconds)
+    found = flood(watch, load, time.perf_counter_ns)
+    found["false_negatives"] = false_negatives(watch)
+    found["fall_20_recomputed"] = float(rung(watch, -0.2).recomputed)
+    return found
+
+
+def _load() -> str:
+    try:
+        return " ".join(open("/proc/loadavg").read().split()[:3])
+    except OSError:
+        return "not known"

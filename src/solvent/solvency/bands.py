@@ -94,6 +94,7 @@ class Bands:
         self.down, self.up, self.epoch = np.zeros((3, 0), np.uint8)
         self.row, self.place_of = np.zeros((2, 0), np.int32)
         self._rows = 0
+        self._first, self._count, self._room = np.zeros((3, held.nodes), np.int64)
         self._arrange(held)
         for node in range(held.nodes):
             self.renew(held, node, market)
@@ -147,15 +148,25 @@ class Bands:
 
     def follow(self, held: Holdings) -> None:
         """Give rows that trades opened a place, with nothing proved."""
-        for row in range(self._rows, held.rows):
-            node = int(held.store.node[row])
-            if self._count[node] == self._room[node]:
-                self._arrange(held)
-                return
-            place = int(self._first[node] + self._count[node])
-            self._count[node] += 1
-            self._seat(row, place, node)
-        self._rows = held.rows
+        new = np.arange(self._rows, held.rows, dtype=np.int32)
+        if len(new) == 0:
+            return
+        node = held.store.node[new]
+        more = np.bincount(node, minlength=held.nodes)
+        if bool((self._count + more > self._room).any()):
+            self._arrange(held)
+            return
+        if held.rows > len(self.place_of):
+            wide = np.zeros(held.rows + held.rows // 4 + 64, np.int32)
+            wide[: self._rows] = self.place_of[: self._rows]
+            self.place_of = wide
+        order = np.argsort(node, kind="stable")
+        rank = np.arange(len(new)) - np.repeat(np.cumsum(more) - more, more)
+        place = (self._first + self._count)[node[order]] + rank
+        self.place_of[new[order]], self.row[place] = place, new[order]
+        self.down[place] = self.up[place] = 0
+        self.epoch[place] = self.epoch_of[node[order]]
+        self._count, self._rows = self._count + more, held.rows
 
     def outside(self, held: Holdings, node: int, market: Market) -> Int32:
         """Rows at an underlying that are not proved safe at a market, which is the one of now.
@@ -245,20 +256,11 @@ class Bands:
         start = int(self._first[node])
         return slice(start, start + int(self._count[node]))
 
-    def _seat(self, row: int, place: int, node: int) -> None:
-        if row >= len(self.place_of):
-            wide = np.zeros(row + row // 4 + 64, np.int32)
-            wide[: len(self.place_of)] = self.place_of
-            self.place_of = wide
-        self.place_of[row], self.row[place] = place, row
-        self.down[place] = self.up[place] = 0
-        self.epoch[place] = self.epoch_of[node]
-
     def _arrange(self, held: Holdings) -> None:
         """Lay out a run of places for every underlying, with room; what is proved stays proved."""
         rows, node = held.rows, held.store.node[: held.rows]
         count = np.bincount(node, minlength=held.nodes).astype(np.int64)
-        room = count + count // 8 + 8
+        room = count + count // 4 + 64
         first = np.cumsum(room) - room
         order = np.argsort(node, kind="stable").astype(np.int32)
         rank = np.arange(rows) - np.repeat(np.cumsum(count) - count, count)

@@ -148,6 +148,19 @@ def _close(s, row, i, slot):  # type: ignore[no-untyped-def]
     s.held_count[i] -= 1
 
 
+@njit(nogil=True, cache=True)
+def fullest(s, who):  # type: ignore[no-untyped-def]
+    """The most gross lots in a row of some accounts, and the most rows that one of them has."""
+    gross, longest = 0.0, 0
+    for account in who:
+        count, row = 0, s.head[account]
+        while row >= 0:
+            gross = max(gross, s.gross[row])
+            count, row = count + 1, s.next_row[row]
+        longest = max(longest, count)
+    return gross, longest
+
+
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────
 
 

@@ -61,7 +61,11 @@ class Mark:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """What a mark did: accounts that hold something at the underlying, and how many of them were
-    proved safe or recomputed; rows that changed."""
+    proved safe or recomputed; rows that changed.
+
+    Of several marks at once `touching` and `skipped` count an account at each underlying,
+    `recomputed` counts it once.
+    """
 
     touching: int
     skipped: int
@@ -128,7 +132,7 @@ class Watch:
             )  # fmt: skip
         self._pending: dict[int, int] = {}
         self._ticked: set[int] = set()
-        self._judge(self._everyone)
+        self.judge(self._everyone)
         self.figures.enter(self.held, self._everyone)
         self._prove(self._everyone)
         self._cursor, self._slices = 0, deque([(self.held.accounts, self.market.as_of_ms)])
@@ -137,44 +141,53 @@ class Watch:
 
     def tick(self, mark: Mark) -> Tick:
         """Take new numbers of an underlying, and bring every verdict up to them."""
-        node, which = mark.node, self.of_node[mark.node]
+        return self.ticks([mark])
+
+    def ticks(self, marks: Sequence[Mark]) -> Tick:
+        """The same for marks of different underlyings at once, which costs less than one by one."""
+        nodes = [mark.node for mark in marks]
+        check(len(set(nodes)) == len(nodes) > 0, "one mark an underlying", nodes)
+        which = np.concatenate([self.of_node[node] for node in nodes])
         before, were = self.matrix[which], self.largest[which]
-        self.market = _after(self.market, mark, which)
+        for mark in marks:
+            self.market = _after(self.market, mark, self.of_node[mark.node])
         rows, largest = exact_rows(self.terms, self.market, self.scenes, which)
         changed = changed_of(before, rows)
         self.matrix[which], self.largest[which] = rows, largest
         turned = which[np.isinf(were) != np.isinf(largest)]
-        touching = self.figures.touching(node)
-        if self.vectors is not None:
-            who = self.vectors.moved(self.held, which, before, rows, self._marked)
-            who = self._and_holders(who, turned)
-        elif self.bands is not None:
-            who = self._recompute_outside(node)
+        touching = sum(self.figures.touching(node) for node in nodes)
+        if self.bands is not None:
+            outside, count = self._recompute_outside(nodes)
+            skipped = touching - outside
         else:
-            who = self._and_holders(np.zeros(0, np.int32), which)
-        if self.bands is None:
-            self._recompute(who)
+            none = np.zeros(0, np.int32)
+            if self.vectors is not None:
+                moved = self.vectors.moved(self.held, which, before, rows, self._marked)
+                who = self._and_holders(moved, turned)
+            else:
+                who = self._and_holders(none, which)
+            self.recompute(who)
+            count = len(who)
+            skipped = max(touching - count, 0)
         return Tick(
-            touching=touching, skipped=touching - len(who), recomputed=len(who),
-            rows_changed=int(changed.sum()),
-        )  # fmt: skip
+            touching=touching, skipped=skipped, recomputed=count, rows_changed=int(changed.sum())
+        )
 
     def trade(self, *, account: Int32, instrument: Int32, lots: Float64, cash: Int64) -> None:
         """Take trades, and what each moves in its account's cash; every one counts, in order."""
+        from solvent.solvency import compiled
+
         who = np.unique(account).astype(np.int32)
         self.figures.leave(self.held, who)
         self.held.trade(account=account, instrument=instrument, lots=lots)
         np.add.at(self.cash, account, cash)
-        store = self.held.store
-        for one in who.tolist():
-            rows = self.held.rows_of(one)
-            self._gross = max(self._gross, float(store.gross[rows].max(initial=0.0)))
-            self._longest = max(self._longest, len(rows))
+        gross, longest = compiled.fullest(self.held.store, who)
+        self._gross, self._longest = max(self._gross, gross), max(self._longest, longest)
         if self.vectors is not None:
             self.vectors.traded(
                 self.held, self.matrix, account=account, instrument=instrument, lots=lots
             )
-        self._judge(who)
+        self.judge(who)
         self.figures.enter(self.held, who)
         self._prove(who)
 
@@ -182,7 +195,7 @@ class Watch:
         """Deposits, withdrawals, funding, fees: what moves cash and nothing else."""
         who = np.unique(account).astype(np.int32)
         np.add.at(self.cash, account, cash)
-        self._recompute(who)
+        self.recompute(who)
         self._prove(who)
 
     def fund(self, *, instrument: int, quanta_per_lot: int) -> None:
@@ -197,11 +210,11 @@ class Watch:
         if self.bands is None:
             none = np.zeros(0, np.int32)
             who = self._and_holders(none, np.array([instrument], np.int64))
-            self._recompute(who)
+            self.recompute(who)
             return
         self.bands.pay(instrument, quanta_per_lot)
         node = int(self.terms.node[instrument])
-        self._recompute_outside(node)
+        self._recompute_outside([node])
 
     def rule(
         self, *, terms: Terms | None = None, scenes: Scenes | None = None,
@@ -232,7 +245,7 @@ class Watch:
                 left -= self._move(node, left)
         who = self._oldest(max(left, 0))
         if len(who):
-            self._recompute(who)
+            self.recompute(who)
             self._prove(who)
             self._slices.append((len(who), self.market.as_of_ms))
         return accounts - left + len(who)
@@ -250,6 +263,11 @@ class Watch:
             now_ms=self.market.as_of_ms,
             age_ms=self.age_ms,
         )
+
+    @property
+    def guard(self) -> State:
+        """The state that bands rule out."""
+        return self._ways.guard
 
     @property
     def nbytes(self) -> int:
@@ -276,7 +294,7 @@ class Watch:
         assert bands is not None
         rows, start = bands.stale(node, limit, self._pending[node])
         who = self.owners(rows)
-        self._recompute(who)
+        self.recompute(who)
         self._prove(who)
         if start < 0:
             del self._pending[node]
@@ -320,22 +338,28 @@ class Watch:
         self._marked[both] = False
         return both
 
-    def _recompute_outside(self, node: int) -> Int32:
-        """Recompute who is not proved safe at an underlying; they are void at every other too."""
+    def _recompute_outside(self, nodes: Sequence[int]) -> tuple[int, int]:
+        """Recompute who is not proved safe at some underlyings; they are void at every other too.
+
+        How many rows were outside, and how many accounts that is.
+        """
         bands = self.bands
         assert bands is not None
-        who = self.owners(bands.outside(self.held, node, self.market))
+        rows = np.concatenate([bands.outside(self.held, node, self.market) for node in nodes])
+        who = self.owners(rows)
         bands.void(self.held, who)
-        self._recompute(who)
-        self._ticked.add(node)
-        return who
+        self.recompute(who)
+        self._ticked.update(nodes)
+        return len(rows), len(who)
 
-    def _recompute(self, who: Int32) -> None:
+    def recompute(self, who: Int32) -> None:
+        """Figures and states of some accounts from the rows of now."""
         self.figures.leave(self.held, who)
-        self._judge(who)
+        self.judge(who)
         self.figures.enter(self.held, who)
 
-    def _judge(self, who: Int32) -> None:
+    def judge(self, who: Int32) -> None:
+        """The same without the counts, which are the caller's."""
         # An account's sums are inside when its longest chain of the fullest rows would be.
         crude = self._gross * self._longest * float(self.largest.max(initial=0.0))
         self.figures.judge(
