@@ -215,13 +215,13 @@ def false_negatives(watch: Watch, who: Array | None = None) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flood:
-    """What arrives: marks of every underlying so often, trades so many a second, while all prices
-    fall by a share and recover half of it."""
+    """What arrives: trades and marks so many a second, the marks of all underlyings in turn, while
+    every price falls by `fall`, a share, and recovers some of it."""
 
     trades_per_second: int
     marks_per_second: int
     seconds: float
-    fall: float = 0.3
+    fall: float
     slice_ms: float = 5.0
 
 

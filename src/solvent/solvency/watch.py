@@ -44,6 +44,9 @@ WIDTHS: Final = (0.0025, 0.01, 0.02, 0.05, 0.1)
 RENEW_SHARE: Final = 0.5
 """An epoch is renewed when it has used up this share of what it allows."""
 
+RENEWALS_AT_ONCE: Final = 4
+"""Epochs that one call of `upkeep` renews at most, so that none takes long."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
@@ -279,14 +282,18 @@ class Watch:
         bands = self.bands
         assert bands is not None
         # An underlying that did not tick since has lost nothing that anybody was told of.
+        left = RENEWALS_AT_ONCE
         for node in sorted(self._ticked):
+            if left == 0:
+                return
+            self._ticked.discard(node)
             lost = bands.needed_now[node] == 255
             if node in self._pending and not lost:
                 continue
             if lost or bands.due(node, self.market, share=RENEW_SHARE):
                 bands.renew(self.held, node, self.market)
                 self._pending[node] = 0
-        self._ticked.clear()
+                left -= 1
 
     def _move(self, node: int, limit: int) -> int:
         """Bring accounts of old epochs of an underlying into the new one."""
