@@ -21,6 +21,7 @@ from solvent.cli import (
     soak,
     state,
     venue,
+    watch,
     whatif,
 )
 from solvent.errors import BadInput, RulebookError, SolventError
@@ -57,6 +58,8 @@ order.app.command("protect")(order_desk.protect)
 order.app.command("combo")(order_desk.combo)
 order.app.command("phase")(order_desk.phase)
 app.add_typer(order.app, name="order")
+app.command("watch")(watch.watch)
+app.add_typer(watch.app, name="bench")
 app.command("soak")(soak.soak)
 app.command("generate")(demo.generate)
 app.command("demo")(demo.demo)
