@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 from typer.testing import CliRunner
@@ -32,6 +33,33 @@ def test_watch_tells_states_ladder_exposure_and_sweep() -> None:
     assert shown.exit_code == 0
     for word in ("healthy", "unknown", "gap ladder", "hedge that restores", "nobody left out"):
         assert word in shown.output
+
+
+def test_a_book_of_ones_own_is_classified(tmp_path: Path) -> None:
+    """States and rungs of files, under a rulebook, are those of the margin command."""
+    chain, book, balances = (tmp_path / name for name in ("m.csv", "b.csv", "c.csv"))
+    runner = CliRunner()
+    assert runner.invoke(app, ["generate", "market", "--out", str(chain)]).exit_code == 0
+    told = runner.invoke(
+        app, ["generate", "book", "--market", str(chain), "--accounts", "150", "--out", str(book),
+              "--collateral", str(balances)],
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    files = ["--market", str(chain), "--positions", str(book), "--collateral", str(balances)]
+    found = runner.invoke(app, ["watch", *files, "--json"])
+    assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    margined = json.loads(runner.invoke(app, ["margin", *files, "--json"]).stdout)["accounts"]
+    fallen = [one for one in margined if one["status"] == "liquidate"]
+    assert document["accounts"]["liquidate"]["accounts"] == len(fallen)
+    now = next(one for one in document["ladder"] if one["gap"] == 0.0)
+    assert now["fallen"] == len(fallen)
+    assert document["ladder"][0]["fallen"] > now["fallen"]
+    assert "deribit-pm: " in document["recomputed_at_every_tick"]
+    shown = runner.invoke(app, ["watch", *files])
+    assert shown.exit_code == 0
+    assert "all accounts are recomputed" in shown.output
+    assert runner.invoke(app, ["watch", "--market", str(chain)]).exit_code == 2
 
 
 def test_bench_tells_what_was_touched_and_that_nothing_was_missed() -> None:

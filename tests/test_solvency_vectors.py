@@ -8,9 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvent.errors import InvariantBroken
+from solvent.expressions import parse
+from solvent.market import Snapshot
+from solvent.risk import publish
+from solvent.scenarios import ScenarioSet, Tables
 from solvent.solvency.classes import Figures, Ratios, State
 from solvent.solvency.holdings import Holdings
-from solvent.solvency.rows import ADDED, MARK, Scenes, changed_of, exact_rows
+from solvent.solvency.rows import (
+    ADDED,
+    MARK,
+    Market,
+    Scenes,
+    changed_of,
+    exact_rows,
+    single,
+    terms_of,
+)
 from solvent.solvency.vectors import Vectors
 from tests.solvencies import moved, random_book, told_by_twin, world
 
@@ -91,6 +104,30 @@ def test_rows_are_the_formula() -> None:
             gain = worth(w.scenes.move[s], w.scenes.vol_factor[s]) - mark
             assert abs(rows[i, s] - (0.0 if t.steady[i] else gain)) <= max(near, 1e-9 * abs(gain))
         assert largest[i] >= np.abs(rows[i]).max()
+
+
+def test_terms_of_a_universe_give_the_published_arrays(snapshot: Snapshot) -> None:
+    """A market of the package, its risk arrays published, and the same by the watch's rows."""
+    moves = [-0.2, 0.0, 0.35]
+    points = tuple(parse(str(move)) for move in moves)
+    arrays = publish(
+        snapshot, sets=[ScenarioSet(name="all", moves=points)], rules={}, tables=Tables((), {})
+    )
+    universe = snapshot.universe
+    index = snapshot.index[universe.underlying]
+    market = Market(
+        as_of_ms=int(snapshot.as_of_ms), price=snapshot.index, ratio=snapshot.forward / index,
+        vol=snapshot.vol, usable=snapshot.usable & single(universe),
+    )  # fmt: skip
+    scenes = Scenes(move=np.array(moves), vol_factor=np.ones(3), maintenance=3)
+    every = np.arange(len(universe), dtype=np.int64)
+    rows, _ = exact_rows(terms_of(universe), market, scenes, every)
+    # A published coin amount is told in dollars at the index.
+    dollars = np.where(universe.inverse, index, 1.0) * 1e6
+    near = 2.0 + 1e-9 * dollars
+    assert (np.abs(rows[:, 8 + MARK] - arrays.model_units * dollars) <= near).all()
+    assert (np.abs(rows[:, :3] - arrays.pnl_units * dollars[:, None]) <= near[:, None] + 1).all()
+    assert np.abs(rows[:, :3]).max() > 1e6
 
 
 def test_what_has_no_number_makes_its_holders_unknown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,48 +39,33 @@ def watch(
         float, typer.Option("--volatility", min=0.0, help="A mark's move, percent, typical.")
     ] = 0.1,
     seed: Seed = 1,
+    market: Annotated[
+        list[Path] | None, typer.Option("--market", help="A market file, as of `solvent margin`.")
+    ] = None,
+    positions: Annotated[
+        Path | None, typer.Option("--positions", help="Classify this book instead.")
+    ] = None,
+    collateral: options.Collateral = None,
+    rulebook: options.Rulebook = "deribit-pm",
+    skip_bad: options.SkipBad = False,
     json: options.Json = False,
 ) -> None:
     """Watch a made-up venue live: accounts by state, gap ladder, solvency-delta, latency.
 
-    Prices walk at random. The last picture stays; with --json it is the only output.
+    Prices walk at random. The last picture stays; with --json it is the only output. With --market
+    and --positions one's own book is classified once, under a rulebook as it is written.
     """
-    import numpy as np
-    from rich.live import Live
+    from solvent.cli import console, watch_book
 
-    from solvent.cli import console
-    from solvent.sim.watched import Venue
-    from solvent.solvency.inbox import Inbox
-    from solvent.solvency.ladder import Ladder
-    from solvent.solvency.watch import Mark
-
-    venue = Venue.make(accounts=accounts, instruments=500, seed=seed)
-    seen = venue.watch()
-    ladder, inbox = Ladder(seen), Inbox()
-    rng, at = np.random.default_rng(seed), seen.market.as_of_ms
-    exposure = _exposure(seen)
-    quiet = json or not console.out.is_terminal
-    with Live(console=console.out, refresh_per_second=8, transient=True) as screen:
-        for _ in range(ticks):
-            at += max(pause_ms, 1)
-            node = int(rng.integers(0, seen.held.nodes))
-            step = float(np.exp(rng.normal(0.0, volatility / 100.0)))
-            price = float(seen.market.price[node]) * step
-            inbox.mark(Mark(node=node, as_of_ms=at, price=price), arrived_ns=time.monotonic_ns())
-            inbox.take(seen, time.monotonic_ns)
-            seen.upkeep(seen.owed(elapsed_ms=max(pause_ms, 1)))
-            ladder.step(seen)
-            exposure = _exposure(seen)
-            if not quiet:
-                screen.update(_picture(seen, ladder, exposure, inbox))
-                time.sleep(pause_ms / 1e3)
-    if json:
-        console.print_json(_document(seen, ladder, exposure, inbox))
-    else:
-        console.out.print(_picture(seen, ladder, exposure, inbox))
+    if positions is not None or market:
+        if positions is None or not market:
+            raise typer.BadParameter("--market and --positions go together")
+        told = watch_book.document(market, positions, collateral, rulebook, skip_bad=skip_bad)
+        console.print_json(told) if json else watch_book.show(told)
+        return
+    _live(accounts, ticks, pause_ms, volatility, seed, as_json=json)
 
 
-@app.command("watch")
 def bench_watch(
     accounts: Accounts = 100_000,
     ticks: Annotated[int, typer.Option("--ticks", min=1, help="Ticks to measure.")] = 200,
@@ -136,6 +122,44 @@ def bench_watch(
         console.out.print(table)
     if missed:
         raise typer.Exit(1)
+
+
+def _live(
+    accounts: int, ticks: int, pause_ms: int, volatility: float, seed: int, *, as_json: bool
+) -> None:
+    import numpy as np
+    from rich.live import Live
+
+    from solvent.cli import console
+    from solvent.sim.watched import Venue
+    from solvent.solvency.inbox import Inbox
+    from solvent.solvency.ladder import Ladder
+    from solvent.solvency.watch import Mark
+
+    venue = Venue.make(accounts=accounts, instruments=500, seed=seed)
+    seen = venue.watch()
+    ladder, inbox = Ladder(seen), Inbox()
+    rng, at = np.random.default_rng(seed), seen.market.as_of_ms
+    exposure = _exposure(seen)
+    quiet = as_json or not console.out.is_terminal
+    with Live(console=console.out, refresh_per_second=8, transient=True) as screen:
+        for _ in range(ticks):
+            at += max(pause_ms, 1)
+            node = int(rng.integers(0, seen.held.nodes))
+            step = float(np.exp(rng.normal(0.0, volatility / 100.0)))
+            price = float(seen.market.price[node]) * step
+            inbox.mark(Mark(node=node, as_of_ms=at, price=price), arrived_ns=time.monotonic_ns())
+            inbox.take(seen, time.monotonic_ns)
+            seen.upkeep(seen.owed(elapsed_ms=max(pause_ms, 1)))
+            ladder.step(seen)
+            exposure = _exposure(seen)
+            if not quiet:
+                screen.update(_picture(seen, ladder, exposure, inbox))
+                time.sleep(pause_ms / 1e3)
+    if as_json:
+        console.print_json(_document(seen, ladder, exposure, inbox))
+    else:
+        console.out.print(_picture(seen, ladder, exposure, inbox))
 
 
 def _exposure(seen: Watch) -> Exposure:

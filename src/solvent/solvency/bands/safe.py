@@ -125,7 +125,7 @@ class Bands:
 
         Raises InvariantBroken unless `follow` was called since rows were opened.
         """
-        from solvent.solvency import compiled
+        from solvent.solvency.bands import compiled
 
         check(held.rows == self._rows, "bands know every row", held.rows, self._rows)
         kernel = compiled.bound(self.scenes.width + 1)
@@ -142,7 +142,7 @@ class Bands:
 
     def void(self, held: Holdings, who: Int32) -> None:
         """Void every band of some accounts."""
-        from solvent.solvency import compiled
+        from solvent.solvency.bands import compiled
 
         compiled.void(held.store, who, self.place_of, self.down, self.up)
 
@@ -185,7 +185,7 @@ class Bands:
     def _unproved(
         self, held: Holdings, node: int, needed: NDArray[np.uint8], upward: NDArray[np.bool_]
     ) -> Int32:
-        from solvent.solvency import compiled
+        from solvent.solvency.bands import compiled
 
         places = self._places(node)
         found = np.empty(places.stop - places.start, np.int32)
