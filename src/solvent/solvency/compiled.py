@@ -183,18 +183,14 @@ def part_up(loss, ppm):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _class_of(equity, initial, maintenance, unknown):  # type: ignore[no-untyped-def]
     """`classes.State` of figures, and the levels of closeness that they passed."""
+    # Chosen, not branched: which state comes next cannot be foreseen.
     room = equity - maintenance
-    level = 0
-    for share in NEAR:
-        if room * share < equity:
-            level += 1
-    if unknown:
-        return 4, 0
-    if room < 0:
-        return 3, len(NEAR)
-    if equity < initial:
-        return 2, level
-    return (1 if level > 0 else 0), level
+    level = (1 if room * NEAR[0] < equity else 0) + (1 if room * NEAR[1] < equity else 0)
+    level = 2 if room < 0 else level
+    state = 1 if level > 0 else 0
+    state = 2 if equity < initial else state
+    state = 3 if room < 0 else state
+    return (4 if unknown else state), (0 if unknown else level)
 
 
 @cache
