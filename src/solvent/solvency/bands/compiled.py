@@ -31,7 +31,9 @@ def bound(vectors: int) -> Callable[..., None]:
         level, drop = np.zeros(nodes), np.zeros(nodes)
         for at in range(start, stop):
             account = who[at]
-            slack, dropped, reach = np.float64(cash[account]), 0.0, 0.0
+            # Cash and lines together stay inside the exact range, or nothing is proved.
+            slack, dropped = np.float64(cash[account]), 0.0
+            reach = abs(slack)
             k, row = 0, s.head[account]
             while row >= 0:
                 held = s.length[row]
