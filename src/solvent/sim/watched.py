@@ -54,9 +54,9 @@ class Venue:
     @classmethod
     def make(
         cls, *, accounts: int, underlyings: int = 10, instruments: int = 5_000,
-        uniform: bool = False, seed: int = 6,
+        uniform: bool = False, most: int = 3, seed: int = 6,
     ) -> Venue:  # fmt: skip
-        """A venue from a seed."""
+        """A venue from a seed; an account trades `most` underlyings at most, of three."""
         check(underlyings >= 1 and instruments >= underlyings, "an instrument an underlying")
         rng = np.random.default_rng(seed)
         each = instruments // underlyings
@@ -65,7 +65,7 @@ class Venue:
         first = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
         total = int(first[-1])
         owner = np.repeat(np.arange(accounts), count)
-        node = _nodes(rng, accounts, underlyings)[owner, rng.integers(0, 3, total)]
+        node = _nodes(rng, accounts, underlyings, most)[owner, rng.integers(0, 3, total)]
         weight = np.ones(each) if uniform else 1.0 / np.arange(1, each + 1)
         rank = rng.choice(each, total, p=weight / weight.sum())
         place = np.array([rng.permutation(each) for _ in range(underlyings)])
@@ -87,8 +87,9 @@ class Venue:
         )
 
     def watch(
-        self, *, bands: bool = True, keep: bool = False, threads: int = 1, age_ms: int = 60_000
-    ) -> Watch:
+        self, *, bands: bool = True, keep: bool = False, threads: int = 1, age_ms: int = 60_000,
+        allowance: Allowance = ALLOWED,
+    ) -> Watch:  # fmt: skip
         """A watch whose accounts have the slack of the law."""
         held = self.holdings()
         accounts = held.accounts
@@ -105,7 +106,7 @@ class Venue:
         return Watch(
             held, self.terms, self.scenes, self.ratios, self.market, cash, age_ms=age_ms,
             guard=State.LIQUIDATE, bands=bands, keep=keep, widths=WIDTHS, threads=threads,
-            allowance=ALLOWED,
+            allowance=allowance,
         )  # fmt: skip
 
 
@@ -129,14 +130,14 @@ def _market(rng: np.random.Generator, underlyings: int, each: int) -> tuple[Term
     return terms, market
 
 
-def _nodes(rng: np.random.Generator, accounts: int, underlyings: int) -> Array:
+def _nodes(rng: np.random.Generator, accounts: int, underlyings: int, most: int) -> Array:
     """[account, 3] the underlyings that it trades, repeated where it trades fewer."""
     if underlyings == 1:
         return np.zeros((accounts, 3), np.int64)
     other = 1.0 / np.arange(1, underlyings)
     chosen = 1 + rng.choice(underlyings - 1, (accounts, 3), p=other / other.sum())
     chosen[rng.random(accounts) < TOUCHING, 0] = 0
-    kinds = rng.integers(1, 4, accounts)
+    kinds = rng.integers(1, most + 1, accounts)
     chosen[:, 1] = np.where(kinds >= 2, chosen[:, 1], chosen[:, 0])
     chosen[:, 2] = np.where(kinds >= 3, chosen[:, 2], chosen[:, 0])
     return chosen

@@ -16,6 +16,7 @@ first of which is the mark. Rounding is half-even, once a cell.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -114,7 +115,7 @@ class Market:
     usable: Bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Scenes:
     """Scenarios of every underlying: a relative move and a factor on volatility; axis: scenario.
 
@@ -152,7 +153,13 @@ class Scenes:
         """Columns of a row, padding and additive ones included."""
         return self.width * LANES + ADDED
 
-    @property
+    @cached_property
+    def vol_states(self) -> tuple[Float64, Int32]:
+        """Distinct factors on volatility, and each scenario's, then that of no move."""
+        factors, state = np.unique(np.append(self.vol_factor, 1.0), return_inverse=True)
+        return factors, state.ravel().astype(np.int32)
+
+    @cached_property
     def growth(self) -> Float64:
         """1 + move by scenario, and 1 for no move."""
         return np.append(1.0 + self.move, 1.0)
@@ -167,7 +174,7 @@ def cells_of(
     forward = market.price[terms.node[which]] * market.ratio[which] * (1.0 + shift)
     vol = market.vol[which] if vol is None else vol
     years = years_of(terms, market.as_of_ms, which) if years is None else years
-    factors, state = np.unique(np.append(scenes.vol_factor, 1.0), return_inverse=True)
+    factors, state = scenes.vol_states
     deviation = np.where(ready, vol, 0.0) * np.sqrt(years)
     size = len(which)
     return grid(
@@ -175,7 +182,7 @@ def cells_of(
         asset=terms.asset[which], cash=terms.cash[which], side=terms.side[which],
         scale=np.ones(size), inverse=np.zeros(size, dtype=bool),
         total_vol=deviation[:, None] * factors, curve=np.zeros(size, dtype=np.int32),
-        growth=scenes.growth[None, :], vol_state=state.ravel().astype(np.int32),
+        growth=scenes.growth[None, :], vol_state=state,
     )  # fmt: skip
 
 
