@@ -252,5 +252,21 @@ def test_what_is_no_market_is_refused() -> None:
     for price in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InvariantBroken, match="positive number"):
             watch.tick(Mark(node=0, as_of_ms=w.market.as_of_ms, price=price))
+    before = told(watch.figures), watch.matrix.copy(), watch.market
+    good = Mark(node=1, as_of_ms=w.market.as_of_ms, price=7.0)
+    bad = Mark(
+        node=0, as_of_ms=w.market.as_of_ms, price=1.0, vol=np.full(len(watch.of_node[0]), np.nan)
+    )
+    with pytest.raises(InvariantBroken, match="finite"):
+        watch.ticks([good, bad])
+    none, cash = np.zeros(1, np.int32), np.zeros(1, np.int64)
+    for instrument, lots in ((none, np.array([0.5])), (none + 10**6, np.ones(1))):
+        with pytest.raises(InvariantBroken):
+            watch.trade(account=none, instrument=instrument, lots=lots, cash=cash)
+    # What is refused has changed nothing.
+    assert told(watch.figures) == before[0]
+    assert (watch.matrix == before[1]).all()
+    assert watch.market is before[2]
+    assert sum(watch.figures.count(one) for one in State) == ACCOUNTS
     with pytest.raises(InvariantBroken, match="time goes forward"):
         watch.tick(Mark(node=0, as_of_ms=0, price=1.0))

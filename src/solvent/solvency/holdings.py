@@ -101,7 +101,7 @@ class Holdings:
         """
         made = cls(accounts=len(first) - 1, node_of=node_of)
         account = np.repeat(np.arange(made.accounts, dtype=np.int32), np.diff(first))
-        _check_trades(made, account, instrument, lots)
+        check_trades(made, account, instrument, lots)
         account, instrument, lots = _netted(account, instrument, lots, node_of)
         _check_lots(lots)
         made.store = _packed(made.store, account, instrument, lots, made.accounts)
@@ -115,7 +115,7 @@ class Holdings:
         """
         from solvent.solvency import compiled
 
-        _check_trades(self, account, instrument, lots)
+        check_trades(self, account, instrument, lots)
         before = np.empty(len(lots))
         done = 0
         while done < len(lots):
@@ -219,7 +219,8 @@ def _empty(names: tuple[str, ...], size: int) -> dict[str, Any]:
     return {name: np.zeros(size, kinds.get(name, np.int32)) for name in names}
 
 
-def _check_trades(held: Holdings, account: Int32, instrument: Int32, lots: Float64) -> None:
+def check_trades(held: Holdings, account: Int32, instrument: Int32, lots: Float64) -> None:
+    """Refuse trades that cannot be: of accounts or instruments that are not there, of part lots."""
     check(len(account) == len(instrument) == len(lots), "one account and instrument a trade")
     check(len(lots) <= POSITIONS_MAX, "positions within their limit", len(lots))
     _check_lots(lots)

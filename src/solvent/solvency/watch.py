@@ -31,7 +31,7 @@ from solvent.limits import EXACT_MAX, PRICE_MAX
 from solvent.solvency.bands import Bands, Guard
 from solvent.solvency.bounds import Allowance
 from solvent.solvency.classes import Figures, Ratios, State
-from solvent.solvency.holdings import Holdings
+from solvent.solvency.holdings import Holdings, check_trades
 from solvent.solvency.rows import Market, Scenes, Terms, changed_of, exact_rows
 from solvent.solvency.vectors import Vectors
 from solvent.units import Float64
@@ -152,15 +152,18 @@ class Watch:
         check(len(set(nodes)) == len(nodes) > 0, "one mark an underlying", nodes)
         which = np.concatenate([self.of_node[node] for node in nodes])
         before, were = self.matrix[which], self.largest[which]
+        market = self.market
         for mark in marks:
-            self.market = _after(self.market, mark, self.of_node[mark.node])
-        rows, largest = exact_rows(self.terms, self.market, self.scenes, which)
+            market = _after(market, mark, self.of_node[mark.node])
+        rows, largest = exact_rows(self.terms, market, self.scenes, which)
+        # From here on nothing is refused.
+        self.market = market
         changed = changed_of(before, rows)
         self.matrix[which], self.largest[which] = rows, largest
         turned = which[np.isinf(were) != np.isinf(largest)]
         touching = sum(self.figures.touching(node) for node in nodes)
         if self.bands is not None:
-            outside, count = self._recompute_outside(nodes)
+            outside, count = self._recompute_outside(self.bands, nodes)
             skipped = touching - outside
         else:
             none = np.zeros(0, np.int32)
@@ -180,6 +183,8 @@ class Watch:
         """Take trades, and what each moves in its account's cash; every one counts, in order."""
         from solvent.solvency import compiled
 
+        check_trades(self.held, account, instrument, lots)
+        check(len(cash) == len(lots), "an amount of cash a trade", len(cash))
         who = np.unique(account).astype(np.int32)
         self.figures.leave(self.held, who)
         self.held.trade(account=account, instrument=instrument, lots=lots)
@@ -217,7 +222,7 @@ class Watch:
             return
         self.bands.pay(instrument, quanta_per_lot)
         node = int(self.terms.node[instrument])
-        self._recompute_outside([node])
+        self._recompute_outside(self.bands, [node])
 
     def rule(
         self, *, terms: Terms | None = None, scenes: Scenes | None = None,
@@ -241,11 +246,11 @@ class Watch:
         """
         left = accounts
         if self.bands is not None:
-            self._renew_due()
+            self._renew_due(self.bands)
             for node in list(self._pending):
                 if left <= 0:
                     break
-                left -= self._move(node, left)
+                left -= self._move(self.bands, node, left)
         who = self._oldest(max(left, 0))
         if len(who):
             self.recompute(who)
@@ -278,9 +283,7 @@ class Watch:
         parts = (self.held, self.vectors, self.bands, self.figures)
         return self.cash.nbytes + sum(part.nbytes for part in parts if part is not None)
 
-    def _renew_due(self) -> None:
-        bands = self.bands
-        assert bands is not None
+    def _renew_due(self, bands: Bands) -> None:
         # An underlying that did not tick since has lost nothing that anybody was told of.
         left = RENEWALS_AT_ONCE
         for node in sorted(self._ticked):
@@ -295,10 +298,8 @@ class Watch:
                 self._pending[node] = 0
                 left -= 1
 
-    def _move(self, node: int, limit: int) -> int:
+    def _move(self, bands: Bands, node: int, limit: int) -> int:
         """Bring accounts of old epochs of an underlying into the new one."""
-        bands = self.bands
-        assert bands is not None
         rows, start = bands.stale(node, limit, self._pending[node])
         who = self.owners(rows)
         self.recompute(who)
@@ -345,13 +346,11 @@ class Watch:
         self._marked[both] = False
         return both
 
-    def _recompute_outside(self, nodes: Sequence[int]) -> tuple[int, int]:
+    def _recompute_outside(self, bands: Bands, nodes: Sequence[int]) -> tuple[int, int]:
         """Recompute who is not proved safe at some underlyings; they are void at every other too.
 
         How many rows were outside, and how many accounts that is.
         """
-        bands = self.bands
-        assert bands is not None
         rows = np.concatenate([bands.outside(self.held, node, self.market) for node in nodes])
         who = self.owners(rows)
         bands.void(self.held, who)
