@@ -161,6 +161,35 @@ def fullest(s, who):  # type: ignore[no-untyped-def]
     return gross, longest
 
 
+@njit(nogil=True, cache=True)
+def quantised_rows(worth, unit, steady, usable, delta, wide, rows, largest):  # type: ignore[no-untyped-def]
+    """Kernel of `rows.exact_rows`: values [i, scenario and no move] to whole quanta, half-even.
+
+    `unit` has a column, or one each. A row of zeros whose largest is infinite has no numbers.
+    """
+    count = worth.shape[1] - 1
+    for i in range(len(worth)):
+        row, per = rows[i], unit[i]
+        mark = worth[i, count] * per[len(per) - 1]
+        most = max(abs(np.rint(mark)), abs(np.rint(delta[i])))
+        # Added to 0.0: no negative zero, so equal integers have equal bits.
+        row[wide], row[wide + 1] = np.rint(mark) + 0.0, np.rint(delta[i]) + 0.0
+        sound = np.isfinite(mark) and np.isfinite(delta[i])
+        for s in range(count):
+            value = worth[i, s] * (per[s] if len(per) > 1 else per[0])
+            gain = 0.0 if steady[i] else np.rint(value - mark) + 0.0
+            row[s] = gain
+            most = max(most, abs(gain))
+            sound = sound and np.isfinite(gain)
+        for s in range(count, wide):
+            row[s] = row[0]
+        if usable[i] and sound and most < EXACT_MAX:
+            largest[i] = most + 1.0
+        else:
+            row[:] = 0.0
+            largest[i] = np.inf
+
+
 # ── verdicts ─────────────────────────────────────────────────────────────────────────────────
 
 

@@ -25,9 +25,8 @@ from numpy.typing import NDArray
 from solvent.elementary import normal_cdf
 from solvent.errors import check
 from solvent.instruments import Universe
-from solvent.limits import EXACT_MAX
 from solvent.pricing.grid import Grid, grid
-from solvent.units import MICRO, YEAR_MS, Float64, quantise
+from solvent.units import MICRO, YEAR_MS, Float64
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -217,27 +216,18 @@ def exact_rows(
 
     An instrument that is not usable, or whose numbers leave the exact range, has a row of zeros.
     """
-    from solvent.pricing import compiled
+    from solvent.pricing import compiled as pricing
+    from solvent.solvency import compiled
 
     cells = cells_of(terms, market, scenes, which)
-    worth = compiled.value_cells(cells)
-    worth *= per_value(terms, market, scenes, which)
-    mark = worth[:, -1]
-    pnl = worth[:, :-1]
-    pnl -= mark[:, None]
-    pnl[terms.steady[which]] = 0.0
-    rows = aligned(len(which), scenes.columns)
-    count, wide = len(scenes), scenes.width * LANES
-    rows[:, :count] = pnl
-    rows[:, count:wide] = pnl[:, :1]
-    rows[:, wide + MARK] = mark
-    rows[:, wide + DELTA] = _delta(terms, market, which, cells)
-    largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
-    bad = ~(largest < EXACT_MAX) | ~market.usable[which]
-    if bad.any():
-        rows[bad], largest[bad] = 0.0, np.inf
-    # Half-even, and no negative zero: equal integers have equal bits.
-    return quantise(rows, quanta_per_unit=1.0, out=rows), largest + 1.0
+    worth = pricing.value_cells(cells)
+    unit = per_value(terms, market, scenes, which)
+    rows, largest = aligned(len(which), scenes.columns), np.empty(len(which))
+    compiled.quantised_rows(
+        worth, unit, terms.steady[which], market.usable[which],
+        _delta(terms, market, which, cells), scenes.width * LANES, rows, largest,
+    )  # fmt: skip
+    return rows, largest
 
 
 def _delta(terms: Terms, market: Market, which: Int64, cells: Grid) -> Float64:
