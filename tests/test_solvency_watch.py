@@ -184,6 +184,23 @@ def test_epochs_move_a_slice_at_a_time() -> None:
     assert tick.skipped > 0.8 * (tick.touching - breached)
 
 
+def test_a_new_epoch_is_of_the_moment_of_its_rows() -> None:
+    """An underlying that ticked long before another is bounded as of then: its rows are of then."""
+    w = world(6, nodes=2)
+    watch = watch_of(w, 6, way="bands", accounts=300)
+    bands = watch.bands
+    assert bands is not None
+    then, later = w.market.as_of_ms + 10, w.market.as_of_ms + 10 * 86_400_000
+    watch.tick(Mark(node=0, as_of_ms=then, price=float(w.market.price[0]) * 1.4))
+    watch.tick(Mark(node=1, as_of_ms=later, price=float(w.market.price[1]) * 0.6))
+    watch.upkeep(1_000)
+    for node, moment in ((0, then), (1, later)):
+        base = bands.bases[node][int(bands.epoch_of[node])]
+        assert base is not None
+        assert base.market.as_of_ms == moment
+    check_verdicts(watch, State.CALL)
+
+
 def test_sweep_proves_that_nobody_was_left_out() -> None:
     w = world(9)
     watch = watch_of(w, 9, way="bands", accounts=300)

@@ -135,6 +135,7 @@ class Watch:
             )  # fmt: skip
         self._pending: dict[int, int] = {}
         self._ticked: set[int] = set()
+        self._rows_ms = np.full(self.held.nodes, self.market.as_of_ms, np.int64)
         self.judge(self._everyone)
         self.figures.enter(self.held, self._everyone)
         self._prove(self._everyone)
@@ -158,6 +159,7 @@ class Watch:
         rows, largest = exact_rows(self.terms, market, self.scenes, which)
         # From here on nothing is refused.
         self.market = market
+        self._rows_ms[nodes] = market.as_of_ms
         changed = changed_of(before, rows)
         self.matrix[which], self.largest[which] = rows, largest
         turned = which[np.isinf(were) != np.isinf(largest)]
@@ -294,7 +296,9 @@ class Watch:
             if node in self._pending and not lost:
                 continue
             if lost or bands.due(node, self.market, share=RENEW_SHARE):
-                bands.renew(self.held, node, self.market)
+                # Lines are of the moment of the rows that they bound, which may be past.
+                seen = replace(self.market, as_of_ms=int(self._rows_ms[node]))
+                bands.renew(self.held, node, seen)
                 self._pending[node] = 0
                 left -= 1
 
