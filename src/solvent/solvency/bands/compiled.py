@@ -111,31 +111,55 @@ def _widths(  # type: ignore[no-untyped-def]
     s, account, ends, largest, place_of, down, up, slack, dropped, level, drop, rows, signed, lots,
     sums, vectors,
 ):  # fmt: skip
-    """Give every row its share of the slack, and the widest segments on which it keeps to it."""
-    left, k, row = slack, 0, s.head[account]
+    """Give every row its share of the slack, and the widest segments on which it keeps to it; then
+    what is left of all shares to whoever can use it, in turn.
+
+    What rows may lose on their segments adds up to the slack at most.
+    """
+    left, spent, k, row = slack, 0.0, 0, s.head[account]
     while row >= 0:
-        held = s.length[row]
-        if held > 0:
+        if s.length[row] > 0:
             # The last row has what is left, so that shares add up to the slack and not to more.
             share = left
             if k < rows - 1:
                 part = drop[k] / dropped if dropped > 0.0 else 1.0 / rows
                 share = min(left, np.floor(slack * part))
             left -= share
-            _signed(s, row, largest, signed, lots)
-            for way in range(2):
-                proved = 0
-                for w in range(len(ends) - 1, -1, -1):
-                    accumulate(ends[w, way], 0, signed, lots, 0, held, sums, vectors)
-                    if least_of(sums, vectors) - 2.0 >= level[k] - share:
-                        proved = w + 1
-                        break
-                if way == 0:
-                    down[place_of[row]] = proved
-                else:
-                    up[place_of[row]] = proved
+            place = place_of[row]
+            down[place], up[place], loss = _segments(
+                s, row, ends, largest, level[k], share, signed, lots, sums, vectors
+            )
+            drop[k] = loss
+            spent += loss
             k += 1
         row = s.next_row[row]
+    left, k, row = slack - spent, 0, s.head[account]
+    while rows > 1 and left > 0.0 and row >= 0:
+        if s.length[row] > 0:
+            place = place_of[row]
+            if min(down[place], up[place]) < len(ends):
+                down[place], up[place], loss = _segments(
+                    s, row, ends, largest, level[k], drop[k] + left, signed, lots, sums, vectors
+                )
+                left -= loss - drop[k]
+            k += 1
+        row = s.next_row[row]
+
+
+@njit(nogil=True, cache=True)
+def _segments(s, row, ends, largest, level, share, signed, lots, sums, vectors):  # type: ignore[no-untyped-def]
+    """The widest classes, down and up, on which a row loses no more than a share; what it loses."""
+    _signed(s, row, largest, signed, lots)
+    found, loss = (0, 0), 0.0
+    for way in range(2):
+        for w in range(len(ends) - 1, -1, -1):
+            accumulate(ends[w, way], 0, signed, lots, 0, s.length[row], sums, vectors)
+            lost = level - (least_of(sums, vectors) - 2.0)
+            if lost <= share:
+                found = (w + 1, found[1]) if way == 0 else (found[0], w + 1)
+                loss = max(loss, lost)
+                break
+    return found[0], found[1], loss
 
 
 @njit(nogil=True, cache=True)
