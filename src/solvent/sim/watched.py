@@ -234,6 +234,14 @@ def flood(watch: Watch, load: Flood, clock: Clock, *, seed: int = 9) -> dict[str
     """
     rng = np.random.default_rng(seed)
     inbox, waits = Inbox(), Latencies()
+    # Kernels are loaded before the clock starts, as a venue does.
+    watch.trade(
+        account=np.zeros(0, np.int32), instrument=np.zeros(0, np.int32), lots=np.zeros(0),
+        cash=np.zeros(0, np.int64),
+    )  # fmt: skip
+    same = Mark(node=0, as_of_ms=watch.market.as_of_ms, price=float(watch.market.price[0]))
+    watch.tick(same)
+    watch.upkeep(1)
     arriving = _arriving(watch, load, rng)
     upcoming = next(arriving)
     start, longest, late_ns = clock(), 0, 0
