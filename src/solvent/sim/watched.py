@@ -12,7 +12,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -37,6 +37,8 @@ WIDTHS = (0.0025, 0.01, 0.02, 0.05)
 ALLOWED = Allowance(vol=0.002, time_ms=600_000, basis=2e-5)
 START_MS, YEAR_MS = 1_760_000_000_000, 365 * 86_400_000
 TOUCHING = 0.45
+STRANGERS: Final = 0.2
+"""Share of a flood's traders who did not hold what they trade."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +281,7 @@ def _arriving(
 ) -> Iterator[tuple[int, Trades | Mark] | None]:
     """(nanoseconds since the start, what arrives), in order; made a slice at a time."""
     base, at = watch.market.price.copy(), watch.market.as_of_ms
+    held = _Holders.of(watch)
     slices = max(1, round(load.seconds * 1e3 / load.slice_ms))
     nodes, due = len(base), 0.0
     node = 0
@@ -286,7 +289,10 @@ def _arriving(
         arrived = int((number + 1) * load.slice_ms * 1e6)
         part = (number + 1) / slices
         depth = load.fall * math.sin(math.pi * part) + 0.5 * load.fall * part
-        yield arrived, _trades(watch, round(load.trades_per_second * load.slice_ms / 1e3), rng)
+        yield (
+            arrived,
+            _trades(watch, held, round(load.trades_per_second * load.slice_ms / 1e3), rng),
+        )
         due += load.marks_per_second * load.slice_ms / 1e3
         while due >= 1.0:
             due -= 1.0
@@ -297,14 +303,37 @@ def _arriving(
     yield None
 
 
-def _trades(watch: Watch, count: int, rng: np.random.Generator) -> Trades:
-    """Trades between two accounts each, at the mark: cash moves against the position."""
+@dataclass(frozen=True, slots=True)
+class _Holders:
+    """Positions by instrument: `first[i]:first[i + 1]` of `account` hold instrument i."""
+
+    first: Array
+    account: Array
+
+    @classmethod
+    def of(cls, watch: Watch) -> _Holders:
+        first, instrument, _ = watch.held.compressed()
+        owner = np.repeat(np.arange(len(first) - 1, dtype=np.int32), np.diff(first))
+        order = np.argsort(instrument, kind="stable")
+        edges = np.searchsorted(instrument[order], np.arange(len(watch.terms) + 1))
+        return cls(edges, owner[order])
+
+
+def _trades(watch: Watch, held: _Holders, count: int, rng: np.random.Generator) -> Trades:
+    """Trades between two accounts each, at the mark: cash moves against the position.
+
+    What is held more is traded more, mostly by those who hold it.
+    """
     pairs = max(1, count // 2)
-    instrument = np.tile(rng.integers(0, len(watch.terms), pairs), 2).astype(np.int32)
+    chosen = rng.integers(0, len(held.account), pairs)
+    instrument = np.searchsorted(held.first, chosen, side="right") - 1
+    span = held.first[instrument + 1] - held.first[instrument]
+    other = held.first[instrument] + (rng.random(pairs) * span).astype(np.int64)
+    account = held.account[np.concatenate([chosen, other])]
+    strange = rng.random(2 * pairs) < STRANGERS
+    account[strange] = rng.integers(0, watch.held.accounts, int(strange.sum()))
     lots: Float64 = rng.integers(1, 4, pairs).astype(np.float64)
     lots = np.concatenate([lots, -lots])
-    mark = watch.matrix[instrument, watch.scenes.width * 8]
-    return Trades(
-        account=rng.integers(0, watch.held.accounts, 2 * pairs).astype(np.int32),
-        instrument=instrument, lots=lots, cash=-(lots * mark).astype(np.int64),
-    )  # fmt: skip
+    both: Array = np.tile(instrument, 2).astype(np.int32)
+    mark = watch.matrix[both, watch.scenes.width * 8]
+    return Trades(account=account, instrument=both, lots=lots, cash=-(lots * mark).astype(np.int64))
