@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import accounts, engine, orders, revaluation, start_up, whole_book
+from bench import accounts, engine, orders, revaluation, start_up, watch, whole_book
 from bench.harness import Timing, interleave, one_core
 from bench.limits import machine, measure_limits
 
@@ -43,6 +43,7 @@ def main() -> None:
         print("goals missed:", *missed, sep="\n  ", file=sys.stderr)
     engine.main()
     orders.main()
+    watch.main()
 
 
 def _revaluation(limits: Mapping[str, float]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from solvent.messages.events import Event, Repeated
 from solvent.messages.fields import Command
 from solvent.order_entry import OrderEntry
 from solvent.recovery import Progress, recovered, uncollected
+from solvent.solvency.venue import VenueWatch
 from solvent.tending.entry import Tending
 
 SNAPSHOT_EVERY = 1_000_000
@@ -87,6 +88,7 @@ class Engine(OrderEntry, Tending):
         self._snapshot_at = state.log.sequence
         self._stopped = False
         self._feeds: list[Feed] = []
+        self._watches: list[VenueWatch] = []
 
     @classmethod
     def create(cls, url: str | Path, **options: Any) -> Self:
@@ -155,6 +157,12 @@ class Engine(OrderEntry, Tending):
         self._feeds.append(feed)
         return feed
 
+    def watch(self) -> VenueWatch:
+        """Verdicts on every account, kept up with every command until it is closed."""
+        watch = VenueWatch(self._state)
+        self._watches.append(watch)
+        return watch
+
     def hash(self) -> str:
         """A hash of everything that the engine remembers."""
         return state_hash(self._state)
@@ -200,6 +208,11 @@ class Engine(OrderEntry, Tending):
             self._journal.append(_rows(found, times_ms, first))
             if self._feeds:
                 self._feed(found)
+            if self._watches:
+                self._watches = [watch for watch in self._watches if not watch.closed]
+                events = [event for one in found if one.chain for event in one.events]
+                for watch in self._watches:
+                    watch.follow(self._state, events)
             answers = self._numbered(found, first)
             if self._state.log.sequence - self._snapshot_at >= self._snapshot_every:
                 self.snapshot()

@@ -23,6 +23,7 @@ from solvent.cli import (
     soak,
     state,
     venue,
+    watch,
     waterfall,
     whatif,
 )
@@ -63,6 +64,9 @@ order.app.command("phase")(order_desk.phase)
 app.add_typer(order.app, name="order")
 app.command("liquidations")(liquidations.liquidations)
 app.command("adl")(adl.adl)
+app.command("watch")(watch.watch)
+watch.app.command("watch")(watch.bench_watch)
+app.add_typer(watch.app, name="bench")
 app.command("soak")(soak.soak)
 app.command("generate")(demo.generate)
 app.command("demo")(demo.demo)

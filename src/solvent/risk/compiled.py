@@ -29,7 +29,7 @@ _VECTOR = ir.VectorType(_DOUBLE, LANES)
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _accumulate(
+def accumulate(
     _context: Any, matrix: Any, _column: Any, index: Any, lots: Any, _begin: Any, _end: Any,
     sums: Any, width: Any,
 ) -> Any:  # fmt: skip
@@ -104,7 +104,7 @@ def _emit_loop(
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _least(_context: Any, sums: Any, width: Any) -> Any:
+def least_of(_context: Any, sums: Any, width: Any) -> Any:
     """The least of sums[:8·width]."""
     vectors = width.literal_value
 
@@ -170,7 +170,7 @@ def row_sums(width: int) -> Callable[..., None]:
     @njit(nogil=True, cache=True)
     def kernel(matrix, column, first, index, lots, sums, start, stop):  # type: ignore[no-untyped-def]
         for row in range(start, stop):
-            _accumulate(
+            accumulate(
                 matrix, column, index, lots, first[row], first[row + 1],
                 sums[row, column:], width,
             )  # fmt: skip
@@ -193,13 +193,13 @@ def scan(width: int) -> Callable[..., None]:
             rows = set_first[one + 1] - set_first[one]
             if rows == 1 and plain[row_node[set_first[one]]]:
                 row = set_first[one]
-                _accumulate(
+                accumulate(
                     matrix, column, index, lots, row_first[row], row_first[row + 1], total, width
                 )
             else:
                 total[:] = 0.0
                 for row in range(set_first[one], set_first[one + 1]):
-                    _accumulate(
+                    accumulate(
                         matrix, column, index, lots, row_first[row], row_first[row + 1], sums,
                         width,
                     )  # fmt: skip
@@ -216,7 +216,7 @@ def scan(width: int) -> Callable[..., None]:
                             up *= g[column + s]
                             up = up if up < c[column + s] else c[column + s]
                             total[s] += up + down * el[column + s]
-            low = _least(total, width)
+            low = least_of(total, width)
             if low < least[one]:
                 least[one] = low
                 binding[one] = column + _first_at(total, low, width)

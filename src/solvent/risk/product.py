@@ -116,7 +116,7 @@ def row_sums(
     sums = np.empty((rows, width))
     for column, vectors in _tiles(width):
         work = partial(compiled.row_sums(vectors), matrix, column, first, index, lots, sums)
-        _in_parallel(work, rows=rows, positions=len(index), threads=threads)
+        in_parallel(work, rows=rows, positions=len(index), threads=threads)
     return sums[:, :columns]
 
 
@@ -152,7 +152,7 @@ def scan(
             compiled.scan(vectors), matrix, column, set_first, row_first, row_node, index, lots,
             *maps, least, binding,
         )  # fmt: skip
-        _in_parallel(work, rows=sets, positions=len(index), threads=threads)
+        in_parallel(work, rows=sets, positions=len(index), threads=threads)
     return least + 0.0, binding
 
 
@@ -173,7 +173,7 @@ def signed_sums(
 
     sums = np.empty(len(first) - 1)
     work = partial(compiled.signed_sums, first, index, lots, long_side, short_side, sums)
-    _in_parallel(work, rows=len(sums), positions=len(index), threads=threads)
+    in_parallel(work, rows=len(sums), positions=len(index), threads=threads)
     return sums
 
 
@@ -216,7 +216,7 @@ def carried(
         compiled.carried, first, index, lots, entry_lots, entry_value, value, worth, group, scale,
         values, gains,
     )  # fmt: skip
-    _in_parallel(work, rows=accounts, positions=len(index), threads=threads)
+    in_parallel(work, rows=accounts, positions=len(index), threads=threads)
     return values, gains
 
 
@@ -263,9 +263,13 @@ def _tiles(width: int) -> list[tuple[int, int]]:
     return [(column, min(_TILE, width - column) // _LANES) for column in range(0, width, _TILE)]
 
 
-def _in_parallel(
+def in_parallel(
     work: Callable[[int, int], None], *, rows: int, positions: int, threads: int
 ) -> None:
+    """Do `work(start, stop)` for all rows, on threads where there are positions enough for each.
+
+    The parts write to places of their own, so the result does not depend on how many there are.
+    """
     parts = max(1, min(threads, positions // POSITIONS_PER_THREAD_MIN))
     if parts == 1:
         work(0, rows)
