@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
-from solvent.account.ledger import GENERAL, is_pool, node
+from solvent.account.ledger import is_pool
 from solvent.engine.state import State
 from solvent.host import Answer
 from solvent.messages import commands as c
@@ -15,7 +15,7 @@ from solvent.messages.events import Event, Posted
 from solvent.messages.fields import AccountKind, Side
 from solvent.tending.entry import Tending
 from solvent.tending.plans import Plan
-from tests.venues import DOLLAR, LIN, USDC, Venue, book_venue
+from tests.venues import DOLLAR, LIN, Venue, book_venue, own
 
 STAGES = "[liquidation]\nstages = "
 
@@ -91,14 +91,6 @@ def tended(
     return Tended(venue)
 
 
-def own(venue: Venue, name: str, amount: int, asset: int = USDC) -> None:
-    """What an account has, from or to nowhere in particular."""
-    which = node(venue.state.account_numbers[name], GENERAL, asset)
-    venue.state.ledger.pay(which, asset, amount - venue.state.ledger.balance(which))
-    venue.state.ledger.take_posted()
-    venue.state.slack.clear()
-
-
 def bid(engine: Tended, name: str, lots: int, ticks: int, who: str = "carol") -> None:
     """Somebody who would buy."""
     engine.venue.order(who, name, lots, ticks, symbol=LIN)
@@ -109,4 +101,4 @@ def stages_of(plans: list[Plan]) -> list[tuple[str, str]]:
     return [(one.account, one.stage) for one in plans]
 
 
-__all__ = ["AccountKind", "Side", "Tended", "bid", "own", "stages_of", "tended"]
+__all__ = ["AccountKind", "Side", "Tended", "bid", "stages_of", "tended"]

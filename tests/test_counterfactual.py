@@ -194,8 +194,7 @@ def test_another_rulebook_makes_one(
     for row in (called, bad):
         assert row["both"] + row["only_recorded"] == row["recorded"]
         assert row["both"] + row["only_other"] == row["other"]
-    # Who was made well by a part of it may fall again: accounts, and liquidations of them.
-    assert made.liquidations // 2 < bad["recorded"] <= made.liquidations
+    assert bad["recorded"] == made.wound_up
     assert called["only_recorded"] + called["only_other"] > 0
     moments = other.moments()
     assert list(moments) == ["start", "market lowest", "initial highest", "end"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from solvent.account.ledger import GENERAL, node
 from solvent.engine.auctions import terms_of
 from solvent.engine.image import image, restore, state_hash
 from solvent.engine.state import Mode
@@ -24,7 +23,7 @@ from solvent.messages.events import (
     PositionChanged,
 )
 from solvent.messages.fields import AccountKind, MarginMode, OpeningPosition, Phase, Share, Side
-from tests.venues import BOOK, BTC, CALL, DOLLAR, FUT, INV, LIN, T0, USDC, Venue, new_venue
+from tests.venues import BOOK, BTC, CALL, DOLLAR, FUT, INV, LIN, T0, USDC, Venue, new_venue, own
 
 PPB = 10**9
 MANY = 10**15
@@ -49,13 +48,6 @@ def venue() -> Venue:
     venue.trade("dave", "bob", 200, 50_000)
     own(venue, "dave", 400 * DOLLAR)
     return venue
-
-
-def own(venue: Venue, name: str, amount: int, asset: int = USDC) -> None:
-    """What an account has, from or to nowhere in particular."""
-    which = node(venue.state.account_numbers[name], GENERAL, asset)
-    venue.state.ledger.pay(which, asset, amount - venue.state.ledger.balance(which))
-    venue.state.ledger.take_posted()
 
 
 def begun(venue: Venue) -> Venue:

@@ -18,7 +18,7 @@ from solvent.messages.events import (
     StatusChanged,
 )
 from solvent.messages.fields import Command, CoverFrom, MarginMode, OpeningPosition, Share, Side
-from tests.venues import BTC, CALL, COIN, DOLLAR, FUT, INV, LIN, T0, USDC, Venue, new_venue
+from tests.venues import BTC, CALL, COIN, DOLLAR, FUT, INV, LIN, T0, USDC, Venue, new_venue, own
 
 ALL = 10_000 * DOLLAR
 UNKNOWN = "account 'zoe': expected one that is open"
@@ -32,13 +32,6 @@ def venue() -> Venue:
     venue.trade("dave", "bob", 200, 50_000)
     own(venue, "dave", 400 * DOLLAR)
     return venue
-
-
-def own(venue: Venue, name: str, amount: int, asset: int = USDC) -> None:
-    """What an account has, from or to nowhere in particular."""
-    which = node(venue.state.account_numbers[name], GENERAL, asset)
-    venue.state.ledger.pay(which, asset, amount - venue.state.ledger.balance(which))
-    venue.state.ledger.take_posted()
 
 
 def taken(venue: Venue) -> Venue:

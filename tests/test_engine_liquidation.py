@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from solvent.account.ledger import GENERAL, node
 from solvent.engine import closing_out
 from solvent.engine.calls import cheapest
 from solvent.engine.image import image, restore, state_hash
@@ -54,6 +53,7 @@ from tests.venues import (
     Venue,
     book_venue,
     new_venue,
+    own,
 )
 
 ALL = 10_000 * DOLLAR
@@ -75,13 +75,6 @@ def failing(venue: Venue, *, money: int = 400, lots: int = 200) -> Venue:
 def venue() -> Venue:
     """One in whose books orders meet."""
     return failing(book_venue())
-
-
-def own(venue: Venue, name: str, amount: int, asset: int = USDC) -> None:
-    """What an account has, from or to nowhere in particular."""
-    which = node(venue.state.account_numbers[name], GENERAL, asset)
-    venue.state.ledger.pay(which, asset, amount - venue.state.ledger.balance(which))
-    venue.state.ledger.take_posted()
 
 
 def ruled(venue: Venue, liquidation: str, *, engine: str = BOOK) -> None:

@@ -10,8 +10,8 @@ from solvent.engine.image import state_hash
 from solvent.engine.standing import standing, standings, view
 from solvent.messages import commands as c
 from solvent.messages.events import MarginCalled
-from tests.test_engine_liquidation import failing, own
-from tests.venues import BTC, DOLLAR, Venue, book_venue
+from tests.test_engine_liquidation import failing
+from tests.venues import BTC, DOLLAR, Venue, book_venue, own
 
 
 def called() -> Venue:

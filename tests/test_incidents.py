@@ -17,8 +17,8 @@ from solvent.engine.standing import standing, view
 from solvent.messages import commands as c
 from solvent.messages.events import Posted
 from solvent.messages.fields import AccountKind, MarginMode
-from tests.tended import Tended, bid, own, tended
-from tests.venues import COIN, DOLLAR, LIN, QUANTO, T0, USDC, Venue, book_venue, new_venue
+from tests.tended import Tended, bid, tended
+from tests.venues import COIN, DOLLAR, LIN, QUANTO, T0, USDC, Venue, book_venue, new_venue, own
 
 FUND = 500
 

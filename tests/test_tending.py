@@ -9,9 +9,9 @@ from solvent.engine.image import books_hash, image, restore
 from solvent.engine.standing import standing, view
 from solvent.messages import commands as c
 from solvent.messages.fields import CoverFrom, MarginMode
-from tests.tended import Tended, bid, own, stages_of, tended
+from tests.tended import Tended, bid, stages_of, tended
 from tests.test_engine_contract_rules import by_contract, mark
-from tests.venues import COIN, DOLLAR, LIN, T0, Venue
+from tests.venues import COIN, DOLLAR, LIN, T0, Venue, own
 
 
 def equity(engine: Tended, name: str) -> tuple[int, int]:

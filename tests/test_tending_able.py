@@ -6,8 +6,8 @@ import pytest
 
 from solvent.messages import commands as c
 from solvent.tending.able import able, costs
-from tests.tended import Tended, own, tended
-from tests.venues import BTC, DOLLAR, LIN
+from tests.tended import Tended, tended
+from tests.venues import BTC, DOLLAR, LIN, own
 
 
 def with_bob(dollars: int, *, stages: str = '["adl", "socialise"]', more: str = "") -> Tended:

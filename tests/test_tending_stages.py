@@ -13,8 +13,8 @@ from solvent.messages.fields import AccountKind, CoverFrom, MarginMode
 from solvent.tending.deleveraging import judged, queue
 from solvent.tending.plans import Plan
 from solvent.tending.prices import at_bankruptcy, at_mark, brings, limit_ticks
-from tests.tended import Tended, bid, own, tended
-from tests.venues import COIN, DOLLAR, HIGH, INV, LIN, QUANTO, USDC, book_venue
+from tests.tended import Tended, bid, tended
+from tests.venues import COIN, DOLLAR, HIGH, INV, LIN, QUANTO, USDC, book_venue, own
 
 AUCTION = "[liquidation.auction]\nfast_ms = 20000\nslow_ms = 20000\n"
 

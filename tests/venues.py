@@ -439,3 +439,11 @@ def leg_of(venue: Venue, lots: int, ticks: int, *, symbol: str = LIN, fees: int 
     leg = deal_in(venue.state, trade).legs[0 if lots > 0 else 1]
     leg.fees = fees
     return leg
+
+
+def own(venue: Venue, name: str, amount: int, asset: int = USDC) -> None:
+    """What an account has, from or to nowhere in particular."""
+    which = node(venue.state.account_numbers[name], GENERAL, asset)
+    venue.state.ledger.pay(which, asset, amount - venue.state.ledger.balance(which))
+    venue.state.ledger.take_posted()
+    venue.state.slack.clear()

@@ -206,7 +206,7 @@ def _history(where: str, *, accounts: int, seed: int, rulebook: str, inverse: bo
     for line in (
         f"made: {where}, {made.commands:,} commands, {made.publications} publications",
         f"the index fell to {100 * made.low:.0f} % of where it began",
-        f"{made.liquidations:,} of {made.accounts:,} accounts were wound up",
+        f"{made.wound_up:,} of {made.accounts:,} accounts were wound up",
         f"{made.accepted:,} commands were accepted; rejected: {refused or 'none'}",
         f"state {made.state_hash}",
         f"next: solvent replay {where} --rulebook paradex-pm --out report.html",

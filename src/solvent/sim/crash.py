@@ -66,7 +66,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsed:
-    """What a generated history holds. `low` is the index at its lowest over the first."""
+    """What a generated history holds. `wound_up` are accounts, `liquidations` how often one was
+    taken over; `low` is the index at its lowest over the first."""
 
     accounts: int
     publications: int
@@ -74,6 +75,7 @@ class Rehearsed:
     accepted: int
     rejected: dict[str, int]
     liquidations: int
+    wound_up: int
     low: float
     state_hash: str
 
@@ -117,7 +119,8 @@ def rehearse(
     return Rehearsed(
         accounts=accounts, publications=steps + 1, commands=counts.total(), accepted=counts[0],
         rejected={Reject(code).name: n for code, n in sorted(counts.items()) if code},
-        liquidations=stage.liquidations, low=low, state_hash=engine.hash(),
+        liquidations=stage.liquidations, wound_up=len(stage.wound_up), low=low,
+        state_hash=engine.hash(),
     )  # fmt: skip
 
 
@@ -134,6 +137,7 @@ class _Stage:
         self.time_ms = 0
         self.counts: Counter[int] = Counter()
         self.liquidations = 0
+        self.wound_up: set[str] = set()
         self.asked = 0
         self.resting: list[tuple[str, str]] = []
         self.outgoing: list[str] = []
@@ -294,7 +298,10 @@ def _wind_up(stage: _Stage) -> None:
         for account, one in stage.standing()
         if one.liquidate and account.status != LIQUIDATION
     ]
-    stage.liquidations += sum(answer.accepted for answer in stage.tell(begin))
+    for command, answer in zip(begin, stage.tell(begin), strict=True):
+        if answer.accepted:
+            stage.liquidations += 1
+            stage.wound_up.add(command.account)
     state = stage.state
     bad = [one for one in state.accounts if one is not None and one.status == LIQUIDATION]
     stage.tell(list(_take_overs(stage, bad)))
