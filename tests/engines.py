@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -24,10 +26,11 @@ from solvent.engine.image import image, state_hash
 from solvent.engine.state import State
 from solvent.errors import Reject
 from solvent.feeds.synthetic_market import generate_market
-from solvent.host import Engine
+from solvent.host import Answer, CommandLike, Engine
 from solvent.journal import Journal, Row
 from solvent.journal import sqlite as sqlite_module
 from solvent.market import Snapshot
+from solvent.market.moved import moved
 from solvent.messages import commands as c
 from solvent.messages.codec import Sealed, decode_command
 from solvent.messages.fields import (
@@ -39,6 +42,7 @@ from solvent.messages.fields import (
     TimeInForce,
     Trigger,
 )
+from solvent.units import TimeMs
 from solvent.verify.books import check_books
 
 RULEBOOK: Final = "deribit-pm"
@@ -163,6 +167,8 @@ class Fold:
         self.chains: dict[int, bytes] = {}
         self.rows: list[Row] = []
         self.codes: dict[int, int] = {}
+        self.done: Counter[str] = Counter()
+        """How often each kind of command was accepted."""
 
     def follow(self, journal: Journal) -> None:
         """Apply what is new; it must come out as it was recorded."""
@@ -172,6 +178,7 @@ class Fold:
             assert (one.chain, one.stored) == (row.chain, row.events), row.sequence
             self.chains[row.sequence] = row.chain
             self.codes[one.code] = self.codes.get(one.code, 0) + 1
+            self.done[row.kind] += not one.code
             self.rows.append(row)
 
     def check(self, engine: Engine) -> None:
@@ -202,6 +209,8 @@ class Life(NamedTuple):
     seed: int
     snapshot_every: int
     checkpoint_bytes: int
+    storm: bool = False
+    """Whether prices fall and rise, and whoever cannot pay is wound up."""
 
 
 class Told(NamedTuple):
@@ -302,6 +311,8 @@ def _live(life: Life) -> None:
     sqlite_module._CHECKPOINT_BYTES = life.checkpoint_bytes  # type: ignore[misc]
     draw = random.Random(life.seed)
     try:
+        if life.storm:
+            _weather(life, draw)
         # What the process before this one was told last may be told again.
         with opened(life.url, snapshot_every=life.snapshot_every) as engine:
             _say("opened")
@@ -324,6 +335,45 @@ def _live(life: Life) -> None:
         traceback.print_exc()
     finally:
         os._exit(3)
+
+
+class Telling(Engine):
+    """An engine that says what it is about to do, and what is durable."""
+
+    def submit_all(
+        self, commands: Iterable[CommandLike], *, times_ms: Sequence[int] | None = None
+    ) -> list[Answer]:
+        told = list(commands)
+        _say(f"trying {len(told)}")
+        answers = super().submit_all(told, times_ms=times_ms)
+        _say(f"durable {self.journal.head.sequence} {self.journal.head.chain.hex()}")
+        return answers
+
+
+def _weather(life: Life, draw: random.Random) -> None:
+    """Trades, prices that jump, and what has to be done about it, until killed."""
+    clock = lambda: int(market().as_of_ms)  # noqa: E731
+    with Telling.open(life.url, clock=clock, snapshot_every=life.snapshot_every) as engine:
+        _say("opened")
+        while True:
+            storm(engine, draw)
+            if draw.random() < 0.05:
+                engine.snapshot()
+
+
+def storm(engine: Engine, draw: random.Random) -> None:
+    """Some trades, another price seconds later, and everybody is looked at."""
+    engine.submit_all(batch(engine.state, draw, draw.choice((6, 12, 24))))
+    sequence = engine.state.log.sequence
+    time_ms = engine.state.log.time_ms + draw.randint(1, 3_000)
+    factor = {name: math.exp(draw.gauss(0, 0.25)) for name in market().universe.underlyings}
+    now = replace(moved(market(), factor), as_of_ms=TimeMs(time_ms))
+    told: list[Command] = [
+        publishing.market(now, key=f"market {sequence}", actor=ACTOR),
+        publishing.arrays(now, RULEBOOK, name=RULEBOOK, key=f"arrays {sequence}", actor=ACTOR),
+    ]
+    engine.submit_all(told, times_ms=[time_ms] * len(told))
+    engine.tend(time_ms=time_ms)
 
 
 def _batches(

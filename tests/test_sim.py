@@ -41,6 +41,8 @@ from solvent.sim.worlds import DAY, with_engine
 SEEDS = 64
 CHUNKS = 8
 COMMANDS = 1_000_000
+"""Of the soak; the default suite runs the beginnings of the same histories."""
+BEGINNING = 2_000
 SHORT = 900
 
 NOT_BY_HISTORIES = {
@@ -98,6 +100,15 @@ def shared(factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_the_beginnings_of_all_histories(chunk: int) -> None:
+    for seed in range(chunk, SEEDS, CHUNKS):
+        found = run(seed, BEGINNING)
+        assert found.violations == []
+        assert found.commands.total() == BEGINNING
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_a_million_commands(chunk: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """64 seeds; whichever chunk ends last looks whether all together met everything."""
