@@ -61,6 +61,8 @@ FIRST = (64_000.0, 1_900.0, 85.0)
 T0 = 1_780_000_000_000
 USDC = "USDC"
 SLIPPAGE = Fraction(1, 20)
+RESERVE = Fraction(1, 10)
+"""Of the value of what it holds, that the fund must be worth."""
 STAGES = (
     ("book", "fund", "adl", "socialise"), ("book", "fund", "adl"), ("book", "adl"),
     ("book", "socialise"), ("fund", "socialise"), ("adl", "socialise"),
@@ -322,6 +324,7 @@ def run(seed: int) -> Checked:
     _check_minimum(told, world, checked)
     after = {owner: worth(state, owner) for owner in owners}
     assert sum(before.values()) == sum(after.values()), "nothing is created"
+    assert after[INSURANCE] >= min(0, before[INSURANCE]), "the fund owes nothing at the marks"
     begun = {event.account for _, _, events in told for event in events
              if isinstance(event, LiquidationBegun)}  # fmt: skip
     assert begun == set(bad)
@@ -340,6 +343,16 @@ def run(seed: int) -> Checked:
     _check_shortfall(state, begun, before, after, open_now, checked)
     assert world.tend().nothing or tended.open, "a second look finds nothing to do"
     return checked
+
+
+def _check_gains(state: State, command: c.SocialiseLoss) -> None:
+    """Nobody shares more than it has gained in what it holds, and not what it has shared before."""
+    for share in command.shares:
+        account = state.account(state.account_numbers[share.account])
+        held = (account.positions or {}).items()
+        gained = sum(gain(state, n, one.lots, one.basis_value) + one.realised for n, one in held)
+        gained -= (account.given or {}).get(0, 0)
+        assert share.amount <= gained, f"{share.account}: shares {share.amount} of {gained}"
 
 
 def _bad_pools(state: State, account: Account) -> list[int | None]:
@@ -371,6 +384,9 @@ def _check_plan(state: State, plan: Plan, stages: Sequence[str]) -> None:
         sources = [str(one.command.source) for one in plan.rows
                    if isinstance(one.command, c.CoverDebt)]  # fmt: skip
         assert sources == sorted(sources, key=["insurance", "venue"].index)
+        for one in plan.rows:
+            if isinstance(one.command, c.SocialiseLoss):
+                _check_gains(state, one.command)
 
 
 def _rests(state: State, account: Account, command: c.TakeOver | c.Deleverage) -> bool:
@@ -392,7 +408,7 @@ def _fund_spent(state: State, plan: Plan) -> bool:
     held = worth(state, INSURANCE)
     for number, position in (state.account(INSURANCE).positions or {}).items():
         contract = state.contracts[number]
-        held -= SLIPPAGE * abs(contract.deal.money(position.lots * (contract.mark_points or 0)))
+        held -= RESERVE * abs(contract.deal.money(position.lots * (contract.mark_points or 0)))
     for one in plan.rows:
         if not isinstance(one.command, c.Deleverage):
             continue
@@ -402,7 +418,8 @@ def _fund_spent(state: State, plan: Plan) -> bool:
         loss = contract.deal.money(points - (contract.mark_points or 0)) * (1 if long else -1)
         mine = contract.holders.get(INSURANCE)
         nets = mine is not None and (mine.lots > 0) != long
-        each = loss + (-SLIPPAGE if nets else SLIPPAGE) * abs(contract.deal.money(points))
+        at_mark = abs(contract.deal.money(contract.mark_points or 0))
+        each = loss + (-RESERVE if nets else RESERVE) * at_mark
         most = one.command.lots
         if nets and mine is not None:
             most = min(most, abs(mine.lots))

@@ -125,6 +125,11 @@ def test_the_demo(run: Run, tmp_path: Path) -> None:
     page = report.read_text("utf-8")
     assert "One crash, several ways to margin it" in page
     assert page.count('class="plot"') == 2
-    assert run(*words).code == 0
+    kept = tmp_path / "kept"
+    assert run(*words, "--journal", kept).code == 0
+    assert sorted(one.name for one in kept.iterdir()) == [
+        "made-up-cross", "made-up-isolated", "made-up-portfolio"
+    ]  # fmt: skip
+    assert run("liquidations", kept / "made-up-cross", "--limit", 1).code == 0
     assert run("demo", "crash", "--crash", "none").code == 2
     assert run("demo", "--moments", 5).code == 2

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from solvent.account.ledger import FUND, GENERAL, node
+from solvent.engine.image import image, restore
 from solvent.errors import Reject
 from solvent.messages import commands as c
 from solvent.messages.events import (
@@ -447,6 +448,27 @@ def test_winners_make_a_loss_good(venue: Venue) -> None:
     assert found.events == (Posted(((18 << 30, 20 << 30, 50), (17 << 30, 20 << 30, 50))),)
     assert (venue.held("dave"), venue.held("carol"), venue.held("bob")) == (0, 0, ALL - 50)
     assert venue.do(c.SocialiseLoss, shares=(), **told) == ()
+
+
+def test_what_was_given_is_remembered_while_anything_is_held(venue: Venue) -> None:
+    taken(venue)
+    venue.trade("bob", "carol", 5, 50_000)
+    venue.trade("bob", "carol", 5, 50_000, symbol=FUT)
+    told = {"account": "dave", "asset": "USDC"}
+    for debt in (100, 11):
+        own(venue, "dave", -debt)
+        shares = (Share("alice", 4), Share("bob", debt - 5), Share("carol", 1))
+        venue.do(c.SocialiseLoss, shares=shares, **told)
+    alice, bob, carol = (venue.account(name) for name in ("alice", "bob", "carol"))
+    assert (alice.given, bob.given, carol.given) == (None, {0: 101}, {0: 2})
+    again = restore(image(venue.state))
+    assert [again.account(one.number).given for one in (alice, bob, carol)] == [
+        None, {0: 101}, {0: 2}
+    ]  # fmt: skip
+    venue.trade("carol", "bob", 5, 50_000)
+    assert (bob.given, carol.given) == ({0: 101}, {0: 2})
+    venue.trade("carol", "bob", 5, 50_000, symbol=FUT)
+    assert (bob.given, carol.given, carol.positions) == ({0: 101}, None, None)
 
 
 # ── ending ───────────────────────────────────────────────────────────────────────────────────────

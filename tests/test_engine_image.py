@@ -270,6 +270,9 @@ CHANGES: list[Callable[[State], object]] = [
     lambda s: s.calls.update({16: Call(level=1, since_ms=5)}),
     lambda s: s.calls.update({16: Call(level=2, since_ms=5)}),
     lambda s: s.calls.update({16: Call(level=2, since_ms=5, amount_micro=1, deadline_ms=9)}),
+    lambda s: s.calls.update({16: Call(level=2, since_ms=5, pool=0)}),
+    lambda s: setattr(s.account(16), "given", {0: 1}),
+    lambda s: setattr(s.account(16), "given", {1: 1}),
     lambda s: s.calls.update({16: Call(level=2, since_ms=5, amount_micro=1, deadline_ms=9,
                                        overdue=True)}),
     lambda s: s.cases.pop(17),
@@ -310,8 +313,8 @@ def test_the_hash_tells_everything_apart() -> None:
 def test_every_part_of_an_image_has_its_name() -> None:
     assert list(sections(State())) == [
         "log", "assets", "ledger", "accounts", "positions", "combos", "desk", "blocks", "modes",
-        "contracts", "underlyings", "rules", "venue", "pending", "references", "calls", "cases",
-        "auctions", "backstops", "fund_highs",
+        "given", "contracts", "underlyings", "rules", "venue", "pending", "references", "calls",
+        "cases", "auctions", "backstops", "fund_highs",
     ]  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from solvent.engine import closing_out
 from solvent.engine.calls import cheapest
-from solvent.engine.image import image, restore, state_hash
+from solvent.engine.closing_out import foreseen_able
+from solvent.engine.image import books_hash, image, restore, state_hash
 from solvent.engine.standing import standing, view
 from solvent.engine.state import CROSS, Standing
 from solvent.engine.wound_up import notional_micro, pools_below, target_reached
@@ -655,6 +656,31 @@ def test_a_deposit_ends_it_and_nothing_else_is_allowed(venue: Venue) -> None:
     venue.do(c.EndLiquidation, account="dave")
 
 
+def test_the_fund_does_not_take_what_it_owes_for(venue: Venue) -> None:
+    """A lot is worth 50 dollars, and at 51,000 costs one more."""
+    begin(venue)
+    venue.trade("insurance", "bob", 10, 50_000, symbol=INV)
+    venue.do(c.Deposit, account="insurance", asset="USDC", amount=50 * DOLLAR)
+    detail = f"insurance fund: expected to owe nothing at the marks after {LIN}, found "
+    venue.refuse(
+        Reject.FUND_INSUFFICIENT,
+        f"{detail}1000000",
+        c.TakeOver,
+        **taking(lots=51, price_ticks=51_000),
+    )
+    venue.do(c.TakeOver, **taking(lots=50, price_ticks=51_000))
+    # A mark later it owes more than it has: no more, but for what it does not lose by.
+    own(venue, "dave", 200 * DOLLAR)
+    venue.quote(LIN=490_000)
+    venue.refuse(
+        Reject.FUND_INSUFFICIENT,
+        f"{detail}51000000",
+        c.TakeOver,
+        **taking(lots=1, price_ticks=50_000),
+    )
+    venue.do(c.TakeOver, **taking(lots=1, price_ticks=49_000))
+
+
 # ── calls ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -691,6 +717,36 @@ def test_warnings_and_calls(venue: Venue) -> None:
     review(venue)
     own(venue, "dave", 900 * DOLLAR)
     assert review(venue) == (CallEnded(20, "lifted"),)
+
+
+def test_the_pool_that_is_nearest_to_liquidation_is_called() -> None:
+    """500 dollars of margin have lost 240, and 250 must be there. Of what dave holds together next
+    to nothing is asked."""
+    venue = isolated()
+    venue.quote(LIN=476_000)
+    venue.publish(LIN=476_000)
+    until = T0 + 3_600_000
+    # 260 are left, and it was opened with 500.
+    asked = MarginCalled(20, 2, 240 * DOLLAR, "USDC", 240 * DOLLAR, until, 0)
+    assert review(venue) == (asked,)
+    assert review(venue) == ()
+    assert venue.state.calls[20].pool == 0
+    # Money that is not the position's does not meet it.
+    venue.do(c.Deposit, account="dave", asset="USDC", amount=1_000 * DOLLAR)
+    assert review(venue) == ()
+    venue.do(c.AddIsolatedMargin, account="dave", symbol=LIN, amount=20 * DOLLAR)
+    assert (review(venue), venue.state.calls[20].amount_micro) == ((), 220 * DOLLAR)
+    venue.do(c.AddIsolatedMargin, account="dave", symbol=LIN, amount=10 * DOLLAR)
+    # Of 290 dollars 40 are beyond what must be there: no longer a tenth, still a fifth.
+    assert review(venue) == (CallEnded(20, "lifted"), MarginCalled(20, 1, 0, "", 0, 0, 0))
+    # Together 25,000 micro must be there, and an eighth more is.
+    own(venue, "dave", 28_500)
+    assert review(venue) == (MarginCalled(20, 1, 0, "", 0, 0, -1),)
+    venue.time_ms = T0 + 60_001
+    venue.refuse(
+        Reject.RISK_UNKNOWN, "account dave: expected known risk, found none by tenth",
+        c.ReviewMargin, account="dave",
+    )  # fmt: skip
 
 
 def test_a_liquidation_ends_a_call(venue: Venue) -> None:
@@ -781,6 +837,20 @@ def test_not_for_a_venue_without_books() -> None:
 
 
 # ── who is deleveraged can pay for it ────────────────────────────────────────────────────────────
+
+
+def test_what_is_worked_out_ahead_changes_nothing(venue: Venue) -> None:
+    """Who gives up lots is assessed once: before, together with all others."""
+    begin(venue)
+    gives = {"account": "dave", "counterparty": "bob", "symbol": LIN, "price_ticks": 49_000}
+    before = books_hash(venue.state)
+    foreseen_able(venue.state, [c.Deleverage(key="-", actor="-", lots=30, **gives)])
+    assert books_hash(venue.state) == before
+    rules = venue.state.rules["tenth"]
+    known = len(rules.found)
+    venue.do(c.Deleverage, lots=30, **gives)
+    # Nothing that was asked of bob is new.
+    assert {key[0] for key in list(rules.found)[known:]} <= {venue.account("dave").number}
 
 
 def test_nobody_is_deleveraged_below_maintenance(venue: Venue) -> None:

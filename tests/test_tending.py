@@ -8,7 +8,9 @@ import pytest
 from solvent.engine.image import books_hash, image, restore
 from solvent.engine.standing import standing, view
 from solvent.messages import commands as c
+from solvent.messages.events import MarginCalled
 from solvent.messages.fields import CoverFrom, MarginMode
+from solvent.tending.debts import gain_of
 from tests.tended import Tended, bid, stages_of, tended
 from tests.test_engine_contract_rules import by_contract, mark
 from tests.venues import COIN, DOLLAR, LIN, T0, Venue, own
@@ -156,13 +158,15 @@ def test_the_fund_takes_over_at_the_bankruptcy_price() -> None:
     assert engine.venue.held("dave") == 0
 
 
-def test_no_more_than_the_fund_could_sell() -> None:
-    """At 5 % slippage 2.40 dollars a lot must be there, 2 are gained: 0.40 of 40 for 100 lots."""
-    engine = tended(fund=40)
+@pytest.mark.parametrize(("reserve", "lots"), [("0.01", 100), ("0.05", 100), ("0.1", 14)])
+def test_no_more_than_the_fund_could_sell(reserve: str, lots: int) -> None:
+    """At 5 % slippage 2.40 dollars a lot must be there, 2 are gained: 0.40 of 40 for 100 lots. A
+    reserve of a tenth asks for 4.80: 2.80 a lot."""
+    engine = tended(fund=40, more=f"[liquidation.fund]\nreserve = {reserve}")
     engine.tend()
-    assert engine.sent(c.TakeOver)[0]["lots"] == 100
+    assert engine.sent(c.TakeOver)[0]["lots"] == lots
     assert engine.sent(c.Deleverage) == [
-        {"account": "dave", "counterparty": "bob", "symbol": LIN, "lots": 100,
+        {"account": "dave", "counterparty": "bob", "symbol": LIN, "lots": 200 - lots,
          "price_ticks": 48_000}
     ]  # fmt: skip
 
@@ -222,8 +226,13 @@ def test_an_isolated_loss_stays_in_its_margin() -> None:
     venue.publish(index=47_600, LIN=476_000)
     general = venue.held("carol")
     engine.tend()
-    # It has lost 240 of 500 dollars, and must have 238: nothing is to be done.
+    # It has lost 240 of 500 dollars, and must have 238: it is called, for its own margin.
     assert engine.kinds() == []
+    called = [event for _, _, events in engine.told for event in events]
+    assert called[-1] == MarginCalled(
+        venue.account("carol").number, 2, 216 * DOLLAR, "USDC", 216 * DOLLAR, T0 + 3_600_000, 0
+    )
+    assert engine.tend().nothing
     venue.quote(index=47_400, LIN=474_000)
     venue.publish(index=47_400, LIN=474_000)
     engine.tend()
@@ -258,6 +267,41 @@ def test_a_debt_is_paid_in_a_fixed_order() -> None:
     assert [(one.account, one.amount) for one in shares] == [("bob", 50 * DOLLAR)]
     assert venue.held("dave") == 0
     assert venue.account("dave").status == "open"
+
+
+def test_gains_that_have_paid_once_do_not_pay_again() -> None:
+    """Dave owes 600 dollars, of which bob, who has gained 500, pays that; 100 more only once he has
+    gained it. It makes no difference who looks, and whether the venue has stopped between."""
+    engine = tended(stages='["book", "socialise"]', money=-100)
+    venue = engine.venue
+    bid(engine, "b", 1_000, 47_500)
+
+    def at(dollars: int) -> None:
+        venue.quote(index=dollars, LIN=10 * dollars)
+        venue.publish(index=dollars, LIN=10 * dollars)
+
+    def shared() -> list[int]:
+        told = [one["shares"] for one in engine.sent(c.SocialiseLoss)]
+        assert {share.account for shares in told for share in shares} <= {"bob"}
+        return [share.amount // DOLLAR for shares in told for share in shares]
+
+    at(47_500)
+    done = engine.tend()
+    assert (shared(), [one.open for one in done.open]) == (
+        [500], ["nobody pays 100,000,000 units of USDC"]
+    )  # fmt: skip
+    assert gain_of(venue.state, venue.account("bob"), 0) == 0
+    assert engine.tend().nothing
+    venue.state = restore(image(venue.state))
+    assert engine.tend().nothing
+    at(47_300)
+    engine.tend()
+    assert shared() == [500, 40]
+    at(46_800)
+    engine.tend()
+    assert shared() == [500, 40, 60]
+    assert gain_of(venue.state, venue.account("bob"), 0) == 40 * DOLLAR
+    assert (venue.held("dave"), venue.account("dave").status) == (0, "open")
 
 
 def test_other_assets_pay_first() -> None:

@@ -64,6 +64,10 @@ def demo(
     moments: Annotated[
         int | None, typer.Option("--moments", min=2, help="So many prices around the lowest.")
     ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option("--journal", help="Of a crash: a folder that keeps every run's journal."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Margin a generated venue: its totals, one account explained, and a report with plots.
@@ -76,11 +80,13 @@ def demo(
     if what is Demo.CRASH:
         crash_demo(
             accounts=accounts or 10_000, seed=seed, out=report or Path("out/crash.html"), png=png,
-            data=data, which=crash, moments=moments, json=json,
+            data=data, which=crash, moments=moments, journal=journal, json=json,
         )  # fmt: skip
         return
-    if (png, data, crash, moments) != (None,) * 4:
-        raise typer.BadParameter("expected --png, --data, --crash and --moments of a crash alone")
+    if (png, data, crash, moments, journal) != (None,) * 5:
+        raise typer.BadParameter(
+            "expected --png, --data, --crash, --moments and --journal of a crash alone"
+        )
     _venue(accounts or 100_000, seed, rulebook, report or Path("out/demo.html"), json=json)
 
 

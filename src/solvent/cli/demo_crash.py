@@ -23,7 +23,7 @@ _PICTURE = (1280, 2940)
 
 def crash_demo(
     *, accounts: int, seed: int, out: Path, png: Path | None, data: Path | None, which: str | None,
-    moments: int | None, json: bool,
+    moments: int | None, journal: Path | None, json: bool,
 ) -> None:  # fmt: skip
     """Run every crash under every regime, tell what came of it, and write the report."""
     from solvent.cli import console
@@ -35,7 +35,7 @@ def crash_demo(
     runs = [(prices, regime) for prices in chosen for regime in REGIMES]
     with console.progress(quiet=json) as bar:
         task = bar.add_task(f"{accounts:,} accounts, {len(runs)} crashes", total=len(runs))
-        found = _crashes(runs, accounts, seed, lambda: bar.update(task, advance=1))
+        found = _crashes(runs, accounts, seed, journal, lambda: bar.update(task, advance=1))
     told = document(found, accounts=accounts, seed=seed)
     write_liquidation_report(told, out)
     written = [out]
@@ -70,10 +70,10 @@ def _prices(
 
 
 def _crashes(
-    runs: list[tuple[Prices, Regime]], accounts: int, seed: int, done: Any
+    runs: list[tuple[Prices, Regime]], accounts: int, seed: int, journal: Path | None, done: Any
 ) -> list[Crashed]:
     """All runs, as many at once as there are processors; in the order in which they were asked."""
-    asked = [(prices, regime, accounts, seed) for prices, regime in runs]
+    asked = [(prices, regime, accounts, seed, journal) for prices, regime in runs]
     found: list[Crashed] = []
     processors = min(len(asked), len(os.sched_getaffinity(0)))
     if processors == 1 or accounts <= 500:
@@ -88,12 +88,15 @@ def _crashes(
     return found
 
 
-def _one(asked: tuple[Prices, Regime, int, int]) -> Crashed:
-    """One crash in a journal of its own, which is thrown away."""
+def _one(asked: tuple[Prices, Regime, int, int, Path | None]) -> Crashed:
+    """One crash in a journal of its own: in a folder that is told, or one that is thrown away."""
     from solvent.host import Engine
     from solvent.sim.cascade import crash
 
-    prices, regime, accounts, seed = asked
+    prices, regime, accounts, seed, journal = asked
+    if journal is not None:
+        with Engine.create(journal / f"{prices.name}-{regime.name}") as engine:
+            return crash(engine, prices, regime, accounts=accounts, seed=seed)
     # What is thrown away need not be on a disk.
     memory = "/dev/shm"  # noqa: S108 a folder of its own is made in it
     place = memory if os.access(memory, os.W_OK) else None

@@ -22,7 +22,18 @@ from solvent.engine.refusal import (
     rules_named,
 )
 from solvent.engine.standing import has_risk, isolates_positions, standing, view
-from solvent.engine.state import CLOSED, FROZEN, LIQUIDATION, OPEN, Account, Contract, Mode, State
+from solvent.engine.state import (
+    CLOSED,
+    CROSS,
+    FROZEN,
+    LIQUIDATION,
+    OPEN,
+    Account,
+    Contract,
+    Mode,
+    State,
+)
+from solvent.engine.wound_up import pool_view
 from solvent.errors import Refused, Reject
 from solvent.limits import ACCOUNTS_MAX
 from solvent.messages.commands import (
@@ -141,13 +152,16 @@ def assign_rulebook(state: State, command: AssignRulebook, events: list[Event]) 
     events.append(RulebookAssigned(account.number, command.rulebook))
 
 
-def _check_margin(state: State, account: Account, *, modes: dict[int, Mode] | None = None,
-                  balances: dict[int, int] | None = None,
-                  margins: dict[int, int] | None = None) -> None:  # fmt: skip
-    """Refuse unless the account, seen with these modes and amounts added, has its margin."""
+def _check_margin(
+    state: State, account: Account, *, modes: dict[int, Mode] | None = None,
+    balances: dict[int, int] | None = None, margins: dict[int, int] | None = None,
+    together: bool = False,
+) -> None:  # fmt: skip
+    """Refuse unless the account, seen with these modes and amounts added, has its margin; of
+    `together` alone what it holds together."""
     if state.decided:
         return
-    seen = view(state, account)
+    seen = pool_view(state, account, CROSS) if together else view(state, account)
     if modes is not None:
         seen.modes = modes
     for asset, amount in (balances or {}).items():
@@ -345,10 +359,14 @@ def _margin_nodes(account: Account, contract: Contract) -> tuple[int, int]:
 def _move_margin(state: State, account: Account, contract: Contract, amount: int) -> None:
     """Move margin in (or, negative, out), unless the account or the position would lack it."""
     own, margin = _margin_nodes(account, contract)
-    stands = state.ledger.balance(margin)
-    _check_margin(
-        state, account,
-        balances={contract.deal.asset: -amount}, margins={contract.number: stands + amount},
-    )  # fmt: skip
+    if amount > 0:
+        # A position that is short of its margin may get a part of it.
+        _check_margin(state, account, balances={contract.deal.asset: -amount}, together=True)
+    else:
+        stands = state.ledger.balance(margin)
+        _check_margin(
+            state, account,
+            balances={contract.deal.asset: -amount}, margins={contract.number: stands + amount},
+        )  # fmt: skip
     # From here on the margin must move.
     state.ledger.pay(margin, own, amount)

@@ -7,10 +7,13 @@ account stands: whoever is well, or may be, keeps what he holds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from solvent.account.ledger import GENERAL, INSURANCE, margin_slot, node
 from solvent.engine import contract_rules
 from solvent.engine.dealing import Leg, leg, margin_moves, post, premium_of, sweep, view_after
 from solvent.engine.floor import Floor
+from solvent.engine.fund import check_fund_bears
 from solvent.engine.refusal import (
     account_named,
     check_active,
@@ -196,6 +199,8 @@ def take_over(state: State, command: TakeOver, events: list[Event]) -> None:
     moves = (0, 0)
     if taker.number == INSURANCE:
         check_pool(state, legs[1])
+        if state.house.contract is None:
+            check_fund_bears(state, legs[1])
     else:
         _check_cap(state, legs[1])
         moves = _admit_taker(state, legs[1], command)
@@ -264,6 +269,23 @@ def deleverage(state: State, command: Deleverage, events: list[Event]) -> None:
     # From here on it must succeed.
     _carry_out(state, contract, legs, premium, events)
     step(state, account, contract, pool)
+
+
+def foreseen_able(state: State, commands: Iterable[Deleverage]) -> None:
+    """Work out together how those who are to give something up would stand, so that it is
+    remembered when each is asked; changes nothing else. All of them hold what they give up."""
+    views = []
+    for command in commands:
+        contract = state.contracts[state.contract_numbers[command.symbol]]
+        other = state.account(state.account_numbers[command.counterparty])
+        lots = -command.lots if contract.holders[other.number].lots > 0 else command.lots
+        points = command.price_ticks * contract.deal.points_per_tick
+        premium = premium_of(contract, command.lots, points)
+        one = leg(state, contract, other, lots=lots, points=points, premium=premium)
+        one.to_margin = margin_moves(state, one)
+        seen = pool_view(state, other, pool_of(state, other, contract.number))
+        views += [seen, view_after(state, one, seen)]
+    standings(state, views)
 
 
 def _check_able(state: State, one: Leg) -> None:

@@ -244,7 +244,7 @@ def put_position(
         positions = account.positions or {}
         del positions[number]
         if not positions:
-            account.positions = None
+            account.positions = account.given = None
 
 
 def sweep(state: State, contract: Contract) -> None:

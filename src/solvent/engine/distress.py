@@ -330,12 +330,14 @@ def _check_wants(state: State, account: Account, into: int, command: ConvertColl
 
 
 def socialise_loss(state: State, command: SocialiseLoss, events: list[Event]) -> None:
-    """Winners pay a debt, each the share that a plan gave it."""
+    """Winners pay a debt, each the share that a plan gave it. What each has given is remembered for
+    as long as it holds anything: gains that have paid once are not there to pay again."""
     account = liquidated_account(state, command.account)
     asset = asset_named(state, command.asset)
     own = _own_money(state, account, asset, command.symbol)
     _check_debt(state, account, own, sum(one.amount for one in command.shares), command.asset)
     taken: dict[int, int] = {}
+    winners: dict[int, Account] = {}
     for share in command.shares:
         winner = account_named(state, share.account)
         if winner is account:
@@ -344,6 +346,7 @@ def socialise_loss(state: State, command: SocialiseLoss, events: list[Event]) ->
             )
         theirs = node(winner.number, GENERAL, asset)
         taken[theirs] = taken.get(theirs, 0) + share.amount
+        winners[theirs] = winner
         if taken[theirs] > state.ledger.balance(theirs):
             raise Refused(
                 Reject.SHARES_EXCEED_BALANCE,
@@ -355,6 +358,10 @@ def socialise_loss(state: State, command: SocialiseLoss, events: list[Event]) ->
     # From here on it must succeed.
     for theirs, amount in taken.items():
         state.ledger.move(theirs, own, amount)
+        winner = winners[theirs]
+        if winner.positions:
+            given = winner.given or {}
+            winner.given = {**given, asset: given.get(asset, 0) + amount}
     touch(state, account, pool)
 
 

@@ -215,7 +215,7 @@ def _put(state: State, told: Iterable[int]) -> None:
             positions = account.positions
             del positions[instrument]
             if not positions:
-                account.positions = None
+                account.positions = account.given = None
 
 
 check(array("q").itemsize == 8, "numbers have 64 bits", sys.platform)

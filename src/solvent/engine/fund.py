@@ -1,12 +1,16 @@
-"""How much the insurance fund has had of late: what a drawdown is measured from."""
+"""The insurance fund: what it is worth at the marks, and how much it has had of late, which a
+drawdown is measured from."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
 from solvent.account.ledger import GENERAL, INSURANCE, node
-from solvent.engine.state import State
+from solvent.engine.dealing import Leg
+from solvent.engine.state import Account, State
+from solvent.errors import Refused, Reject
 from solvent.margining.closing import FundText
 from solvent.units import MINUTE_MS
 
@@ -47,3 +51,42 @@ def fund_high(state: State, asset: int) -> int:
     seen = state.fund_highs.get(asset, ())
     there = state.ledger.balance(node(INSURANCE, GENERAL, asset))
     return max([there, *(most for at, most in seen if at >= earliest)])
+
+
+def unrealised(state: State, account: Account, asset: int) -> int:
+    """Gains (losses negative) at the marks of all that an account holds and that settles in an
+    asset: of an option what it is worth. Smallest units, each rounded down."""
+    total = 0
+    for number, position in (account.positions or {}).items():
+        contract = state.contracts[number]
+        deal = contract.deal
+        if deal.asset == asset and contract.mark_points is not None:
+            value = deal.value(position.lots, contract.mark_points)
+            total += math.floor(deal.money(value - position.basis_value))
+    return total
+
+
+def fund_worth(state: State, asset: int) -> int:
+    """What the shared fund would hold if it sold all that it has at the marks."""
+    there = state.ledger.balance(node(INSURANCE, GENERAL, asset))
+    return there + unrealised(state, state.account(INSURANCE), asset)
+
+
+def check_fund_bears(state: State, one: Leg) -> None:
+    """Refuse a position that leaves the fund owing at the marks, unless it owes no more by it."""
+    contract, deal = one.contract, one.contract.deal
+    mark = contract.mark_points or 0
+    was, now = (
+        math.floor(deal.money(deal.value(lots, mark) - basis))
+        for lots, basis in (
+            (one.before_lots, one.before_basis), (one.change.lots, one.change.basis_value)
+        )
+    )  # fmt: skip
+    before = fund_worth(state, deal.asset)
+    after = before + one.general + now - was
+    if after < min(0, before):
+        raise Refused(
+            Reject.FUND_INSUFFICIENT,
+            f"insurance fund: expected to owe nothing at the marks after {deal.symbol}, found "
+            f"{-after}",
+        )

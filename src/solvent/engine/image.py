@@ -51,7 +51,7 @@ from solvent.messages.commands import ListCombo, ListInstrument
 from solvent.messages.fields import Phase
 from solvent.orders.desk import Desk
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 LOG: Final = "log"
 _STATUSES: Final = (OPEN, FROZEN, LIQUIDATION, CLOSED)
 _KINDS: Final = ("system", "user", "member", "backstop")
@@ -114,6 +114,10 @@ def sections(state: State) -> dict[str, bytes]:
                               for number, mode in account.modes.items()])
             for account in state.accounts if account is not None and account.modes
         ],
+        "given": [
+            (account.number, list(account.given.items()))
+            for account in state.accounts if account is not None and account.given
+        ],
         "contracts": [_contract(contract) for contract in state.contracts],
         "underlyings": [
             (name, one.price_nano, list(one.seen)) for name, one in state.underlyings.items()
@@ -129,7 +133,8 @@ def sections(state: State) -> dict[str, bytes]:
         ],
         "references": list(state.references.items()),
         "calls": [
-            (number, one.level, one.since_ms, one.amount_micro, one.deadline_ms, one.overdue)
+            (number, one.level, one.since_ms, one.amount_micro, one.deadline_ms, one.overdue,
+             one.pool)
             for number, one in state.calls.items()
         ],
         "cases": [
@@ -237,6 +242,8 @@ def restore(stored: bytes) -> State:
             contract: Mode(isolated=isolated, factor=Fraction(factor) if factor else None)
             for contract, isolated, factor in modes
         }
+    for number, given in parts["given"]:
+        state.account(number).given = dict(given)
     state.underlyings = {
         name: Underlying(price_nano=price, seen=deque((at, one) for at, one in seen))
         for name, price, seen in parts["underlyings"]
@@ -267,8 +274,8 @@ def _put_liquidations(state: State, parts: _Parts) -> None:
     """Calls, liquidations and auctions that are under way."""
     state.calls = {
         number: Call(level=level, since_ms=since_ms, amount_micro=amount, deadline_ms=deadline_ms,
-                     overdue=overdue)
-        for number, level, since_ms, amount, deadline_ms, overdue in parts["calls"]
+                     overdue=overdue, pool=pool)
+        for number, level, since_ms, amount, deadline_ms, overdue, pool in parts["calls"]
     }  # fmt: skip
     for number, begun_ms, equity, maintenance, pools, *rest in parts["cases"]:
         stepped_ms, steps, stepped, takers = rest

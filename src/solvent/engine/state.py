@@ -68,6 +68,7 @@ class Account(Struct, eq=False, gc=False):
     Attributes:
         frozen: by an operator: a status that liquidation hides comes back after it.
         subaccounts: how many open accounts have this one as parent.
+        given: asset → smallest units that it has paid of others' losses since it last held nothing.
     """
 
     number: int
@@ -80,6 +81,7 @@ class Account(Struct, eq=False, gc=False):
     subaccounts: int = 0
     positions: dict[int, Position] | None = None
     modes: dict[int, Mode] | None = None
+    given: dict[int, int] | None = None
 
     def mode(self, instrument: int) -> Mode | None:
         """How it holds a contract, where it has chosen."""

@@ -8,13 +8,16 @@ the rulebook's target is reached, and no other.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 from solvent.engine import contract_rules
 from solvent.engine.refusal import check_known
 from solvent.engine.standing import View, isolates_positions, standing, standings, view
 from solvent.engine.state import CROSS, Account, Case, Contract, Standing, State
 from solvent.errors import Refused, Reject
+from solvent.liquidation.calls import BELOW_ALL, distance
 from solvent.margining.closing import ReduceText
 from solvent.units import DOLLARS
 
@@ -42,6 +45,12 @@ def pool_view(state: State, account: Account, pool: int) -> View:
     return View(account, mine, {}, {pool: seen.margins.get(pool, 0)}, [], modes)
 
 
+def pools_held(state: State, account: Account) -> list[int]:
+    """`CROSS`, and each contract that an account holds by itself, by number."""
+    held = sorted(account.positions or ())
+    return list(dict.fromkeys([CROSS, *(pool_of(state, account, number) for number in held)]))
+
+
 def pools_below(state: State, account: Account) -> list[int]:
     """Pools that are below maintenance, `CROSS` first; of one that is, at least one is."""
     held = sorted(account.positions or ())
@@ -49,7 +58,7 @@ def pools_below(state: State, account: Account) -> list[int]:
         low = [number for number in held if _distressed(state, account, number)]
         together = any(not account.isolates(number) for number in low)
         return [CROSS] * together + low
-    pools = list(dict.fromkeys([CROSS, *(pool_of(state, account, number) for number in held)]))
+    pools = pools_held(state, account)
     if len(pools) == 1:
         return pools
     found = standings(state, [pool_view(state, account, pool) for pool in pools])
@@ -65,6 +74,40 @@ def _distressed(state: State, account: Account, number: int) -> bool:
         return False
 
 
+class Pooled(NamedTuple):
+    """A pool of an account and where it stands."""
+
+    pool: int
+    seen: View
+    found: Standing
+
+
+def nearest(state: State, accounts: Sequence[Account]) -> list[Pooled]:
+    """Of each account the pool that is nearest to liquidation, of equals the first; assessed
+    together. Not known where that is not known of one of its pools."""
+    parts = [_pools_seen(state, account) for account in accounts]
+    found = iter(standings(state, [seen for mine in parts for _, seen in mine]))
+    told = []
+    for mine in parts:
+        pooled = [Pooled(pool, seen, next(found)) for pool, seen in mine]
+        told.append(min(pooled, key=_nearness) if len(pooled) > 1 else pooled[0])
+    return told
+
+
+def _pools_seen(state: State, account: Account) -> list[tuple[int, View]]:
+    pools = [CROSS] if state.house.contract is not None else pools_held(state, account)
+    if len(pools) == 1:
+        return [(CROSS, view(state, account))]
+    return [(pool, pool_view(state, account, pool)) for pool in pools]
+
+
+def _nearness(one: Pooled) -> Fraction:
+    """What is not known comes before anything else."""
+    if not one.found.known:
+        return BELOW_ALL - 1
+    return distance(one.found.equity_micro, one.found.maintenance_micro)
+
+
 def target_reached(found: Standing, told: ReduceText) -> bool:
     """Whether a liquidation by these rules goes no further.
 
@@ -76,12 +119,21 @@ def target_reached(found: Standing, told: ReduceText) -> bool:
     """
     if found.liquidate or told.target == "flat":
         return False
+    return told.target == "maintenance" or target_gap(found, told) >= 0
+
+
+def target_gap(found: Standing, told: ReduceText) -> int:
+    """Equity beyond what the target asks for, below 0 where it is short; micro.
+
+    >>> target_gap(Standing(1_000, 1_500, 901, True, True, False), ReduceText(target="initial"))
+    -500
+    """
+    wanted = found.maintenance_micro
     if told.target == "initial":
-        return found.equity_micro >= found.initial_micro
-    if told.target == "buffer":
-        wanted = found.maintenance_micro * (1 + Fraction(repr(told.buffer)))
-        return found.equity_micro >= math.ceil(wanted)
-    return True
+        wanted = found.initial_micro
+    elif told.target == "buffer":
+        wanted = math.ceil(wanted * (1 + Fraction(repr(told.buffer))))
+    return found.equity_micro - wanted
 
 
 def case_of(state: State, account: Account) -> Case:

@@ -56,6 +56,8 @@ class Call:
     """What restores initial margin, now."""
     deadline_ms: int | None = None
     overdue: bool = False
+    pool: int = -1
+    """The isolated contract that it is about; −1 of all that an account holds together."""
 
     @property
     def asks(self) -> bool:

@@ -119,6 +119,8 @@ class FundText(_Part):
     Attributes:
         takes: whether it takes positions over at their bankruptcy price, or only pays debts.
         cap: dollars of loss at most that it takes with one position.
+        reserve: share of the value of all that it holds that it must be worth at the marks to take
+            more; never less than `slippage`.
         drawdown: there is deleveraging while it has lost more than this share of its highest in
             `window_ms`. Without one: only when it is empty.
     """
@@ -126,6 +128,7 @@ class FundText(_Part):
     scope: Literal["shared", "market"] = "shared"
     takes: bool = True
     cap: float | None = Field(default=None, gt=0.0)
+    reserve: _Share = 0.1
     drawdown: _Share | None = None
     window_ms: int = Field(default=28_800_000, gt=0)
 

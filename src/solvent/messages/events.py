@@ -286,8 +286,10 @@ class LiquidationBegun(Event, frozen=True):
 class MarginCalled(Event, frozen=True):
     """An account has come nearer to liquidation: level 1 of the rulebook's is the farthest.
 
-    The last level is a margin call: `call_micro` millionths of a dollar are wanted by
-    `deadline_ms`, most cheaply as `amount` of `asset`. A warning wants nothing.
+    It is about what is nearest of all that the account has: the isolated contract `instrument`, or
+    (−1) what it holds together. The last level is a margin call: `call_micro` millionths of a
+    dollar are wanted by `deadline_ms`, most cheaply as `amount` of `asset`. A warning wants
+    nothing.
     """
 
     account: int
@@ -296,6 +298,7 @@ class MarginCalled(Event, frozen=True):
     asset: str
     amount: int
     deadline_ms: int
+    instrument: int = -1
 
 
 class CallEnded(Event, frozen=True):

@@ -20,7 +20,7 @@ from solvent import publishing
 from solvent.account.ledger import FIRST_ACCOUNT, GENERAL, INSURANCE, node, parts
 from solvent.engine.audit import violations
 from solvent.engine.standing import standings
-from solvent.engine.state import LIQUIDATION, OPEN, Contract, State
+from solvent.engine.state import CROSS, LIQUIDATION, OPEN, Contract, State
 from solvent.errors import SolventError, check
 from solvent.host import Answer, Engine
 from solvent.instruments.contract import moment_of
@@ -463,6 +463,10 @@ class _Stage:
             if call.amount_micro and account.status == OPEN and self.random.random() < _PAYS_IN:
                 told.append(self.make(c.Deposit, account=account.name, asset=QUOTE,
                                       amount=call.amount_micro))  # fmt: skip
+                if call.pool != CROSS:
+                    symbol = self.state.contracts[call.pool].listing.symbol
+                    told.append(self.make(c.AddIsolatedMargin, account=account.name, symbol=symbol,
+                                          amount=call.amount_micro))  # fmt: skip
         for number, position in list((self.state.account(INSURANCE).positions or {}).items()):
             told += self.unloading(self.state.contracts[number], position.lots)
         self.tell(told)

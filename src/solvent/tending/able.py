@@ -36,16 +36,15 @@ def _of_some(state: State, contract: Contract, numbers: Sequence[int], ticks: in
     most = [abs(lots) for _, lots in others]
     costly = [place for place, (_, lots) in enumerate(others) if costs(contract, lots, ticks)]
     asks = [_ask(state, contract, *others[place], ticks) for place in costly]
-    now = standings(state, [one.view(0) for one in asks])
-    whole = standings(state, [one.view(one.most) for one in asks])
-    searched: list[int] = []
-    for place, before, gone in zip(costly, now, whole, strict=True):
+    found = standings(state, [one.view(lots) for one in asks for lots in (0, one.most)])
+    now, whole = found[::2], found[1::2]
+    searched: dict[int, Ask] = {}
+    for place, ask, before, gone in zip(costly, asks, now, whole, strict=True):
         if not before.known or before.liquidate:
             most[place] = 0
         elif _beyond(gone):
-            searched.append(place)
-    bad = fewest(state, [asks[costly.index(place)] for place in searched])
-    for place, lots in zip(searched, bad, strict=True):
+            searched[place] = ask._replace(start=before, end=gone)
+    for place, lots in zip(searched, fewest(state, list(searched.values())), strict=True):
         if lots is not None:
             most[place] = lots - 1
     return most
@@ -65,6 +64,7 @@ def _ask(state: State, contract: Contract, account: Account, lots: int, ticks: i
         abs(lots),
         partial(_closed, state, seen, contract, ticks, lots < 0),
         lambda _, stands: _beyond(stands),
+        gap=lambda stands: stands.maintenance_micro - stands.equity_micro - 1,
     )
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from solvent.account.ledger import FIRST_ACCOUNT, GENERAL, margin_slot, node
 from solvent.engine import contract_rules
+from solvent.engine.fund import fund_worth
 from solvent.engine.state import CLOSED, LIQUIDATION, Account, Contract, State
 from solvent.messages import commands as c
-from solvent.tending import funds
 from solvent.tending.plans import Plan, Row, row
 from solvent.tending.prices import mark_ticks
 
@@ -65,7 +65,7 @@ def is_bad(state: State, account: Account, contract: Contract) -> bool:
 
 def _taken(state: State, account: Account, contract: Contract) -> Row | None:
     """A position to the fund, where the fund is not below what it has taken already."""
-    if contract.mark_points is None or funds.worth(state, contract.deal.asset) < 0:
+    if contract.mark_points is None or fund_worth(state, contract.deal.asset) < 0:
         return None
     lots = contract.holders[account.number].lots
     return row(

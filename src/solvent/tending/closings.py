@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from solvent.engine.standing import View, standings
 from solvent.engine.state import Account, State
-from solvent.engine.wound_up import target_reached
+from solvent.engine.wound_up import target_gap, target_reached
 from solvent.margining.closing import LiquidationText
 from solvent.messages import commands as c
 from solvent.tending.fills import Ask, Fill, after, fewest, money_of
@@ -71,6 +72,7 @@ def _ask(state: State, pool: Pool, closing: LiquidationText, one: Close) -> Ask:
         lambda lots: after(state, pool.seen, one.contract, (Fill(lots, one.ticks),),
                            buys=not one.long),
         lambda _, stands: stands.known and target_reached(stands, closing.reduce),
+        gap=lambda stands: target_gap(stands, closing.reduce), start=pool.found,
     )  # fmt: skip
 
 
@@ -90,6 +92,33 @@ def _foresee(state: State, accounts: Sequence[Account], looked: Looked) -> None:
     for (pool, one), lots in zip(keys, fewest(state, asks), strict=True):
         key = pool.number, one.contract.number, one.lots, one.ticks
         looked.fewest[pool.account.number][key] = lots or abs(one.lots)
+
+
+def needed(
+    state: State, pool: Pool, closing: LiquidationText, parts: Sequence[Part]
+) -> int:  # fmt: skip
+    """How many trades of parts, one after the other, come before the pool is at its target: those
+    beyond would be refused. All of them where it is not before the last."""
+    seen, views = pool.seen, list[View]()
+    for close, fills in parts:
+        mine = [
+            after(state, seen, close.contract, fills[:count], buys=not close.long)
+            for count in range(1, len(fills) + 1)
+        ]
+        seen = mine[-1]
+        views += mine
+    if len(views) == 1:
+        return 1
+    # What the next look at the account asks for is found with them: the last, and what is left of a
+    # margin when its residue has gone.
+    ends = views[-1:]
+    if pool.contract is not None and not seen.positions:
+        ends.append(View(pool.account, {}, {}, {pool.contract: 0}, [], seen.modes))
+    found = standings(state, views[:-1] + ends)
+    for count, stands in enumerate(found[: len(views) - 1], 1):
+        if stands.known and target_reached(stands, closing.reduce):
+            return count
+    return len(views)
 
 
 def residues(state: State, pool: Pool, parts: Sequence[Part], to: str | None = None) -> list[Row]:

@@ -13,6 +13,7 @@ import math
 from fractions import Fraction
 
 from solvent.account.ledger import FIRST_ACCOUNT, FUND, GENERAL, VENUE, node
+from solvent.engine.fund import unrealised
 from solvent.engine.state import CLOSED, LIQUIDATION, Account, State
 from solvent.engine.wound_up import index_nano
 from solvent.errors import Refused
@@ -130,7 +131,7 @@ def _sources(
         held = funds.market_money(state, contract)
         fields: Fields = {"source": CoverFrom.MARKET, "market": contract.listing.symbol}
         found.append((Source("the fund of the contract", held), fields))
-    held = funds.money(state, asset)
+    held = funds.payable(state, asset)
     found.append((Source("the insurance fund", held), {"source": CoverFrom.INSURANCE}))
     member = _member_of(state, pool.account)
     if member is not None:
@@ -196,8 +197,8 @@ def _socialised(
 
 def gain_of(state: State, account: Account, asset: int) -> int:
     """What an account has gained in the contracts that it holds and that settle in an asset: paid
-    out, and at the marks; rounded down."""
-    found = funds.unrealised(state, account, asset)
+    out, and at the marks, less what it has given of it for others' losses; rounded down."""
+    found = unrealised(state, account, asset) - (account.given or {}).get(asset, 0)
     for number, position in (account.positions or {}).items():
         if state.contracts[number].deal.asset == asset:
             found += position.realised

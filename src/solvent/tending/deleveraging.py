@@ -17,7 +17,7 @@ from solvent.liquidation.adl import Quality, pro_rata_lots, quality, queue_lots
 from solvent.margining.closing import LiquidationText
 from solvent.messages import commands as c
 from solvent.tending.able import able
-from solvent.tending.closings import Part, bankrupt, enough, plan_of, residues
+from solvent.tending.closings import Part, bankrupt, enough, needed, plan_of, residues
 from solvent.tending.fills import Fill
 from solvent.tending.looked import Looked
 from solvent.tending.plans import Plan, Row, row
@@ -81,7 +81,10 @@ def _planned(
             parts.append(Part(one, fills))
     if not rows:
         return None
-    if not at_the_mark:
+    enough_rows = needed(state, pool, closing, parts)
+    if enough_rows < len(rows):
+        del rows[enough_rows:]
+    elif not at_the_mark:
         rows += residues(state, pool, parts)
     at = "the mark" if at_the_mark else "the bankruptcy price"
     return plan_of(state, pool, stage, f"{rule}, at {at}", rows, funds=True)

@@ -52,6 +52,20 @@ class Ladder:
             left -= part
         return tuple(found)
 
+    def without(self, lots: int) -> Ladder:
+        """What is left when the first lots are gone.
+
+        >>> Ladder((Fill(3, 10), Fill(5, 9))).without(4).levels
+        (Fill(lots=4, ticks=9),)
+        """
+        found = []
+        for one in self.levels:
+            gone = min(lots, one.lots)
+            lots -= gone
+            if one.lots > gone:
+                found.append(Fill(one.lots - gone, one.ticks))
+        return Ladder(tuple(found))
+
     def part(self, share: Fraction) -> Ladder:
         """The best of it, to a share of all its lots, rounded down.
 
@@ -81,6 +95,8 @@ def after(
         seen = view_after(state, one, seen)
         held = one.change.lots, one.change.entry_value, one.change.basis_value
         value += abs(deal.value(fill.lots, points))
+    # As an account is seen: without what it has nothing of.
+    seen.balances = {asset: amount for asset, amount in seen.balances.items() if amount}
     return _charged(seen, contract, value, fee_ppm) if fee_ppm else seen
 
 
@@ -116,11 +132,20 @@ def money_of(state: State, account: Account, asset: int, contract: int | None) -
 
 
 class Ask(NamedTuple):
-    """A search for the fewest lots, at most `most`, after which a pool is `good`."""
+    """A search for the fewest lots, at most `most`, after which a pool is `good`.
+
+    `gap`: how far from good a standing is, below 0 where it is not; only a guide to where to look.
+    `start`, `end`: how the pool stands with nothing done, and with all of it, where that is known.
+    `guess`: lots that may well be the answer; 0 for none.
+    """
 
     most: int
     view: Callable[[int], View]
     good: Callable[[View, Standing], bool]
+    gap: Callable[[Standing], int] | None = None
+    start: Standing | None = None
+    end: Standing | None = None
+    guess: int = 0
 
 
 def fewest(state: State, asks: Sequence[Ask]) -> list[int | None]:
@@ -130,35 +155,84 @@ def fewest(state: State, asks: Sequence[Ask]) -> list[int | None]:
     What is good need not stay good with more lots: it is the first that was found, and one lot less
     is never good.
     """
-    bounds = [(0, one.most) for one in asks]
-    found: list[int | None] = [None] * len(asks)
-    going = [place for place, one in enumerate(asks) if one.most > 0]
+    searches = [_Search(one) for one in asks]
+    going = [one for one in searches if one.goes_on]
     while going:
-        points = [_points(*bounds[place]) for place in going]
         flat = [
-            (place, lots, asks[place].view(lots))
-            for place, some in zip(going, points, strict=True)
-            for lots in some
-        ]
-        good: dict[int, int] = {}
-        least = {place: bounds[place][0] for place in going}
-        answers = standings(state, [seen for _, _, seen in flat])
-        for (place, lots, seen), one in zip(flat, answers, strict=True):
-            if place in good:
-                continue
-            if asks[place].good(seen, one):
-                good[place] = lots
-            else:
-                least[place] = lots
-        for place in going:
-            if place in good:
-                found[place] = good[place]
-                bounds[place] = least[place], good[place]
-        going = [p for p in going if p in good and bounds[p][1] - bounds[p][0] > 1]
-    return found
+            (one, lots, one.ask.view(lots)) for one in going for lots in one.points()
+        ]  # fmt: skip
+        for (one, lots, seen), stands in zip(
+            flat, standings(state, [seen for _, _, seen in flat]), strict=True
+        ):
+            one.learn(lots, stands, good=one.ask.good(seen, stands))
+        for one in going:
+            one.round_over()
+        going = [one for one in going if one.goes_on]
+    return [one.found for one in searches]
+
+
+class _Search:
+    """What is known of one search: `bad` lots are not good, `found` are; and by how much."""
+
+    def __init__(self, ask: Ask) -> None:
+        self.ask = ask
+        self.bad, self.found = 0, None if ask.end is None else ask.most
+        self.goes_on = ask.most > 0 and self.found != 1
+        self._gaps = {0: self._gap(ask.start), ask.most: self._gap(ask.end)}
+        self._guess = min(ask.guess, ask.most)
+        self._rising, self._least = 0, self.found
+        self._ended = ask.end is not None
+
+    def _gap(self, stands: Standing | None) -> int | None:
+        if stands is None or self.ask.gap is None or not stands.known:
+            return None
+        return self.ask.gap(stands)
+
+    def points(self) -> list[int]:
+        """Lots to look at next, rising: the guess and one less; around where a straight line
+        crosses; or evenly spread."""
+        if self._guess:
+            guess, self._guess = self._guess, 0
+            return [one for one in (guess - 1, guess) if one > self.bad]
+        last = self.ask.most if self.found is None else self.found
+        below, above = self._gaps.get(self.bad), self._gaps.get(last)
+        if self.found is None or below is None or above is None or below >= 0 or above < 0:
+            return _points(self.bad, last)
+        return _around(self.bad - (last - self.bad) * below // (above - below), self.bad, last)
+
+    def learn(self, lots: int, stands: Standing, *, good: bool) -> None:
+        """What stands after so many lots; the fewer first."""
+        self._gaps[lots] = self._gap(stands)
+        self._ended = self._ended or lots == self.ask.most
+        if good and (self._least is None or lots < self._least):
+            self._least = lots
+        if not good and (self._least is None or lots < self._least):
+            self._rising = lots
+
+    def round_over(self) -> None:
+        """Take in what a round has told."""
+        self.found, self.bad = self._least, max(self.bad, self._rising)
+        if self.found is None:
+            self.goes_on = not self._ended
+        else:
+            self.goes_on = self.found - self.bad > 1
 
 
 def _points(bad: int, last: int) -> list[int]:
     """Numbers above `bad` up to `last`, which is one of them, evenly spread."""
     step = max(1, -(-(last - bad) // _WAYS))
     return [*range(bad + step, last, step), last]
+
+
+def _around(middle: int, bad: int, last: int) -> list[int]:
+    """A number between two others, and numbers ever further from it on both sides.
+
+    >>> _around(50, 0, 100)
+    [18, 42, 48, 49, 50, 51, 52, 58, 82]
+    """
+    middle = min(max(middle, bad + 1), last - 1)
+    found, away = {middle, middle - 1, middle + 1}, 2
+    while away < last - bad:
+        found |= {middle - away, middle + away}
+        away *= 4
+    return sorted(one for one in found if bad < one < last)

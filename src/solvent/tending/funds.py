@@ -10,8 +10,8 @@ import math
 from fractions import Fraction
 
 from solvent.account.ledger import GENERAL, INSURANCE, margin_slot, node
-from solvent.engine.fund import fund_high
-from solvent.engine.state import Account, Contract, State
+from solvent.engine.fund import fund_high, fund_worth
+from solvent.engine.state import Contract, State
 from solvent.margining.closing import FundText, LiquidationText
 from solvent.units import MICRO
 
@@ -23,34 +23,22 @@ def money(state: State, asset: int) -> int:
     return state.ledger.balance(node(INSURANCE, GENERAL, asset))
 
 
+def payable(state: State, asset: int) -> int:
+    """What the shared fund can pay out for good: its money, as far as what it holds does not need
+    it at the marks."""
+    return max(0, min(money(state, asset), fund_worth(state, asset)))
+
+
 def market_money(state: State, contract: Contract) -> int:
     """What the fund of one contract holds of its settlement asset."""
     slot = margin_slot(contract.number)
     return state.ledger.balance(node(INSURANCE, slot, contract.deal.asset))
 
 
-def unrealised(state: State, account: Account, asset: int) -> int:
-    """Gains (losses negative) at the marks of all that an account holds and that settles in an
-    asset: of an option what it is worth."""
-    total = 0
-    for number, position in (account.positions or {}).items():
-        contract = state.contracts[number]
-        deal = contract.deal
-        if deal.asset == asset and contract.mark_points is not None:
-            value = deal.value(position.lots, contract.mark_points)
-            total += math.floor(deal.money(value - position.basis_value))
-    return total
-
-
-def worth(state: State, asset: int) -> int:
-    """What the shared fund would hold if it sold all that it has at the marks."""
-    return money(state, asset) + unrealised(state, state.account(INSURANCE), asset)
-
-
 def bears(state: State, contract: Contract, closing: FundText) -> int:
     """The loss on one contract that the funds can bear now, at most the rulebook's cap."""
     asset = contract.deal.asset
-    may = worth(state, asset)
+    may = fund_worth(state, asset)
     if closing.scope == "market":
         may += market_money(state, contract)
     if closing.cap is not None:
@@ -68,16 +56,23 @@ def lost(contract: Contract) -> int:
     return max(0, math.ceil(contract.deal.money(position.basis_value - value)))
 
 
+def reserve(closing: LiquidationText) -> Fraction:
+    """Share of the value of what the fund holds that it must be worth: the rulebook's, and never
+    less than what selling it at the slippage costs."""
+    told, slippage = closing.fund.reserve, Fraction(repr(closing.reduce.slippage))
+    return max(slippage, Fraction(repr(told)))
+
+
 def spare(state: State, asset: int, closing: LiquidationText) -> Fraction:
-    """What the shared fund is worth beyond what selling all that it holds may cost."""
-    share = Fraction(repr(closing.reduce.slippage))
+    """What the shared fund is worth beyond what it must be for all that it holds."""
+    share = reserve(closing)
     cost = Fraction(0)
     for number, position in (state.account(INSURANCE).positions or {}).items():
         contract = state.contracts[number]
         deal = contract.deal
         if deal.asset == asset and contract.mark_points is not None:
             cost += share * abs(deal.money(deal.value(position.lots, contract.mark_points)))
-    return worth(state, asset) - cost
+    return fund_worth(state, asset) - cost
 
 
 def unit_micro(state: State, asset: int) -> Fraction:

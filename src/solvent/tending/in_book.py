@@ -9,14 +9,15 @@ does not move the mark, and a debt is not made by selling.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from solvent.engine.standing import standings
-from solvent.engine.state import Contract, State
-from solvent.engine.wound_up import notional_micro, target_reached
+from solvent.engine.standing import View, standings
+from solvent.engine.state import Account, Contract, Standing, State
+from solvent.engine.wound_up import notional_micro, target_gap, target_reached
 from solvent.liquidation.reduce import (
     BlockLimits,
     Candidate,
@@ -31,10 +32,14 @@ from solvent.messages import commands as c
 from solvent.messages.fields import Phase, Side
 from solvent.tending.closings import bankrupt, plan_of
 from solvent.tending.fills import PPM, Ask, Ladder, after, fewest
+from solvent.tending.looked import Looked
 from solvent.tending.plans import Plan, Row, dollars, row
-from solvent.tending.pools import Pool
+from solvent.tending.pools import Pool, concerned, done, pools_of, rules_of
 from solvent.tending.prices import limit_ticks, resting
 from solvent.units import MICRO
+
+AHEAD: Final = 31
+"""Further accounts whose searches are made with the first's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,20 @@ class Choice:
     ladder: Ladder
     hedge: bool = False
 
+    @property
+    def side(self) -> tuple[int, bool]:
+        """The contract, and whether it is bought."""
+        return self.contract.number, self.buys
 
-def planned(state: State, pool: Pool, closing: LiquidationText) -> Plan | str | None:
+    def without(self, lots: int) -> Choice:
+        """What is left of it when others have taken the best lots of what rests."""
+        ladder = self.ladder.without(lots)
+        return replace(self, ladder=ladder, most=min(self.most, ladder.lots))
+
+
+def planned(
+    state: State, pool: Pool, closing: LiquidationText, looked: Looked | None = None
+) -> Plan | str | None:  # fmt: skip
     """The next step into a book; why it waits; or None where nothing rests that could be taken."""
     reduce = closing.reduce
     choices = offered(state, pool, closing)
@@ -59,7 +76,7 @@ def planned(state: State, pool: Pool, closing: LiquidationText) -> Plan | str | 
     known = [one for one in choices if one.hedge or tier_tops(state, pool, one.contract)]
     if reduce.way in ("minimum", "hedge") or (reduce.way == "tiers" and not known):
         # A rulebook whose tiers are told from outside leaves the fewest lots.
-        rows = _least(state, pool, closing, choices, fee_ppm)
+        rows = _least(state, pool, closing, choices, fee_ppm, looked)
     else:
         # One position at a time: its target may be reached before the next one's turn comes.
         sized = ((one, _sized(state, pool, reduce, one)) for one in choices)
@@ -156,16 +173,43 @@ def _delta_lots(state: State, pool: Pool, contract: Contract) -> int:
 
 
 def _least(
-    state: State, pool: Pool, closing: LiquidationText, choices: Sequence[Choice], fee_ppm: int
-) -> list[Row]:
+    state: State, pool: Pool, closing: LiquidationText, choices: Sequence[Choice], fee_ppm: int,
+    looked: Looked | None,
+) -> list[Row]:  # fmt: skip
     """The choice that improves the account's own condition most per unit of cost, and of it the
     fewest lots that are enough. Where none is enough all of the best goes, and one looks again."""
-    views = [
+    if looked is not None and pool.account.number not in looked.in_book:
+        _foresee(state, [pool.account, *looked.next_in_book(AHEAD)], looked)
+    found = standings(state, _wholes(state, pool, choices, fee_ppm))
+    place = _best(pool, closing, choices, found)
+    if place is None:
+        # Nothing makes it better: what frees most maintenance margin goes, and the rest after it.
+        freed = [stands.maintenance_micro for stands in found]
+        one = choices[min(range(len(choices)), key=freed.__getitem__)]
+        return [] if one.hedge else [_row(pool, one, one.most, fee_ppm, "all that rests")]
+    one = choices[place]
+    ask = _ask(state, pool, closing, one, found[place], fee_ppm)
+    if looked is not None:
+        guess = looked.in_book.get(pool.account.number, {}).get(_key(pool, one), 0)
+        ask = ask._replace(guess=guess)
+    (lots,) = fewest(state, [ask])
+    why = "the fewest lots that are enough" if lots is not None else "all that rests"
+    return [_row(pool, one, one.most if lots is None else lots, fee_ppm, why)]
+
+
+def _wholes(state: State, pool: Pool, choices: Sequence[Choice], fee_ppm: int) -> list[View]:
+    """The pool after all of each choice."""
+    return [
         after(state, pool.seen, one.contract, one.ladder.walk(one.most), buys=one.buys,
               fee_ppm=fee_ppm)
         for one in choices
     ]  # fmt: skip
-    found = standings(state, views)
+
+
+def _best(
+    pool: Pool, closing: LiquidationText, choices: Sequence[Choice], found: Sequence[Standing]
+) -> int | None:
+    """Which choice goes first, by where all of each leads; None where none makes it better."""
     reduce = closing.reduce
     enough = [
         one for one, stands in zip(choices, found, strict=True)
@@ -178,21 +222,79 @@ def _least(
     ]
     # A hedge goes first where it helps more for its cost: deltas before options.
     best = best_step(rated, may_open=reduce.way == "hedge")
-    if best is None:
-        # Nothing makes it better: what frees most maintenance margin goes, and the rest after it.
-        freed = [stands.maintenance_micro for stands in found]
-        one = choices[min(range(len(choices)), key=freed.__getitem__)]
-        return [] if one.hedge else [_row(pool, one, one.most, fee_ppm, "all that rests")]
-    one = choices[int(best.symbol)]
-    ask = Ask(
+    return None if best is None else int(best.symbol)
+
+
+def _ask(
+    state: State, pool: Pool, closing: LiquidationText, one: Choice, whole: Standing, fee_ppm: int
+) -> Ask:
+    """The search for the fewest lots of a choice, of which it is known where all of it leads."""
+    reached = whole.known and target_reached(whole, closing.reduce)
+    return Ask(
         one.most,
         lambda lots: after(state, pool.seen, one.contract, one.ladder.walk(lots), buys=one.buys,
                            fee_ppm=fee_ppm),
-        lambda _, stands: stands.known and target_reached(stands, reduce),
+        lambda _, stands: stands.known and target_reached(stands, closing.reduce),
+        gap=lambda stands: target_gap(stands, closing.reduce),
+        start=pool.found, end=whole if reached else None,
     )  # fmt: skip
-    (lots,) = fewest(state, [ask])
-    why = "the fewest lots that are enough" if lots is not None else "all that rests"
-    return [_row(pool, one, one.most if lots is None else lots, fee_ppm, why)]
+
+
+def _key(pool: Pool, one: Choice) -> tuple[int, int, bool]:
+    return pool.number, one.contract.number, one.buys
+
+
+class _Foreseen(NamedTuple):
+    """A pool whose turn comes, and what rests for it."""
+
+    pool: Pool
+    closing: LiquidationText
+    choices: list[Choice]
+    fee_ppm: int
+
+
+def _foresee(state: State, accounts: Sequence[Account], looked: Looked) -> None:
+    """The same for accounts whose turn comes next, all at once: a guess for each of them, and
+    standings that are remembered and hold if those before it take what they are guessed to."""
+    parts: list[_Foreseen] = []
+    for pool in (one for pools in pools_of(state, accounts) for one in pools):
+        looked.in_book.setdefault(pool.account.number, {})
+        closing = rules_of(state, pool.account).closing
+        if "book" not in closing.stages or closing.reduce.way not in ("minimum", "tiers"):
+            continue
+        if not pool.found.known or not concerned(state, pool) or done(state, pool):
+            continue
+        choices = offered(state, pool, closing)
+        parts.append(_Foreseen(pool, closing, choices, round(closing.reduce.fee * PPM)))
+    taken: Counter[tuple[int, bool]] = Counter()
+    later: list[_Foreseen] = []
+    for one, found in zip(parts, _searched(state, parts), strict=True):
+        left = [choice.without(taken[choice.side]) for choice in one.choices]
+        later.append(one._replace(choices=[choice for choice in left if choice.most]))
+        if found is not None:
+            taken[found[0].side] += found[1]
+    for one, found in zip(later, _searched(state, later), strict=True):
+        if found is not None:
+            looked.in_book[one.pool.account.number][_key(one.pool, found[0])] = found[1]
+
+
+def _searched(state: State, parts: Sequence[_Foreseen]) -> list[tuple[Choice, int] | None]:
+    """Which choice of each goes first, and how much of it; None where none makes it better."""
+    views = [
+        view for one in parts for view in _wholes(state, one.pool, one.choices, one.fee_ppm)
+    ]  # fmt: skip
+    told = iter(standings(state, views))
+    best: list[Choice | None] = []
+    asks = []
+    for one in parts:
+        wholes = [next(told) for _ in one.choices]
+        place = _best(one.pool, one.closing, one.choices, wholes) if wholes else None
+        best.append(None if place is None else one.choices[place])
+        if place is not None:
+            choice = one.choices[place]
+            asks.append(_ask(state, one.pool, one.closing, choice, wholes[place], one.fee_ppm))
+    found = iter(fewest(state, asks))
+    return [None if one is None else (one, next(found) or one.most) for one in best]
 
 
 def _candidate(pool: Pool, one: Choice, place: int, stands: Any) -> Candidate:

@@ -8,13 +8,14 @@ by its events whom it has touched.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 from solvent.account.ledger import FIRST_ACCOUNT, parts
 from solvent.engine.standing import standings
 from solvent.engine.state import LIQUIDATION, Account, Contract, Standing, State
+from solvent.engine.wound_up import nearest
 from solvent.margining.closing import LiquidationText
 from solvent.messages.events import Event, Posted
 from solvent.tending.pools import seen_at_risk, with_risk
@@ -29,24 +30,31 @@ class Looked:
     def __init__(self, state: State) -> None:
         self._state = state
         self._known: dict[int, tuple[Account, Standing]] | None = None
+        self.nearest: dict[int, Standing] = {}
+        """Account that holds isolated positions → where the pool of it stands that is nearest to
+        liquidation; kept up with `standings`."""
         self._changed: set[int] = set()
         self._queues: dict[tuple[int, bool], Line] = {}
         self.fewest: dict[int, dict[tuple[int, int, int, int], int]] = {}
         """Account → pool, contract, lots and price in ticks → lots that are enough."""
+        self.in_book: dict[int, dict[tuple[int, int, bool], int]] = {}
+        """Account → pool, contract and side → lots that may be enough in its book: a guess."""
         self._coming: list[Account] = []
+        self._coming_to_book: list[Account] = []
 
     def coming(self, accounts: Sequence[Account]) -> None:
         """Whose turn comes, in order."""
         self._coming = list(reversed(accounts))
+        self._coming_to_book = list(self._coming)
 
     def next_ones(self, most: int) -> list[Account]:
-        """Accounts under liquidation of which nothing is foreseen; each is handed out once."""
-        found: list[Account] = []
-        while self._coming and len(found) < most:
-            one = self._coming.pop()
-            if one.status == LIQUIDATION and one.number not in self.fewest:
-                found.append(one)
-        return found
+        """Accounts under liquidation of which nothing is foreseen where nothing would be left; each
+        is handed out once."""
+        return _next_of(self._coming, self.fewest, most)
+
+    def next_in_book(self, most: int) -> list[Account]:
+        """The same of which nothing is foreseen in their books."""
+        return _next_of(self._coming_to_book, self.in_book, most)
 
     def happened(self, events: Iterable[Event]) -> None:
         """Note whom events are about."""
@@ -61,8 +69,15 @@ class Looked:
         self._changed |= touched
         for number in touched:
             self.fewest.pop(number, None)
+            if number in self.in_book:
+                self.in_book[number] = {}
         for line in self._queues.values():
             line.changed |= touched
+
+    @property
+    def changed(self) -> set[int]:
+        """Accounts that something has happened to since `standings` was last asked for."""
+        return set(self._changed)
 
     def standings(self) -> dict[int, tuple[Account, Standing]]:
         """Number → account and where it stands, of all of which margin is asked, in order."""
@@ -74,11 +89,15 @@ class Looked:
             accounts = [state.account(number) for number in sorted(self._changed)]
             for number in self._changed:
                 self._known.pop(number, None)
+                self.nearest.pop(number, None)
             looked = list(seen_at_risk(state, accounts))
         self._changed = set()
         found = standings(state, [seen for _, seen in looked])
         for (account, _), one in zip(looked, found, strict=True):
             self._known[account.number] = account, one
+        apart = [account for account, _ in looked if account.modes and account.positions]
+        for account, near in zip(apart, nearest(state, apart), strict=True):
+            self.nearest[account.number] = near.found
         if len(looked) != len(self._known):
             self._known = dict(sorted(self._known.items()))
         return dict(self._known)
@@ -97,6 +116,15 @@ class Looked:
         line.changed = set()
         line.join(scored(self._state, contract, held, closing))
         return line
+
+
+def _next_of(coming: list[Account], known: Container[int], most: int) -> list[Account]:
+    found: list[Account] = []
+    while coming and len(found) < most:
+        one = coming.pop()
+        if one.status == LIQUIDATION and one.number not in known:
+            found.append(one)
+    return found
 
 
 class Waiting(NamedTuple):

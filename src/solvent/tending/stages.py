@@ -40,11 +40,12 @@ class Tried:
 Stage = Callable[[State, Pool, LiquidationText], "Plan | str | None"]
 """A plan; why it waits; or None where the next stage has to do it."""
 _STAGES: Final[dict[str, Stage]] = {
-    "book": in_book.planned,
     "auction": auctioning.planned,
     "backstop": backstop.planned,
 }
-_LOOKING: Final[dict[str, Callable[[State, Pool, LiquidationText, Looked | None], Plan | None]]] = {
+_LookingStage = Callable[[State, Pool, LiquidationText, Looked | None], "Plan | str | None"]
+_LOOKING: Final[dict[str, _LookingStage]] = {
+    "book": in_book.planned,
     "fund": taking_over.planned,
     "adl": deleveraging.planned,
     "socialise": deleveraging.torn_up,

@@ -1,7 +1,8 @@
 """The insurance fund takes positions over at their bankruptcy price, within its money and cap.
 
-What it holds it will have to sell: it takes no more than it could sell at the slippage that the
-rulebook allows, and still not owe anything.
+What it holds it will have to sell, and until then the market moves: after what it takes it is
+worth at least the rulebook's `reserve` of the value of all that it holds, and never less than what
+selling that at the slippage may cost. So it owes nothing unless prices move by more than that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from solvent.engine.state import State
 from solvent.margining.closing import LiquidationText
 from solvent.messages import commands as c
 from solvent.tending import funds
-from solvent.tending.closings import Part, bankrupt, enough, plan_of, residues
+from solvent.tending.closings import Part, bankrupt, enough, needed, plan_of, residues
 from solvent.tending.fills import Fill
 from solvent.tending.looked import Looked
 from solvent.tending.plans import Plan, Row, row
@@ -32,13 +33,13 @@ def planned(
     rows: list[Row] = []
     parts: list[Part] = []
     spent: dict[int, Fraction] = {}
-    share = Fraction(repr(closing.reduce.slippage))
+    share = funds.reserve(closing)
     for one in bankrupt(state, pool, closing):
         asset = one.contract.deal.asset
         if one.below_mark < 0 and funds.drawn_down(state, asset, closing.fund):
             continue
         spare = funds.spare(state, asset, closing) - spent.get(asset, Fraction(0))
-        loss, cost = Fraction(-one.below_mark, abs(one.lots)), share * size_of(one)
+        loss, cost = Fraction(-one.below_mark, abs(one.lots)), share * worth_of(one)
         # What closes a position of the fund's own need not be sold, and nor need that.
         lots = bearable(spare, loss - cost, nets := netting(one))
         if lots == nets:
@@ -55,7 +56,11 @@ def planned(
             rows.append(take(pool, one, lots, "the fund"))
     if not rows:
         return None
-    rows += residues(state, pool, parts)
+    enough_rows = needed(state, pool, closing, parts)
+    if enough_rows < len(rows):
+        del rows[enough_rows:]
+    else:
+        rows += residues(state, pool, parts)
     return plan_of(state, pool, "fund", RULE, rows, funds=True)
 
 
@@ -81,10 +86,10 @@ def bearable(spare: Fraction, each: Fraction, most: int) -> int:
     return most if spare - each * most >= 0 else 0
 
 
-def size_of(one: Close) -> Fraction:
-    """Smallest units that a lot stands for at its price."""
+def worth_of(one: Close) -> Fraction:
+    """Smallest units that a lot stands for at the mark, as what the fund holds is valued."""
     deal = one.contract.deal
-    return abs(deal.money(deal.value(1, one.ticks * deal.points_per_tick)))
+    return abs(deal.money(deal.value(1, one.contract.mark_points or 0)))
 
 
 def capped(one: Close, may: int) -> int:

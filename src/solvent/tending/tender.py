@@ -8,11 +8,12 @@ goes on where it was, and whoever runs this twice at the same moment does nothin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from solvent.engine.calls import foreseen, levels_of
+from solvent.engine.closing_out import foreseen_able
 from solvent.engine.state import LIQUIDATION, Account, Standing, State
 from solvent.liquidation.calls import review
 from solvent.messages import commands as c
@@ -78,20 +79,24 @@ def plans(state: State) -> list[Plan]:
 
 
 def opening(
-    state: State, vain: Callable[[Plan], bool] = lambda _: False, looked: Looked | None = None
-) -> list[Plan]:
+    state: State, vain: Callable[[Plan], bool] = lambda _: False, looked: Looked | None = None,
+    some: Collection[int] | None = None,
+) -> list[Plan]:  # fmt: skip
     """Margin calls that change, orders to be taken back, accounts to be taken over.
 
     An account that orders are taken back of is not taken over before one has looked again, unless
-    that was in `vain`.
+    that was in `vain`. `some`: accounts, where it is known that nothing is new of any other.
     """
     if state.house.contract is not None:
         return list(by_contract.opening(state))
-    known = (Looked(state) if looked is None else looked).standings()
+    if looked is None:
+        looked = Looked(state)
+    known = looked.standings()
     for number in state.calls:
         known.setdefault(number, (state.account(number), Standing(0, 0, 0, True, False, False)))
     calls, cancels, begins = [], [], []
-    for account, one in known.values():
+    again = known if some is None else [number for number in sorted(some) if number in known]
+    for account, one in map(known.__getitem__, again):
         if account.status == LIQUIDATION or not one.known:
             continue
         closing = rules_of(state, account).closing
@@ -102,8 +107,9 @@ def opening(
             cancels.append(relief)
         elif one.liquidate:
             begins.append(_begin(account, one))
-        if not one.liquidate and _call_changes(state, account, one):
-            calls.append(_review(account, one))
+        near = looked.nearest.get(account.number, one)
+        if not one.liquidate and _call_changes(state, account, near):
+            calls.append(_review(account, near))
     begins.sort(key=lambda plan: plan.equity_micro * 10**6 // max(1, plan.maintenance_micro))
     return [*calls, *cancels, *begins]
 
@@ -229,12 +235,15 @@ class Tender:
         self._pass()
         self._looked = Looked(self._engine.state)
         self._tried = Tried(looked=self._looked)
+        some: set[int] | None = None
+        numbers = self._engine.state.account_numbers
         for _ in range(ROUNDS_MAX):
-            looked = opening(self._engine.state, self._vain, self._looked)
+            looked = opening(self._engine.state, self._vain, self._looked, some)
             first = [plan for plan in looked if not self._vain(plan)]
             self._submit(first, tended)
             if not self._wind_up(tended) and not first:
                 break
+            some = self._looked.changed | {numbers[plan.account] for plan in looked}
         return tended
 
     def _pass(self) -> None:
@@ -244,8 +253,10 @@ class Tender:
             self._engine.submit_all([beat], times_ms=[self._time_ms])
 
     def _vain(self, plan: Plan) -> bool:
-        tried = self._tried.has(plan.account, plan.pool, plan.stage)
-        return tried or _body(plan) in self._done
+        if self._tried.has(plan.account, plan.pool, plan.stage):
+            return True
+        # A call that a liquidation has ended may be due again, in the same words.
+        return plan.stage != "call" and _body(plan) in self._done
 
     def _wind_up(self, tended: Tended) -> bool:
         """Every account under liquidation, to its end or to where it waits; whether anything was
@@ -255,8 +266,9 @@ class Tender:
         self._looked.coming(pending)
         tended.open.clear()
         did, most = False, WAVE
+        contracts = sum(bool(one.holders) for one in state.contracts)
         while pending:
-            wave, rest = _apart(pending, most)
+            wave, rest = _apart(pending, most, contracts)
             chosen, still = self._chosen(going(state, self._tried, wave), tended)
             if chosen:
                 did = True
@@ -297,6 +309,10 @@ class Tender:
         if len(told_of) > 1:
             numbers = engine.state.account_numbers
             foreseen(engine.state, [engine.state.account(numbers[name]) for name in told_of])
+        gives = [one.command for plan in chosen for one in plan.rows
+                 if isinstance(one.command, c.Deleverage)]  # fmt: skip
+        if gives and engine.state.house.contract is None:
+            foreseen_able(engine.state, gives)
         commands = sealed(engine.state, chosen, self._actor)
         times = [self._time_ms] * len(commands)
         told = engine.submit_all(commands, times_ms=times)
@@ -308,9 +324,7 @@ class Tender:
             tended.plans[plan.stage] += 1
             codes = [next(answers).code for _ in plan.rows]
             tended.codes.update(codes)
-            # What others have gained is shared once in a look, however much is left to pay.
-            shared = any(isinstance(one.command, c.SocialiseLoss) for one in plan.rows)
-            if all(codes) or shared:
+            if all(codes):
                 self._tried.add(plan)
 
 
@@ -320,13 +334,16 @@ def _body(plan: Plan) -> tuple[str, ...]:
     return plan.account, plan.pool, plan.stage, stands, *(repr(one) for one in plan.rows)
 
 
-def _apart(pending: list[Account], most: int) -> tuple[list[Account], list[Account]]:
-    """Some accounts of which no two hold the same contract, and all others in their order."""
+def _apart(
+    pending: list[Account], most: int, contracts: int
+) -> tuple[list[Account], list[Account]]:
+    """Some accounts of which no two hold the same of so many contracts, and all others in their
+    order."""
     wave: list[Account] = []
     rest: list[Account] = []
     held: set[int] = set()
     for place, account in enumerate(pending):
-        if len(wave) == most:
+        if len(wave) == most or len(held) >= contracts > 0:
             rest += pending[place:]
             break
         mine = set(account.positions or ())

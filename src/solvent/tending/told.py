@@ -214,6 +214,8 @@ class Teller:
                 told["maintenance_micro"] = event.maintenance_micro
             elif isinstance(event, MarginCalled):
                 words = f"level {event.level}"
+                if event.instrument >= 0:
+                    told["symbol"] = self._state.contracts[event.instrument].listing.symbol
                 if event.call_micro:
                     words += f", {event.call_micro / MICRO:,.2f} dollars asked"
                 told["detail"] = words
