@@ -55,10 +55,20 @@ def test_a_book_of_ones_own_is_classified(tmp_path: Path) -> None:
     now = next(one for one in document["ladder"] if one["gap"] == 0.0)
     assert now["fallen"] == len(fallen)
     assert document["ladder"][0]["fallen"] > now["fallen"]
-    assert "deribit-pm: " in document["recomputed_at_every_tick"]
+    assert document["unbounded"] == ""
+    assert document["accounts_with_a_band"] > 100
+    assert now["skipped"] > 50
+    assert document["ladder"][0]["skipped"] < now["skipped"]
+    assert document["solvency_delta"]["BTC"]["accounts"] > 0
+    fallen_here = document["underlyings"]["BTC"]["liquidate"]
+    assert 0 < fallen_here <= len(fallen)
     shown = runner.invoke(app, ["watch", *files])
     assert shown.exit_code == 0
-    assert "all accounts are recomputed" in shown.output
+    assert "accounts with a band" in shown.output
+    assert "solvency-delta" in shown.output
+    told = runner.invoke(app, ["watch", *files, "--rulebook", "strategy-based"])
+    assert told.exit_code == 0, told.output
+    assert "all accounts are recomputed" in told.output
     assert runner.invoke(app, ["watch", "--market", str(chain)]).exit_code == 2
 
 

@@ -49,7 +49,9 @@ def margin(
     from rich.markup import escape
 
     from solvent.cli import console
+    from solvent.cli.processors import spread_threads
 
+    spread_threads()
     answer = _margined(
         market, positions, rulebook, quiet=json, collateral=collateral, orders=orders, modes=modes,
         inputs=inputs,

@@ -1,4 +1,4 @@
-"""`solvent watch --positions …`: one's own book, classified under a rulebook as it is written."""
+"""`solvent watch --positions …`: a book of one's own under a rulebook as it is written."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from solvent.margining.compile import AnyPlan
     from solvent.market import Snapshot
     from solvent.solvency.by_rulebook import RulebookWatch
 
 GAPS = (-0.5, -0.3, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+_GAP = 0.1
+"""The gap of solvency-delta, against a fund of one percent of all equity."""
 
 
 def document(
     market: Sequence[Path], positions: Path, collateral: Path | None, rulebook: str, *,
     skip_bad: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """States, the most urgent accounts, a gap ladder, and why no account can be skipped.
+    """States, the most urgent accounts, what underlyings hold, a gap ladder and solvency-delta.
 
-    A rung is a whole recomputation of the market and the book with every price times its factor.
+    A rung reprices the whole market with every price times its factor; of the book it recomputes
+    the accounts that their bands do not prove standing there.
     """
     from solvent import api
     from solvent.market.moved import moved
     from solvent.solvency.classes import State
+    from solvent.solvency.exposure import solvency_delta_by_rulebook
 
     read = api.market_report(*market, skip_bad=skip_bad)
     names = read.snapshot.universe.underlyings
@@ -33,7 +38,8 @@ def document(
     found = {
         "rulebook": watch.plan.rulebook.name,
         "as_of_ms": int(watch.plan.arrays.as_of_ms),
-        "recomputed_at_every_tick": watch.unbounded,
+        "unbounded": watch.unbounded,
+        "accounts_with_a_band": watch.bounded,
         "accounts": {s.name.lower(): asdict(figures.total(s)) for s in State},
         "urgent": [
             {
@@ -43,21 +49,31 @@ def document(
             }
             for one in figures.urgent(20).tolist()
         ],
+        "underlyings": {
+            name: {s.name.lower(): figures.at_node(node, s) for s in State}
+            for node, name in enumerate(names) if node < watch.nodes
+        },
         "problems": [str(problem) for problem in read.problems],
     }  # fmt: skip
+
+    def at(**factors: float) -> AnyPlan:
+        return api.prepare(moved(read.snapshot, factors), rulebook)
+
     rungs = []
     for gap in GAPS:
-        shifted = moved(read.snapshot, dict.fromkeys(names, 1.0 + gap))
-        watch.market(api.prepare(shifted, rulebook))
-        fallen = watch.figures.total(State.LIQUIDATE)
-        rungs.append(
-            {
-                "gap": gap, "fallen": fallen.accounts, "shortfall": fallen.shortfall,
-                "missing": fallen.maintenance - fallen.equity,
-                "unknown": watch.figures.count(State.UNKNOWN),
-            }
-        )  # fmt: skip
-    return {**found, "ladder": rungs}
+        shifted = watch.plan if gap == 0.0 else at(**dict.fromkeys(names, 1.0 + gap))
+        made = asdict(watch.rung(shifted, gap))
+        rungs.append(made | {"skipped": len(accounts) - made["recomputed"]})
+    deltas = {}
+    buffer = max(sum(figures.total(s).equity for s in State), 0) // 100
+    for node, name in enumerate(names):
+        ends = at(**{name: 1.0 - _GAP}), at(**{name: 1.0 + _GAP})
+        deltas[name] = asdict(
+            solvency_delta_by_rulebook(
+                watch, node, ends=ends, buffer=buffer, limit_ppm=250_000, gap=_GAP
+            )
+        )
+    return {**found, "ladder": rungs, "solvency_delta": deltas}
 
 
 def _read(
@@ -109,11 +125,26 @@ def show(found: dict[str, Any]) -> None:
             f"{one['maintenance_micro'] / 1e6:,.2f}",
         )  # fmt: skip
     console.out.print(table)
-    table = console.table("gap ladder, all prices", "gap", "fallen", "unknown", "shortfall $")
+    table = console.table(
+        "gap ladder, all prices", "gap", "fallen", "unknown", "shortfall $", "recomputed", "skipped"
+    )
     for one in found["ladder"]:
         table.add_row(
             f"{one['gap']:+.0%}", f"{one['fallen']:,}", f"{one['unknown']:,}",
-            f"{one['shortfall'] / 1e6:,.0f}",
+            f"{one['shortfall'] / 1e6:,.0f}", f"{one['recomputed']:,}", f"{one['skipped']:,}",
         )  # fmt: skip
     console.out.print(table)
-    console.out.print(f"all accounts are recomputed: {escape(found['recomputed_at_every_tick'])}")
+    table = console.table(
+        "solvency-delta, accounts near ruin", "underlying", "accounts", "delta $",
+        f"{_GAP:.0%} gap loses", "hedge $", left=("underlying",),
+    )  # fmt: skip
+    for name, one in found["solvency_delta"].items():
+        table.add_row(
+            escape(name), f"{one['accounts']:,}", f"{one['delta'] / 1e6:,.0f}",
+            f"{one['share']:.1%}", f"{one['hedge'] / 1e6:,.0f}",
+        )  # fmt: skip
+    console.out.print(table)
+    if found["unbounded"]:
+        console.out.print(f"all accounts are recomputed: {escape(found['unbounded'])}")
+    else:
+        console.out.print(f"accounts with a band: {found['accounts_with_a_band']:,}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -264,20 +264,40 @@ def _columns(found: Assessed, views: Sequence[View]) -> Iterable[Standing]:
     )  # fmt: skip
 
 
-def _assess(
+class Margined(NamedTuple):
+    """What margining is asked of views; and places of those that it can say nothing of."""
+
+    book: Book
+    balances: Balances
+    orders: Orders | None
+    modes: Modes | None
+    unlisted: list[int]
+
+
+def margined(
     state: State, rules: Rules, plan: AnyPlan, views: Sequence[View], *, with_orders: bool = False
-) -> Assessed:
+) -> Margined:
+    """Views as margining takes them; orders stand in it for rulebooks of formulas alone."""
     names = _row_names(views)
     book, unlisted = _book(rules, views, names)
     if not isolates_positions(rules):
         unlisted += [place for place, seen in enumerate(views) if _held_apart(seen)]
     if with_orders:
         unlisted += [place for place, seen in enumerate(views) if _orders_unlisted(rules, seen)]
+    return Margined(
+        book, _balances(state, plan, views),
+        _orders(state, rules, views) if with_orders else None,
+        _modes(state, rules, views, names), unlisted,
+    )  # fmt: skip
+
+
+def _assess(
+    state: State, rules: Rules, plan: AnyPlan, views: Sequence[View], *, with_orders: bool = False
+) -> Assessed:
+    told = margined(state, rules, plan, views, with_orders=with_orders)
+    unlisted = told.unlisted
     answer = assess(
-        plan, book,
-        balances=_balances(state, plan, views),
-        orders=_orders(state, rules, views) if with_orders else None,
-        modes=_modes(state, rules, views, names),
+        plan, told.book, balances=told.balances, orders=told.orders, modes=told.modes
     )  # fmt: skip
     if not unlisted:
         return answer

@@ -24,6 +24,8 @@ from numba.extending import intrinsic
 LANES = 8
 WIDTH_MAX = 8
 _PREFETCH_AHEAD = 8
+_STREAM_AHEAD = 1_024
+"""Positions by which a pass asks for its own book; beyond the end it asks in vain."""
 _DOUBLE, _INT32, _INT64 = ir.DoubleType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_DOUBLE, LANES)
 
@@ -49,24 +51,70 @@ def accumulate(
         rows, at, weights, target = (array.data for array in arrays)
         stride = cgutils.unpack_tuple(builder, arrays[0].shape)[1]
         positions = cgutils.unpack_tuple(builder, arrays[1].shape)[0]
-        _emit_loop(builder, vectors, rows, stride, col, at, positions, weights, first, last, target)
+
+        def fetch(p: Any) -> None:
+            ahead = builder.add(p, ir.Constant(_INT64, _PREFETCH_AHEAD))
+            inside = builder.icmp_signed("<", ahead, positions)
+            next_row = _row(builder, rows, stride, col, at, builder.select(inside, ahead, p))
+            for line in range(vectors):
+                _prefetch(builder, builder.gep(next_row, [ir.Constant(_INT64, line * LANES)]), 3)
+
+        sums = _emit_loop(builder, vectors, rows, stride, col, at, weights, first, last, fetch)
+        for v, one in enumerate(sums):
+            _store(builder, target, ir.Constant(_INT64, v * LANES), one)
         return context.get_dummy_value()
 
     return signature, generate
 
 
-def _emit_loop(
-    b: Any, vectors: int, rows: Any, stride: Any, column: Any, at: Any, positions: Any,
-    weights: Any, first: Any, last: Any, target: Any,
-) -> None:  # fmt: skip
-    module, function = b.module, b.function
-    multiply_add = cgutils.get_or_insert_function(
-        module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fmuladd.v{LANES}f64"
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def worst_of(
+    _context: Any, matrix: Any, index: Any, lots: Any, _begin: Any, _end: Any, added: Any,
+    _place: Any, width: Any, narrow: Any,
+) -> Any:  # fmt: skip
+    """The least of the first 8·width sums and that of the first 8·narrow, in registers throughout.
+
+    Sums are those of `accumulate` over whole rows of width + 1 vectors; the last one, of additive
+    columns, goes to added[8·place:].
+    """
+    wide, few = width.literal_value, narrow.literal_value
+    pair = types.UniTuple(types.float64, 2)
+    signature = pair(
+        matrix, index, lots, types.int64, types.int64, added, types.int64, width, narrow
     )
-    prefetch = cgutils.get_or_insert_function(
-        module,
-        ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _INT32, _INT32, _INT32]),
-        "llvm.prefetch.p0",
+    array_types = (matrix, index, lots, added)
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        m, i, q, first, last, out, place, *_ = arguments
+        arrays = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(array_types, (m, i, q, out), strict=True)
+        ]
+        rows, at, weights, target = (array.data for array in arrays)
+        stride = cgutils.unpack_tuple(builder, arrays[0].shape)[1]
+        ahead = builder.add(first, ir.Constant(_INT64, _STREAM_AHEAD))
+        for stream, step in ((at, 0), (weights, 0), (weights, 4)):
+            cell = builder.add(ahead, ir.Constant(_INT64, step))
+            _prefetch(builder, builder.gep(stream, [cell]), 2)
+        column = ir.Constant(_INT64, 0)
+        sums = _emit_loop(builder, wide + 1, rows, stride, column, at, weights, first, last, None)
+        start = builder.mul(place, ir.Constant(_INT64, LANES))
+        _store(builder, target, start, sums[wide])
+        least = _least(builder, sums[:wide])
+        lesser = least if few == wide else _least(builder, sums[:few])
+        return context.make_tuple(builder, pair, (least, lesser))
+
+    return signature, generate
+
+
+def _emit_loop(
+    b: Any, vectors: int, rows: Any, stride: Any, column: Any, at: Any, weights: Any, first: Any,
+    last: Any, fetch: Callable[[Any], None] | None,
+) -> list[Any]:  # fmt: skip
+    """The loop over positions [first, last): the vectors that it ends with, in registers."""
+    function = b.function
+    multiply_add = cgutils.get_or_insert_function(
+        b.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fmuladd.v{LANES}f64"
     )
     before = b.block
     head = function.append_basic_block("positions")
@@ -83,13 +131,8 @@ def _emit_loop(
     b.cbranch(b.icmp_signed("<", p, last), body, after)
 
     b.position_at_end(body)
-    ahead = b.add(p, ir.Constant(_INT64, _PREFETCH_AHEAD))
-    inside = b.icmp_signed("<", ahead, positions)
-    next_row = _row(b, rows, stride, column, at, b.select(inside, ahead, p))
-    for line in range(vectors):
-        address = b.gep(next_row, [ir.Constant(_INT64, line * LANES)])
-        flags = [ir.Constant(_INT32, flag) for flag in (0, 3, 1)]
-        b.call(prefetch, [b.bitcast(address, ir.IntType(8).as_pointer()), *flags])
+    if fetch is not None:
+        fetch(p)
     row = _row(b, rows, stride, column, at, p)
     spread = _spread(b, b.load(b.gep(weights, [p])))
     for v, one in enumerate(sums):
@@ -98,9 +141,21 @@ def _emit_loop(
     b.branch(head)
 
     b.position_at_end(after)
-    for v, one in enumerate(sums):
-        cell = b.gep(target, [ir.Constant(_INT64, v * LANES)])
-        b.store(one, b.bitcast(cell, _VECTOR.as_pointer()), align=8)
+    return sums
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def will_add(_context: Any, table: Any, _row: Any) -> Any:
+    """Ask for table[row] to be written soon, so that the line is there by then."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        array = context.make_array(table)(context, builder, arguments[0])
+        width = cgutils.unpack_tuple(builder, array.shape)[1]
+        cell = builder.gep(array.data, [builder.mul(arguments[1], width)])
+        _prefetch(builder, cell, 3, writing=1)
+        return context.get_dummy_value()
+
+    return types.void(table, types.int64), generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -110,17 +165,7 @@ def least_of(_context: Any, sums: Any, width: Any) -> Any:
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         data = context.make_array(sums)(context, builder, arguments[0]).data
-        found = [_load(builder, data, v) for v in range(vectors)]
-        while len(found) > 1:
-            pairs = zip(found[::2], found[1::2], strict=False)
-            odd = found[-1:] if len(found) % 2 else []
-            found = [_smaller(builder, one, other) for one, other in pairs] + odd
-        lanes = found[0]
-        for shift in (4, 2, 1):
-            moved = [(lane + shift) % LANES for lane in range(LANES)]
-            mask = ir.Constant(ir.VectorType(_INT32, LANES), moved)
-            lanes = _smaller(builder, lanes, builder.shuffle_vector(lanes, lanes, mask))
-        return builder.extract_element(lanes, ir.Constant(_INT32, 0))
+        return _least(builder, [_load(builder, data, v) for v in range(vectors)])
 
     return types.float64(sums, width), generate
 
@@ -141,6 +186,33 @@ def _first_at(_context: Any, sums: Any, _low: Any, width: Any) -> Any:
         return builder.cttz(found, ir.Constant(ir.IntType(1), 0))
 
     return types.int64(sums, types.float64, width), generate
+
+
+def _least(b: Any, found: list[Any]) -> Any:
+    """The least number in some vectors."""
+    while len(found) > 1:
+        pairs = zip(found[::2], found[1::2], strict=False)
+        odd = found[-1:] if len(found) % 2 else []
+        found = [_smaller(b, one, other) for one, other in pairs] + odd
+    lanes = found[0]
+    for shift in (4, 2, 1):
+        moved = [(lane + shift) % LANES for lane in range(LANES)]
+        mask = ir.Constant(ir.VectorType(_INT32, LANES), moved)
+        lanes = _smaller(b, lanes, b.shuffle_vector(lanes, lanes, mask))
+    return b.extract_element(lanes, ir.Constant(_INT32, 0))
+
+
+def _prefetch(b: Any, cell: Any, nearness: int, *, writing: int = 0) -> None:
+    """Ask for a cell's line: 3 into every cache, 2 into the second and beyond."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, _INT32, _INT32, _INT32])
+    prefetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+    flags = [ir.Constant(_INT32, flag) for flag in (writing, nearness, 1)]
+    b.call(prefetch, [b.bitcast(cell, byte), *flags])
+
+
+def _store(b: Any, target: Any, start: Any, vector: Any) -> None:
+    b.store(vector, b.bitcast(b.gep(target, [start]), _VECTOR.as_pointer()), align=8)
 
 
 def _smaller(b: Any, one: Any, other: Any) -> Any:

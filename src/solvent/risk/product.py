@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from solvent.errors import check
 from solvent.instruments import frozen
 from solvent.limits import EXACT_MAX
+from solvent.risk.crew import share_out
 from solvent.units import Float64, quantise
 
 Int32 = NDArray[np.int32]
@@ -270,11 +270,6 @@ def in_parallel(
 
     The parts write to places of their own, so the result does not depend on how many there are.
     """
-    parts = max(1, min(threads, positions // POSITIONS_PER_THREAD_MIN))
-    if parts == 1:
-        work(0, rows)
-        return
-    edges = np.linspace(0, rows, parts + 1).astype(int)
-    with ThreadPoolExecutor(parts) as pool:
-        for done in [pool.submit(work, int(start), int(stop)) for start, stop in pairwise(edges)]:
-            done.result()
+    parts = max(1, min(threads, rows, positions // POSITIONS_PER_THREAD_MIN))
+    edges = [rows * part // parts for part in range(parts + 1)]
+    share_out(work, list(pairwise(edges)))

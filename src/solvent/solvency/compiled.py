@@ -210,7 +210,7 @@ def part_up(loss, ppm):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _class_of(equity, initial, maintenance, unknown):  # type: ignore[no-untyped-def]
+def class_of(equity, initial, maintenance, unknown):  # type: ignore[no-untyped-def]
     """`classes.State` of figures, and the levels of closeness that they passed."""
     # Chosen, not branched: which state comes next cannot be foreseen.
     room = equity - maintenance
@@ -269,9 +269,7 @@ def judge(width: int, narrow: int) -> Callable[..., None]:
             if unknown[account]:
                 owned, needed, least_needed = 0, 0, 0
             equity[account], initial[account], maintenance[account] = owned, needed, least_needed
-            state[account], close[account] = _class_of(
-                owned, needed, least_needed, unknown[account]
-            )
+            state[account], close[account] = class_of(owned, needed, least_needed, unknown[account])
             figures_ms[account] = at_ms
 
     return kernel  # type: ignore[no-any-return]

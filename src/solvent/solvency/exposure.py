@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from solvent.errors import check
 from solvent.limits import EXACT_MAX
+from solvent.margining.compile import AnyPlan
 from solvent.pricing.greeks import VOL_POINT, greeks
+from solvent.risk import RiskArrays
+from solvent.solvency.by_rulebook import RulebookWatch
 from solvent.solvency.classes import State
 from solvent.solvency.rows import DELTA, MARK, Market, Terms, exact_rows, years_of
 from solvent.solvency.watch import Watch
-from solvent.units import Float64
+from solvent.units import MICRO, Float64
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -90,6 +93,51 @@ def solvency_delta(
         down=gains[0], up=gains[1], buffer=buffer,
         share=max(-gains[0], -gains[1], 0) / max(buffer, 1), hedge=hedge, restored=restored,
     )  # fmt: skip
+
+
+def solvency_delta_by_rulebook(
+    watch: RulebookWatch, node: int, *, ends: tuple[AnyPlan, AnyPlan], buffer: int,
+    limit_ppm: int, gap: float, own: Int32 | None = None,
+) -> Exposure:  # fmt: skip
+    """The same of a watch by rulebook, in millionths of a dollar; `ends` are its markets with the
+    underlying's price gapped down and up, other prices as they are."""
+    check(0.0 < gap < 1.0, "a gap leaves a price", gap)
+    check(buffer >= 0 and limit_ppm >= 0, "a buffer and a share of it", buffer, limit_ppm)
+    figures, book, arrays = watch.figures, watch.book, watch.plan.arrays
+    near = (figures.close >= 2) & (figures.state != State.UNKNOWN)
+    who = near.copy()
+    if own is not None:
+        who[own] = True
+    universe = arrays.universe
+    here = universe.underlying[book.instrument] == node
+    held = here & who[book.account]
+    lots = np.bincount(
+        book.instrument[held], weights=book.lots[held], minlength=len(universe)
+    ).astype(np.float64)
+    gains = [round(float(lots @ _gain(arrays, end.arrays)) * MICRO) for end in ends]
+    hedge, restored = hedge_of(gains[0], gains[1], gap=gap, limit=buffer * limit_ppm // 1_000_000)
+    index = float(arrays.index[node])
+    dollars = np.array([arrays.price_of(one) for one in universe.settlements])[universe.settlement]
+    return Exposure(
+        node=node, accounts=len(np.unique(book.account[here & near[book.account]])),
+        delta=round(float(lots @ arrays.units["delta"]) * index * MICRO),
+        gamma=float(lots @ arrays.units["gamma"]) * index * MICRO,
+        vega=float(lots @ (arrays.units["vega"] * dollars)) * MICRO, down=gains[0], up=gains[1],
+        buffer=buffer, share=max(-gains[0], -gains[1], 0) / max(buffer, 1), hedge=hedge,
+        restored=restored,
+    )  # fmt: skip
+
+
+def _gain(was: RiskArrays, now: RiskArrays) -> Float64:
+    """[instrument] dollars that a lot gains: an option's value, a future's difference."""
+    universe = was.universe
+    before, after = (
+        np.array([one.price_of(name) for name in universe.settlements])[universe.settlement]
+        for one in (was, now)
+    )
+    option = now.units["value"] * after - was.units["value"] * before
+    future = (now.units["worth"] - was.units["worth"]) * after
+    return np.asarray(np.where(universe.is_option, option, future), dtype=np.float64)
 
 
 def hedge_of(down: int, up: int, *, gap: float, limit: int) -> tuple[int, bool]:

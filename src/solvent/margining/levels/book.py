@@ -187,14 +187,9 @@ def evaluate(
         pools: [position] 0 in the cross pool, 1 + the instrument's row where it is isolated.
         inputs: `level.column` → a number, or one by name of the level's finest key.
     """
-    work = _Work(
-        plan,
-        book,
-        balances or Balances.none(),
-        orders or Orders.none(),
-        np.zeros(book.positions, np.int64) if pools is None else pools,
-        inputs or {},
-    )
+    held = np.zeros(book.positions, np.int64) if pools is None else pools
+    told = balances or Balances.none(), orders or Orders.none(), held, inputs or {}
+    work = Work(plan, book, *told)
     starts = range(0, max(len(book), 1), BLOCK)
     if threads == 1 or len(starts) == 1:
         parts = [work.block(start) for start in starts]
@@ -225,7 +220,7 @@ def _pools(accounts: Int64, sources: Iterable[Rows], count: int) -> Int64:
     return np.unique(np.concatenate([cross, isolated])) if len(isolated) else cross
 
 
-class _Work:
+class Work:
     """What blocks read: the market's columns, and the book's rows."""
 
     def __init__(
@@ -367,6 +362,10 @@ class _Work:
     def block(self, start: int) -> dict[str, Float64]:
         """Answer columns of the accounts from `start` on."""
         stop = min(start + BLOCK, len(self.book))
+        return self._answer(self.columns(start, stop), stop - start)
+
+    def columns(self, start: int, stop: int) -> Columns:
+        """Columns of the accounts of a block."""
         sources = {
             "position": self._positions(start, stop),
             "asset": self._assets(start, stop),
@@ -390,7 +389,7 @@ class _Work:
                 rows = columns.rows(level)
                 told = self._told(level, rows.codes, start)
                 columns.tell(level, Rows(rows.count, rows.codes, told))
-        return self._answer(columns, len(accounts))
+        return columns
 
     def _answer(self, columns: Columns, accounts: int) -> dict[str, Float64]:
         answer = self.plan.rulebook.text.answer

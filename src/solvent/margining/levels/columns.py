@@ -220,7 +220,7 @@ class Columns:
             )
             return ahead(groups, rank, size)
         if kind == "sum" and below == "position":
-            coefficient = _coefficient(node.arguments[0], self.form)
+            coefficient = coefficient_of(node.arguments[0], self.form)
             if coefficient is not None:
                 return self._exact_sum(coefficient, level)
         parts = [self.evaluate(part, below) for part in node.arguments]
@@ -333,20 +333,20 @@ def _product(
     )
 
 
-def _coefficient(node: Node, form: Form) -> Node | None:
+def coefficient_of(node: Node, form: Form) -> Node | None:
     """What stands beside `position.size` in a product, if it is of the instrument alone."""
     if node == Node("column", "position.size"):
         return Node("number", "1.0")
     if node.operation == "negative":
-        inner = _coefficient(node.arguments[0], form)
+        inner = coefficient_of(node.arguments[0], form)
         return inner and Node("negative", "", (inner,))
     if node.operation == "*":
         for one, other in (node.arguments, node.arguments[::-1]):
-            inner = _coefficient(one, form)
+            inner = coefficient_of(one, form)
             if inner is not None and _of_market(other, form):
                 return other if inner.operation == "number" else Node("*", "", (inner, other))
     if node.operation == "/":
-        inner = _coefficient(node.arguments[0], form)
+        inner = coefficient_of(node.arguments[0], form)
         if inner is not None and _of_market(node.arguments[1], form):
             return Node("/", "", (inner, node.arguments[1]))
     return None

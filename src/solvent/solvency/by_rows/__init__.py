@@ -1,0 +1,1 @@
+"""A pass over many accounts by their rows, not one account after another."""
