@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from bench import accounts, engine, orders, revaluation, start_up, watch, whole_book
+from bench import (
+    accounts,
+    engine,
+    orders,
+    revaluation,
+    start_up,
+    surface,
+    watch,
+    whole_book,
+)
 from bench.harness import Timing, interleave, one_core
 from bench.limits import machine, measure_limits
 
@@ -44,6 +53,7 @@ def main() -> None:
     engine.main()
     orders.main()
     watch.main()
+    surface.main()
 
 
 def _revaluation(limits: Mapping[str, float]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ ROWS = {
     "answer": 15, "levels_answer": 15, "api": 15, "clearing": 15,
     "publishing": 15, "recovery": 15, "host": 15,
     "order_units": 15, "order_rows": 15, "outcomes": 15, "order_entry": 15, "market_feed": 15,
-    "tending": 15,
+    "tending": 15, "own_account": 15, "reconcile": 15,
     "whatif": 16, "counterfactual": 16, "cli": 17, "__init__": 18,
 }  # fmt: skip
 SIDES = {

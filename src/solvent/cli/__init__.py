@@ -13,15 +13,21 @@ from solvent.cli import (
     checks,
     clearing,
     demo,
+    feed,
     journal,
     liquidations,
+    oracle,
     order,
     order_book,
     order_desk,
+    play,
+    reconcile,
+    record,
     replay,
     rulebooks,
     soak,
     state,
+    surface,
     venue,
     watch,
     waterfall,
@@ -46,6 +52,8 @@ app.command("span")(clearing.span)
 app.command("simm")(clearing.simm)
 app.command("waterfall")(waterfall.waterfall)
 app.command("market")(checks.market)
+app.command("surface")(surface.surface)
+app.command("index")(oracle.index)
 app.command("conform")(checks.conform)
 app.command("rulebooks")(rulebooks.rulebooks)
 app.command("init")(venue.init)
@@ -62,11 +70,15 @@ order.app.command("protect")(order_desk.protect)
 order.app.command("combo")(order_desk.combo)
 order.app.command("phase")(order_desk.phase)
 app.add_typer(order.app, name="order")
+app.add_typer(reconcile.app, name="reconcile")
 app.command("liquidations")(liquidations.liquidations)
 app.command("adl")(adl.adl)
 app.command("watch")(watch.watch)
 watch.app.command("watch")(watch.bench_watch)
 app.add_typer(watch.app, name="bench")
+app.command("record")(record.record)
+app.command("play")(play.play)
+app.add_typer(feed.app, name="feed")
 app.command("soak")(soak.soak)
 app.command("generate")(demo.generate)
 app.command("demo")(demo.demo)

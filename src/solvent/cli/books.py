@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 
 def margin(
-    market: options.Market,
-    positions: options.Positions,
+    market: options.MaybeMarket = None,
+    positions: options.MaybePositions = None,
+    source: options.From = None,
     collateral: options.Collateral = None,
     orders: options.Orders = None,
     modes: options.Modes = None,
     inputs: options.Inputs = None,
-    rulebook: options.Rulebook = "deribit-pm",
+    rulebook: options.MaybeRulebook = None,
     json: options.Json = False,
     skip_bad: options.SkipBad = False,
     out: Annotated[
@@ -42,20 +43,26 @@ def margin(
         int | None, typer.Option("--threads", min=1, help="Processors to use (default: all).")
     ] = None,
 ) -> None:
-    """Margin every account of a book on a market.
+    """Margin every account of a book on a market, or with --from one's own account at a venue.
 
     Example: solvent margin --market chain.csv.gz --positions book.csv --rulebook deribit-pm
     """
     from rich.markup import escape
 
-    from solvent.cli import console
+    from solvent.cli import accounts_in, console
     from solvent.cli.processors import spread_threads
 
     spread_threads()
+    if source is not None:
+        if any((market, positions, collateral, orders, modes, inputs, out, report)):
+            raise typer.BadParameter("takes --rulebook and --json alone", param_hint="--from")
+        accounts_in.margin_from(source, rulebook, as_json=json)
+        return
+    if not market or positions is None:
+        raise typer.BadParameter("expected --market and --positions, or --from")
     answer = _margined(
-        market, positions, rulebook, quiet=json, collateral=collateral, orders=orders, modes=modes,
-        inputs=inputs,
-        skip_bad=skip_bad, threads=threads,
+        market, positions, rulebook or "deribit-pm", quiet=json, collateral=collateral,
+        orders=orders, modes=modes, inputs=inputs, skip_bad=skip_bad, threads=threads,
     )  # fmt: skip
     if out is not None:
         write_accounts(answer, out)

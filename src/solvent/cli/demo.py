@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from solvent.market import Snapshot
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same venue.")]
+Once = Annotated[
+    bool, typer.Option("--once", help="A short table of the moving market, no picture.")
+]
 
 
 class Demo(StrEnum):
@@ -23,6 +26,7 @@ class Demo(StrEnum):
 
     VENUE = "venue"
     CRASH = "crash"
+    LIVE = "live"
 
 
 class What(StrEnum):
@@ -35,12 +39,15 @@ class What(StrEnum):
 
 def demo(
     what: Annotated[
-        Demo, typer.Argument(help="A margined venue, or a crash under three regimes.")
+        Demo, typer.Argument(help="A venue, a crash under three regimes, or a market that moves.")
     ] = Demo.VENUE,
     accounts: Annotated[
         int | None,
         typer.Option(
-            "--accounts", min=1, max=4_000_000, help="100,000 of a venue, 10,000 in a crash."
+            "--accounts",
+            min=1,
+            max=4_000_000,
+            help="100,000 of a venue, 10,000 in a crash, 2,000 in a market that moves.",
         ),
     ] = None,
     seed: Seed = 1,
@@ -68,9 +75,11 @@ def demo(
         Path | None,
         typer.Option("--journal", help="Of a crash: a folder that keeps every run's journal."),
     ] = None,
+    once: Once = False,
     json: options.Json = False,
 ) -> None:
-    """Margin a generated venue: its totals, one account explained, and a report with plots.
+    """Margin a generated venue: its totals, one account explained, and a report with plots; then
+    its market moves, and accounts change their states with it (solvent demo live shows that alone).
 
     solvent demo crash: the crashes of 12-13 March 2020 and 10-11 October 2025 under isolated, cross
     and portfolio margin, from calls to auto-deleveraging; made up where real prices are not there.
@@ -87,17 +96,26 @@ def demo(
         raise typer.BadParameter(
             "expected --png, --data, --crash, --moments and --journal of a crash alone"
         )
-    _venue(accounts or 100_000, seed, rulebook, report or Path("out/demo.html"), json=json)
+    if what is Demo.LIVE:
+        from solvent.cli.demo_live import live_demo
+
+        live_demo(accounts=accounts, seed=seed, rulebook=rulebook, once=once, json=json)
+        return
+    where = report or Path("out/demo.html")
+    _venue(accounts or 100_000, seed, rulebook, where, once=once, json=json)
 
 
-def _venue(accounts: int, seed: int, rulebook: str, report: Path, *, json: bool) -> None:
-    """A margined venue."""
+def _venue(
+    accounts: int, seed: int, rulebook: str, report: Path, *, once: bool, json: bool
+) -> None:
+    """A margined venue, and its market in motion."""
     import time
 
     from rich.markup import escape
 
     from solvent import api
     from solvent.cli import books, console
+    from solvent.cli.demo_live import live_demo
     from solvent.feeds.library import shipped_rulebook
     from solvent.feeds.synthetic_book import generate_book
     from solvent.feeds.synthetic_market import generate_market
@@ -129,6 +147,8 @@ def _venue(accounts: int, seed: int, rulebook: str, report: Path, *, json: bool)
         f"[bold]{accounts:,} accounts margined in {seconds:.2f} s[/bold]; report written to "
         f"[bold]{escape(str(report))}[/bold]"
     )
+    console.out.print()
+    live_demo(accounts=None, seed=seed, rulebook=rulebook, once=once, json=False)
 
 
 def _most_telling(answer: Margin) -> str:

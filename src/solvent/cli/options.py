@@ -7,22 +7,30 @@ from typing import Annotated
 
 import typer
 
-Market = Annotated[
-    list[Path],
+_MARKET = typer.Option(
+    "--market",
+    help="A market file: a Deribit chain (CSV), Deribit JSON, or Solvent's own table. May be "
+    "given again for tables of futures prices.",
+    show_default=False,
+)
+_POSITIONS = typer.Option(
+    "--positions",
+    help="account,instrument,size[,entry_price] as CSV, Parquet or JSON; sizes signed, in the "
+    "venue's own unit.",
+    show_default=False,
+)
+Market = Annotated[list[Path], _MARKET]
+Positions = Annotated[Path, _POSITIONS]
+MaybeMarket = Annotated[list[Path] | None, _MARKET]
+MaybePositions = Annotated[Path | None, _POSITIONS]
+From = Annotated[
+    str | None,
     typer.Option(
-        "--market",
-        help="A market file: a Deribit chain (CSV), Deribit JSON, or Solvent's own table. May be "
-        "given again for tables of futures prices.",
-        show_default=False,
-    ),
-]
-Positions = Annotated[
-    Path,
-    typer.Option(
-        "--positions",
-        help="account,instrument,size[,entry_price] as CSV, Parquet or JSON; sizes signed, in the "
-        "venue's own unit.",
-        show_default=False,
+        "--from",
+        metavar="VENUE[:KEYFILE]",
+        help="One's own account at deribit, okx, bybit or binance, beside what the venue reports. "
+        "Keys from a file of mode 0600 (TOML: key, secret, for OKX a passphrase), else from the "
+        "environment (SOLVENT_OKX_KEY and so on). A key that can only read is enough.",
     ),
 ]
 Collateral = Annotated[
@@ -51,6 +59,14 @@ Inputs = Annotated[
 ]
 Rulebook = Annotated[
     str, typer.Option("--rulebook", help="A shipped rulebook's name, or a path to a .toml.")
+]
+MaybeRulebook = Annotated[
+    str | None,
+    typer.Option(
+        "--rulebook",
+        help="A shipped rulebook's name, or a path to a .toml (default: deribit-pm; with --from "
+        "the venue's own).",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 SkipBad = Annotated[

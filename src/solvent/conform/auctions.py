@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
 from solvent.conform.case import Case, Row
 from solvent.conform.derive_pmrm import first_at, first_worth
+from solvent.conform.funding import derive as derive_funding
 from solvent.liquidation import accrual, auction
 from solvent.liquidation.auction import Auction, Terms, Worth
 
@@ -126,7 +127,7 @@ def units(path: Path) -> Iterator[Case]:
     for place, row in enumerate(file["insolvent"]):
         yield _insolvent(Case(f"insolvent {place}"), row, row.get("params", params))
     for place, row in enumerate(file["funding"]):
-        yield _funding(Case(f"funding {place}"), row)
+        yield derive_funding(Case(f"funding {place}"), row)
     yield from _interest(file["interest"])
 
 
@@ -164,21 +165,6 @@ def _insolvent(case: Case, row: Row, params: Row) -> Case:
         )
         _same(case, "to bidder", done.received, row["expected_to_bidder"])
         _same(case, "security", done.from_security, str(min(security, done.received)))
-    return case
-
-
-def _funding(case: Case, row: Row) -> Case:
-    told: Mapping[str, Fraction] = {
-        name: Fraction(row[name]) for name in ("index", "bid", "ask", "static", "cap")
-    }
-    rate = accrual.hourly_funding(convergence_h=Fraction(row["convergence_h"]), **told)
-    if "expected_rate" in row:
-        _same(case, "rate", rate, row["expected_rate"])
-    if "expected_funding" in row:
-        found = accrual.funding(
-            size=Fraction(row["position"]), rate=rate, index=told["index"], seconds=row["seconds"]
-        )
-        _same(case, "funding", found, row["expected_funding"])
     return case
 
 

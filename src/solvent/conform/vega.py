@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from solvent.conform.case import Case, Row, unknown
+from solvent.conform.disposals import disposed
 from solvent.conform.levels import number, sheet
+from solvent.conform.marks import found_in_market
 from solvent.conform.vega_engine import WAYS
 from solvent.margining.levels.rows import Sheet
 
@@ -23,16 +25,21 @@ _TERMS: Final = {"contract_size": 1, "asset_decimals": 0, "settlement_price": 1,
 
 
 def cases(path: Path) -> Iterator[Case]:
-    """Every case of `cases.json`, by the rulebook's formulas and through the engine: where both can
-    tell, both must. One that tells or asks what its kind does not know is unknown."""
+    """Every case of `cases.json`, by the rulebook's formulas, by functions of the market and of
+    liquidation, and through the engine: where several can tell, all must. One that tells or asks
+    what its kind does not know is unknown."""
     for row in json.loads(path.read_text("utf-8"))["cases"]:
         case = Case(row["id"])
         kind, way = _KINDS.get(row["kind"]), WAYS.get(row["kind"])
-        if kind is not None and kind.knows(row):
+        known = kind is not None and kind.knows(row)
+        if kind is not None and known:
             told = kind.told(row["inputs"])
             columns = {what: number(told.value(*kind.found[what])) for what in row["expected"]}
             _hold(case, "", columns, row["expected"])
-        elif kind is not None or way is None or not way.knows(row):
+        priced = found_in_market(row) or disposed(row)
+        if priced is not None:
+            _hold(case, " by function", priced, row["expected"])
+        elif not known and (kind is not None or way is None or not way.knows(row)):
             yield unknown(row["id"])
             continue
         found = None if way is None or not way.knows(row) else way.run(row["inputs"])
@@ -50,6 +57,8 @@ def _hold(case: Case, where: str, found: Mapping[str, Any], expected: Mapping[st
         elif isinstance(wanted, Mapping):
             case.expect_text(f"{what}{where}", str(sorted(found[what])), str(sorted(wanted)))
             _hold(case, f" of {what}{where}", found[what], wanted)
+        elif isinstance(wanted, Sequence) and not isinstance(wanted, str):
+            case.expect_text(f"{what}{where}", str(found[what]), str(wanted))
         else:
             case.expect(f"{what}{where}", float(found[what]), float(wanted), _printed(wanted))
 

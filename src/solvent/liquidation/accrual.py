@@ -1,7 +1,7 @@
-"""What accrues while a position or a debt is held: funding by a premium, interest by utilisation.
+"""What accrues while a debt is held: interest by utilisation. Funding is in `market.funding`.
 
-Amounts are in dollars as exact fractions, rates per hour or per year as said; times whole seconds.
-Source: derivexyz/v2-core, PerpAsset.sol and InterestRateModel.sol.
+Amounts are in dollars as exact fractions, rates per year; times whole seconds.
+Source: derivexyz/v2-core, InterestRateModel.sol.
 """
 
 from __future__ import annotations
@@ -13,41 +13,7 @@ from typing import Final
 from solvent.errors import check
 from solvent.rationals import RATIONALS
 
-_HOUR_S: Final = 3_600
 _YEAR_S: Final = 365 * 86_400
-
-
-def hourly_funding(
-    *,
-    index: Fraction,
-    bid: Fraction,
-    ask: Fraction,
-    convergence_h: Fraction,
-    static: Fraction,
-    cap: Fraction,
-) -> Fraction:
-    """The rate by which a long pays in an hour: the premium of impact prices, by convergence.
-
-    (max(bid − I, 0) − max(I − ask, 0))/I / convergence + static, within ± cap.
-
-    >>> n = Fraction
-    >>> str(hourly_funding(index=n(1500), bid=n(1506), ask=n(1506), convergence_h=n(8),
-    ...     static=n(0), cap=n(75, 10_000)))
-    '1/2000'
-    """
-    check(index > 0 and convergence_h > 0 and cap >= 0, "funding has a base", index, convergence_h)
-    premium = (max(bid - index, Fraction(0)) - max(index - ask, Fraction(0))) / index
-    return min(max(premium / convergence_h + static, -cap), cap)
-
-
-def funding(*, size: Fraction, rate: Fraction, index: Fraction, seconds: int) -> Fraction:
-    """What a position of a signed size receives in funding: −q·I·rate·hours.
-
-    >>> int(funding(size=Fraction(-4), rate=Fraction(1, 2000), index=Fraction(1500), seconds=3600))
-    3
-    """
-    check(seconds >= 0, "time goes on", seconds)
-    return -size * index * rate * seconds / _HOUR_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,9 +67,10 @@ def assess(
     """Assess every account of a book.
 
     A balance in an asset that the rulebook does not accept, or without a price, counts as nothing;
-    a debt in one makes its account not known. So do positions without numbers, and amounts beyond
-    what money can hold. A rulebook of scans takes prices of collateral from the plan's market, one
-    of formulas those in `balances`.
+    a debt in one makes its account not known. So does any balance in an asset that counts and that
+    the market has, while its index is not known: who is worth more than we know is not liquidated.
+    So do positions without numbers, and amounts beyond what money can hold. A rulebook of scans
+    takes prices of collateral from the plan's market, one of formulas those in `balances`.
 
     Raises BadInput for orders or modes under a rulebook of scans, and RulebookError or BadInput for
     inputs that the rulebook does not have.
@@ -130,6 +131,7 @@ def _collateral(plan: Plan, balances: Balances, accounts: int) -> tuple[Int64, I
     micro[np.isnan(price) & (balances.amount >= 0.0)] = 0.0
     gross = np.bincount(balances.account, weights=np.abs(micro), minlength=accounts)
     known = np.asarray(gross < _DOLLARS_MAX * MICRO)
+    known[_owners(balances, {asset for asset in terms if _waiting(plan, asset)})] = False
     micro = np.where(known[balances.account], micro, 0.0)
     np.add.at(worth, balances.account, value_down(micro))
     np.add.at(haircut, balances.account, requirement_up(np.maximum(micro, 0.0) * cut))
@@ -148,6 +150,28 @@ def _terms(plan: Plan, asset: str) -> tuple[float, float]:
         if name in names and index[names.index(name)] > 0.0:
             return float(index[names.index(name)]), terms.haircut
     return np.nan, 0.0
+
+
+def _waits(plan: AnyPlan, *names: str) -> bool:
+    """Whether the market has some of these assets, and knows the index of none of them now."""
+    there, index = plan.arrays.universe.underlyings, plan.arrays.index
+    told = [float(index[there.index(name)]) for name in names if name in there]
+    return bool(told) and not max(told) > 0.0
+
+
+def _waiting(plan: Plan, asset: str) -> bool:
+    terms = plan.rulebook.collateral.get(asset)
+    by_index = terms is not None and terms.price != "par"
+    return by_index and _waits(plan, asset, (terms.of if terms else None) or asset)
+
+
+def _owners(balances: Balances, assets: set[str]) -> Int64:
+    """Accounts with a balance in some of these assets."""
+    if not assets:
+        return np.zeros(0, dtype=np.int64)
+    theirs = np.array([asset in assets for asset in balances.asset], dtype=bool)
+    found: Int64 = balances.account[theirs & (balances.amount != 0.0)]
+    return found
 
 
 def _too_large(plan: Plan, book: Book) -> Bool:
@@ -254,7 +278,8 @@ def _micro(dollars: Float64, known: Bool) -> Float64:
 def _counted(
     plan: LevelsPlan, balances: Balances, inputs: Mapping[str, Any]
 ) -> tuple[Balances, Int64]:
-    """Balances in assets that count, and accounts with a debt in one that does not."""
+    """Balances in assets that count, and accounts with a debt in one that does not, or with
+    anything in one that would if its index were known."""
     taken = accepted(plan, balances.asset, inputs)
     counts = np.array([taken[asset] for asset in balances.asset], dtype=bool)
     counts &= np.isfinite(balances.price)
@@ -262,6 +287,8 @@ def _counted(
         worth = balances.amount * balances.price
     wild = ~(np.abs(balances.amount) < np.inf) | (counts & ~(np.abs(worth) < _DOLLARS_MAX))
     indebted = balances.account[wild | (~counts & (balances.amount < 0.0))]
+    waiting = {asset for asset in set(balances.asset) if taken[asset] and _waits(plan, asset)}
+    indebted = np.concatenate([indebted, _owners(balances, waiting)])
     counts &= ~wild
     if counts.all():
         return balances, indebted

@@ -36,6 +36,8 @@ class Flag(IntFlag):
     QUOTE_ONE_SIDED = 1024
     MARK_DERIVED = 2048
     """The source gave no mark: it is the index, the forward or the model's value."""
+    VOL_FITTED = 4096
+    """The source gave no volatility: it is a fitted surface's."""
 
 
 BLOCKING: Final = Flag(255)

@@ -1,0 +1,152 @@
+"""From adapters' messages to what the rest of Solvent reads: quotes for oracles, and snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from solvent.feeds.accounts.names import binance_contract, bybit_contract, okx_contract
+from solvent.feeds.library import specification
+from solvent.feeds.live.messages import Message, Ticker
+from solvent.instruments import Contract, Instrument, Kind, parse_symbol, term_sheet
+from solvent.market import Quotes, Snapshot, assemble
+from solvent.market.oracles import Quote
+from solvent.units import Float64, TimeMs
+
+_MARKETS: Final = {"binance": "usdm", "bybit": "linear"}
+"""What a venue's name alone means, where it has several markets."""
+
+
+def quote_of(ticker: Ticker) -> Quote | None:
+    """A ticker as one source's word on a price, for an index of many: the middle of its quotes,
+    half their distance its confidence; else the last trade. None where it tells neither. Whether
+    it is crossed, old or far from others is for the index to judge.
+
+    >>> from decimal import Decimal
+    >>> quote_of(Ticker(venue="okx", symbol="BTC-USDT", time_ms=1, received_ms=2,
+    ...                 bid=Decimal(99), ask=Decimal(101)))
+    Quote(source='okx:BTC-USDT', time_ms=1, price=100.0, bid=99.0, ask=101.0, confidence=1.0, ...)
+    """
+    bid, ask = ticker.bid, ticker.ask
+    price, confidence = ticker.last, None
+    if bid is not None and ask is not None:
+        price, confidence = (bid + ask) / 2, abs(ask - bid) / 2
+    if price is None:
+        return None
+    return Quote(
+        source=f"{ticker.venue}:{ticker.symbol}", time_ms=ticker.time_ms or ticker.received_ms,
+        price=float(price), bid=None if bid is None else float(bid),
+        ask=None if ask is None else float(ask),
+        confidence=None if confidence is None else float(confidence),
+    )  # fmt: skip
+
+
+def contract_of(venue: str, symbol: str) -> Contract:
+    """Contract of a venue's symbol, by an adapter's name. Raises ValueError for what is none.
+
+    >>> contract_of("binance-coinm", "BTCUSD_PERP") == contract_of("deribit", "BTC-PERPETUAL")
+    True
+    """
+    name, _, market = venue.partition("-")
+    if market == "v2":
+        market = "linear" if symbol.endswith("USDT") else "inverse"
+    market = market or _MARKETS.get(name, "")
+    if name == "deribit" or venue.startswith("ccxt:"):
+        return parse_symbol(symbol)
+    if name == "okx":
+        return okx_contract(symbol)
+    if name == "bybit":
+        return bybit_contract(symbol, market)
+    if name == "binance":
+        return binance_contract(symbol, market)
+    raise ValueError(f"venue {venue!r} is not known")
+
+
+class LiveMarket:
+    """The newest ticker of each instrument of one venue or more, and the market they make.
+
+    A connection that is lost takes its tickers' freshness, not their prices: their age shows.
+    """
+
+    def __init__(self, venue_of_sizes: str = "deribit") -> None:
+        self._sizes = venue_of_sizes
+        self._tickers: dict[tuple[Contract, str], Ticker] = {}
+        self._known: dict[tuple[str, str], Contract | None] = {}
+        self._instruments: dict[Contract, Instrument] = {}
+        self.unknown: set[str] = set()
+        """Symbols that are no contracts of Solvent's, such as combinations."""
+
+    def __len__(self) -> int:
+        return len(self._tickers)
+
+    def take(self, messages: Iterable[Message]) -> int:
+        """Hear messages; how many tickers were among them."""
+        heard = 0
+        for message in messages:
+            if isinstance(message, Ticker):
+                contract = self._contract(message)
+                if contract is not None:
+                    self._tickers[contract, message.venue] = message
+                    heard += 1
+        return heard
+
+    def quotes(self, base: str) -> list[Quote]:
+        """What sources say of a coin's price: its spots and perpetuals."""
+        found = (
+            quote_of(ticker)
+            for (contract, _), ticker in self._tickers.items()
+            if contract.base == base and contract.kind in (Kind.SPOT, Kind.PERPETUAL)
+        )
+        return [one for one in found if one is not None]
+
+    def snapshot(self, now_ms: int) -> Snapshot | None:
+        """The market at a moment; None before any ticker. Marks that a venue does not tell are the
+        middle of its quotes; of several venues that list a contract the last that spoke counts;
+        expired contracts are left out."""
+        newest: dict[Contract, Ticker] = {}
+        for (contract, _), ticker in self._tickers.items():
+            before = newest.get(contract)
+            if before is None or ticker.received_ms >= before.received_ms:
+                newest[contract] = ticker
+        rows = [
+            (self._instrument(contract), ticker)
+            for contract, ticker in newest.items()
+            if contract.expiry_ms is None or contract.expiry_ms > now_ms
+        ]
+        if not rows:
+            return None
+
+        def column(name: str) -> Float64:
+            told = (getattr(ticker, name) for _, ticker in rows)
+            return np.array([np.nan if one is None else float(one) for one in told])
+
+        mark, middle = column("mark"), (column("bid") + column("ask")) / 2.0
+        quotes = Quotes(
+            instruments=[instrument for instrument, _ in rows], index=column("index"),
+            forward=column("forward"), mark=np.where(np.isnan(mark), middle, mark),
+            vol=column("vol"), bid=column("bid"), ask=column("ask"), rate=column("rate"),
+            time_ms=np.array(
+                [min(now_ms, ticker.time_ms or ticker.received_ms) for _, ticker in rows],
+                dtype=np.int64,
+            ),
+        )  # fmt: skip
+        return assemble(quotes, as_of_ms=TimeMs(now_ms))
+
+    def _contract(self, ticker: Ticker) -> Contract | None:
+        place = (ticker.venue, ticker.symbol)
+        if place not in self._known:
+            try:
+                self._known[place] = contract_of(*place)
+            except ValueError:
+                self._known[place] = None
+                self.unknown.add(f"{ticker.venue}:{ticker.symbol}")
+        return self._known[place]
+
+    def _instrument(self, contract: Contract) -> Instrument:
+        if contract not in self._instruments:
+            self._instruments[contract] = term_sheet(
+                contract, specification(contract, venue=self._sizes)
+            )
+        return self._instruments[contract]

@@ -1,0 +1,1 @@
+"""Reconciliation: our books against an outside statement, and the breaks that are found."""
