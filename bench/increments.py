@@ -77,7 +77,7 @@ def _events(rng: np.random.Generator, size: int, own: Any) -> tuple[Any, ...]:
     return tick, account, instrument, lots, rng.integers(0, _STEPS, size)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _apply(  # type: ignore[no-untyped-def]
     s, tick, account, instrument, lots, step, steps, matrix, kept, marked, touched, count, start
 ):
@@ -115,7 +115,7 @@ def _apply(  # type: ignore[no-untyped-def]
     return len(tick), DONE
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _closing(s, account, instrument, lots):  # type: ignore[no-untyped-def]
     """Lots that close what is held, where the account holds the instrument: at every third size."""
     row = compiled.find_row(s, account, s.node_of[instrument])

@@ -324,7 +324,8 @@ def run(seed: int) -> Checked:
     _check_minimum(told, world, checked)
     after = {owner: worth(state, owner) for owner in owners}
     assert sum(before.values()) == sum(after.values()), "nothing is created"
-    assert after[INSURANCE] >= min(0, before[INSURANCE]), "the fund owes nothing at the marks"
+    owed = min(Fraction(0), before[INSURANCE])
+    assert after[INSURANCE] >= owed, "the fund owes nothing at the marks"
     begun = {event.account for _, _, events in told for event in events
              if isinstance(event, LiquidationBegun)}  # fmt: skip
     assert begun == set(bad)
@@ -350,7 +351,8 @@ def _check_gains(state: State, command: c.SocialiseLoss) -> None:
     for share in command.shares:
         account = state.account(state.account_numbers[share.account])
         held = (account.positions or {}).items()
-        gained = sum(gain(state, n, one.lots, one.basis_value) + one.realised for n, one in held)
+        gained: Fraction = Fraction(0)
+        gained += sum(gain(state, n, one.lots, one.basis_value) + one.realised for n, one in held)
         gained -= (account.given or {}).get(0, 0)
         assert share.amount <= gained, f"{share.account}: shares {share.amount} of {gained}"
 

@@ -14,7 +14,7 @@ from solvent.feeds.synthetic_market import generate_market
 from solvent.instruments import frozen
 from solvent.margining.assess import Assessed, assess
 from solvent.margining.compile import AnyPlan
-from solvent.margining.levels.book import LevelsPlan
+from solvent.margining.levels.book import Balances, LevelsPlan
 from solvent.margining.levels.held import accepted, priced
 from solvent.market import Snapshot
 from solvent.market.moved import moved
@@ -51,7 +51,7 @@ def book_of(rows: list[dict[int, float]], *, entries: np.ndarray | None = None) 
     )  # fmt: skip
 
 
-def owned(of: AnyPlan, told: list[tuple[int, str, float]]) -> Books:
+def owned(of: AnyPlan, told: list[tuple[int, str, float]]) -> Balances:
     """Balances alone."""
     account, asset, amount = zip(*told, strict=True) if told else ((), (), ())
     return priced(
@@ -114,7 +114,7 @@ def _lots(rng: np.random.Generator, scale: float) -> float:
     return float(rng.choice((-1.0, 1.0)) * max(1.0, round(scale * rng.uniform(0.2, 1.0))))
 
 
-def _enough(name: str, held: Book, rng: np.random.Generator, share: float):
+def _enough(name: str, held: Book, rng: np.random.Generator, share: float) -> Balances:
     """Money of an account: what it needs and a slack; in dollars, with some coins besides."""
     of, names = plan(name), assets(name)
     if not names:
@@ -157,9 +157,9 @@ def steps(name: str, rng: np.random.Generator, count: int) -> Iterator[AnyPlan]:
             share = rng.uniform(-1.0, 1.0) * min(size * float(rng.choice((0.2, 2.0))), 0.6)
             now = replace(now, vol=frozen(now.vol * (1.0 + share)))
         if rng.random() < 0.3:
-            share = 1.0 + rng.uniform(-1.0, 1.0, len(now.forward)) * size * 0.04
-            mark = np.where(now.universe.is_option, now.mark, now.mark * share)
-            now = replace(now, forward=frozen(now.forward * share), mark=frozen(mark))
+            basis = 1.0 + rng.uniform(-1.0, 1.0, len(now.forward)) * size * 0.04
+            mark = np.where(now.universe.is_option, now.mark, now.mark * basis)
+            now = replace(now, forward=frozen(now.forward * basis), mark=frozen(mark))
         late = int(rng.choice((0, 0, 1_000, 60_000, 3_600_000)))
         seen = replace(now, as_of_ms=TimeMs(max(now.as_of_ms, seen.as_of_ms) + late))
         try:

@@ -842,7 +842,9 @@ def test_not_for_a_venue_without_books() -> None:
 def test_what_is_worked_out_ahead_changes_nothing(venue: Venue) -> None:
     """Who gives up lots is assessed once: before, together with all others."""
     begin(venue)
-    gives = {"account": "dave", "counterparty": "bob", "symbol": LIN, "price_ticks": 49_000}
+    gives: dict[str, Any] = {
+        "account": "dave", "counterparty": "bob", "symbol": LIN, "price_ticks": 49_000,
+    }  # fmt: skip
     before = books_hash(venue.state)
     foreseen_able(venue.state, [c.Deleverage(key="-", actor="-", lots=30, **gives)])
     assert books_hash(venue.state) == before

@@ -177,11 +177,13 @@ def test_averages_agree_with_their_twins(rows: list[tuple[int, int]], more: int)
     told = rising(rows)
     until = told[-1][0] + more
     found = averaged(told, until_ms=until)
+    assert found is not None
     assert float(found) == pytest.approx(time_average(told, until_ms=until), rel=1e-12)
     ema = Ema()
     for time_ms, value in told:
         ema = ema.at(value * 1_000, time_ms=time_ms, tau_ms=20)
     twin = exponential_average([(t, float(value * 1_000)) for t, value in told], tau_ms=20)
+    assert ema.units is not None
     assert abs(ema.units - twin) <= 0.5 * len(told) + 1e-6
     assert min(v for _, v in told) <= found <= max(v for _, v in told)
 
@@ -202,15 +204,15 @@ def test_a_forward_settles_into_its_average() -> None:
     spot then."""
     fixed, rest = settling_forward(spot=F(2000), difference=F(10), seen=F(0), now_s=0,
                                    expiry_s=1_800)  # fmt: skip
-    assert (fixed, rest) == (0, 2010)
+    assert (fixed, rest) == (F(0), F(2010))
     for now in (1, 900, 1_799, 1_800):
         seen = F(2000) * now
         fixed, rest = settling_forward(spot=F(3000), difference=F(10), seen=seen, now_s=now,
                                        expiry_s=1_800)  # fmt: skip
         assert fixed + rest == F(2000 * now + 3010 * (1_800 - now), 1_800)
-    assert (fixed, rest) == (2000, 0)
+    assert (fixed, rest) == (F(2000), F(0))
     early = settling_forward(spot=F(3000), difference=F(0), seen=F(0), now_s=0, expiry_s=9_000)
-    assert early == (0, 3000)
+    assert early == (F(0), F(3000))
 
 
 # ── vectors ──────────────────────────────────────────────────────────────────────────────────────
@@ -387,6 +389,7 @@ def test_accruing_at_every_mark_is_the_same_as_at_once_while_nothing_moves() -> 
         for cut in cuts:
             venue.time_ms = cut
             rate = accrued(rule, [(before, premium)], until_ms=cut)
+            assert rate is not None
             venue.do(c.PayFunding, symbol=LIN, until_ms=cut, rate=rate_text(rate))
             before = cut
         paid.append(10**15 - venue.held("alice"))

@@ -26,6 +26,7 @@ from solvent.feeds.market_rules import index_rule, redemption_rule
 from solvent.margining.assess import assess
 from solvent.margining.levels.book import Balances
 from solvent.margining.levels.rulebook import in_force
+from solvent.margining.levels.text import LevelsText
 from solvent.margining.rulebook import read_rulebook
 from solvent.market import Flag, Quotes, Snapshot, assemble
 from solvent.market.depeg import Peg, PegState
@@ -77,7 +78,9 @@ def instruments() -> tuple[Any, ...]:
 
 @cache
 def tenth() -> Any:
-    return in_force(read_rulebook(TENTH, source="tenth"), date(2026, 6, 1))
+    found = read_rulebook(TENTH, source="tenth")
+    assert isinstance(found, LevelsText)
+    return in_force(found, date(2026, 6, 1))
 
 
 class Desk(Tended):
@@ -283,7 +286,7 @@ def test_deribit_2019_one_constituent_of_seven_moves_no_index(name: str) -> None
     for step in range(1, 31):
         wrong = {"kraken": usual * 7_720 / 9_150 * (1 + step * 1e-5)} if step > 3 else {}
         index = oracles.hear(quotes(SEVEN, wrong, step, usual), step=step)
-        assert index.known
+        assert index.price_nano is not None
         assert abs(index.price_nano / NANO / usual - 1) < 2e-4
         kraken = next(row for row in index.sources if row.source == "kraken")
         assert kraken.agrees == (step <= 3)
@@ -446,7 +449,8 @@ def test_collateral_of_an_unknown_index_makes_its_owner_unknown(
             amount=np.array([9.0, 1e4, -1.0, 9.0, 0.0, 9.0]),
             price=np.array([index[0], 1.0, index[0], index[2], index[0], index[2]]),
         )  # fmt: skip
-        return assess(prepare(market, rulebook), book, balances=balances).known.tolist()
+        found = assess(prepare(market, rulebook), book, balances=balances).known
+        return [bool(one) for one in found]
 
     assert known(snapshot) == [True, True, True]
     gone = indexed(snapshot, [index_at("ETH", None), index_at("NONE", 1.0)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -193,7 +194,7 @@ def index_of(name: str, price: float | None, reason: Reason = Reason.QUORUM) -> 
                  reason=reason if price is None else Reason.FINE)  # fmt: skip
 
 
-def rule(worth: Worth, **more: object) -> RedemptionRule:
+def rule(worth: Worth, **more: Any) -> RedemptionRule:
     told = {"asset": "stETH", "underlying": "ETH", "lost": Worth.UNKNOWN, "peg": PEG, **more}
     return RedemptionRule(worth=worth, **told)
 

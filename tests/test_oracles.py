@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from statistics import median as floats_median
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -48,7 +49,7 @@ STEPS = 18
 # ── no minority, and no majority while one good source is heard ──────────────────────────────────
 
 
-def scenario(seed: int, count: int, bad: int) -> dict[str, object]:
+def scenario(seed: int, count: int, bad: int) -> dict[str, str]:
     """Who is bad and how: each in its own way, or all in one."""
     rng = random.Random(f"{seed} {count} {bad}")
     names = rng.sample([f"s{n}" for n in range(count)], bad)
@@ -386,9 +387,11 @@ def test_ways_to_one_price() -> None:
     weights = {f"s{n}": weight for n, weight in enumerate([1, 1, 1, 6, 1])}
     quotes = [told(f"s{n}", 1, price, weight=n) for n, price in enumerate(prices)]
 
-    def found(how: How, **more: object) -> float:
+    def found(how: How, **more: Any) -> float:
         rule = replace(rule_of(5), weights=weights, how=how, **more)
-        return Oracles(rule).hear(quotes, step=1).price_nano / NANO
+        price = Oracles(rule).hear(quotes, step=1).price_nano
+        assert price is not None
+        return price / NANO
 
     assert found(How.MEDIAN) == 100.1
     assert found(How.TRIMMED) == 100.1
@@ -427,7 +430,7 @@ def test_weights_and_medians(rows: list[tuple[int, int]], most: int) -> None:
     [{"quorum": 2}, {"quorum": 6}, {"clamp_ppm": 0}, {"tolerated": 3}, {"leapers": 3},
      {"weights": {}}, {"weights": {"a": 0}}, {"confirm_ms": -1}, {"weight_max_ppm": 0}],
 )  # fmt: skip
-def test_a_rule_that_could_not_be_safe_is_none(changes: dict[str, object]) -> None:
+def test_a_rule_that_could_not_be_safe_is_none(changes: dict[str, Any]) -> None:
     with pytest.raises(InvariantBroken):
         replace(rule_of(5), **changes)
 

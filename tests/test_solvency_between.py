@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,13 +16,21 @@ from solvent.solvency.formula_lines import added_up, extreme, looked_up
 from solvent.solvency.sums import weighed
 
 ROWS, SCENARIOS = 5, 3
+At = Callable[[int, float], np.ndarray]
 UNARY = ("negative", "abs", "sign", "floor", "ceil", "round", "trunc", "round_half_up", "not",
          "exp", "normal")  # fmt: skip
 POSITIVE = ("sqrt", "log")
 BINARY = ("+", "-", "*", "/", "max", "min", "<", "<=", ">", ">=", "==", "!=", "and", "or")
 
 
-def drawn(rng: np.random.Generator, shape: tuple[int, ...], *, positive: bool = False):
+def scaled(at: At, factor: float) -> At:
+    """Where it goes, times a factor."""
+    return lambda side, along: at(side, along) * factor
+
+
+def drawn(
+    rng: np.random.Generator, shape: tuple[int, ...], *, positive: bool = False
+) -> tuple[Between, At]:
     """A number between lines, and one that is there: how it goes by side and place."""
     scale = 10.0 ** rng.uniform(-2, 3)
     base = rng.uniform(-1.0, 1.0, shape) * scale
@@ -36,7 +46,8 @@ def drawn(rng: np.random.Generator, shape: tuple[int, ...], *, positive: bool = 
     off = rng.uniform(-1.0, 1.0, (2, *shape)) * apart
 
     def at(side: int, along: float) -> np.ndarray:
-        return base + along * (far[side] - base) + off[side]
+        found: np.ndarray = base + along * (far[side] - base) + off[side]
+        return found
 
     return held, at
 
@@ -68,8 +79,7 @@ def test_operations_hold_what_they_compute(seed: int, operation: str) -> None:
     positive = operation in (*POSITIVE, "**")
     parts = [drawn(rng, shape, positive=positive) for shape in shapes]
     if operation == "exp":
-        parts = [(Between(one.low / 1e3, one.high / 1e3), lambda s, t, at=at: at(s, t) / 1e3)
-                 for one, at in parts]  # fmt: skip
+        parts = [(Between(one.low / 1e3, one.high / 1e3), scaled(at, 1e-3)) for one, at in parts]
     if operation == "**":
         power = float(rng.uniform(-2, 2))
         parts[1] = Between.exactly(power), lambda _side, _along: np.asarray(power)
@@ -77,7 +87,7 @@ def test_operations_hold_what_they_compute(seed: int, operation: str) -> None:
         parts[1] = drawn(rng, shapes[1], positive=True)
         if rng.random() < 0.5:
             one, at = parts[1]
-            parts[1] = apply("negative", [one]), lambda s, t, at=at: -at(s, t)
+            parts[1] = apply("negative", [one]), scaled(at, -1.0)
     found = apply(operation, [one for one, _ in parts])
     with np.errstate(all="ignore"):
         for side in (0, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,7 +186,7 @@ def test_rows_are_numbered_by_block_node_and_length() -> None:
 
 def test_a_crew_is_kept_and_leaves_its_caller_alone(request: pytest.FixtureRequest) -> None:
     before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    seen: dict[int, tuple[int, object]] = {}
+    seen: dict[int, tuple[int, Any]] = {}
 
     def work(start: int, _stop: int) -> None:
         where = os.sched_getaffinity(0) if before is not None else None
@@ -204,7 +205,7 @@ def test_a_crew_is_kept_and_leaves_its_caller_alone(request: pytest.FixtureReque
         assert os.sched_getaffinity(0) == before
         places = [where for _, where in seen.values()]
         apart = len(before) >= 2
-        assert (len(set(map(tuple, places))) == 2) == apart
+        assert (len({tuple(one) for one in places}) == 2) == apart
     share_out(work, [(0, 9)])
     assert seen[0][0] == threading.get_ident()
 

@@ -17,6 +17,7 @@ from solvent.solvency.classes import State
 from solvent.solvency.exposure import solvency_delta_by_rulebook
 from solvent.solvency.rulebook_bands import NONE
 from solvent.solvency.steady import Guard
+from solvent.units import TimeMs
 from tests.rulebook_histories import books, fitting, market, plan, recomputed, steps
 
 UNBOUNDED = {
@@ -200,7 +201,7 @@ def test_upkeep_goes_round_and_bases_move_on() -> None:
         at_ms += 10_000
         names = market().universe.underlyings
         now = moved(market(), dict.fromkeys(names, 1.0 + 0.006 * step))
-        watch.market(api.prepare(replace(now, as_of_ms=at_ms), name))
+        watch.market(api.prepare(replace(now, as_of_ms=TimeMs(at_ms)), name))
         assert watch.upkeep(watch.owed(elapsed_ms=10_000)) == 7
         check(watch, State.CALL)
         if step >= 6:
@@ -220,13 +221,13 @@ def test_solvency_delta_is_what_equity_of_who_is_near_ruin_does() -> None:
     watch = RulebookWatch(plan(name), told.book, kept)
     names = market().universe.underlyings
     node = names.index("BTC")
-    ends = tuple(api.prepare(moved(market(), {"BTC": 1.0 + gap}), name) for gap in (-0.1, 0.1))
+    down, up = (api.prepare(moved(market(), {"BTC": 1.0 + gap}), name) for gap in (-0.1, 0.1))
     found = solvency_delta_by_rulebook(
-        watch, node, ends=ends, buffer=10**12, limit_ppm=250_000, gap=0.1
+        watch, node, ends=(down, up), buffer=10**12, limit_ppm=250_000, gap=0.1
     )
     near = (watch.figures.close >= 2) & (watch.figures.state != State.UNKNOWN)
     assert found.accounts > 3
-    for end, told_gain in zip(ends, (found.down, found.up), strict=True):
+    for end, told_gain in zip((down, up), (found.down, found.up), strict=True):
         then = recomputed(end, watch.told)[2].equity_micro
         settled_in_coin = np.abs(watch.figures.equity) // 10_000 + 10**5
         change = int((then - watch.figures.equity)[near].sum())

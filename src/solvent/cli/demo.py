@@ -19,6 +19,23 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives th
 Once = Annotated[
     bool, typer.Option("--once", help="A short table of the moving market, no picture.")
 ]
+Png = Annotated[
+    Path | None, typer.Option("--png", help="Of a crash: also a picture, by a browser.")
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Of a crash: the folder with real prices.")
+]
+Crash = Annotated[
+    str | None, typer.Option("--crash", help="One alone: march-2020, october-2025 or made-up.")
+]
+Moments = Annotated[
+    int | None,
+    typer.Option("--moments", min=2, help="Of a crash: so many prices around the lowest."),
+]
+Journal = Annotated[
+    Path | None,
+    typer.Option("--journal", help="Of a crash: a folder that keeps every run's journal."),
+]
 
 
 class Demo(StrEnum):
@@ -58,23 +75,11 @@ def demo(
             "--report", "--out", help="Where the report goes: out/demo.html, or out/crash.html."
         ),
     ] = None,
-    png: Annotated[
-        Path | None, typer.Option("--png", help="Of a crash: also a picture, by a browser.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Of a crash: the folder with real prices.")
-    ] = None,
-    crash: Annotated[
-        str | None,
-        typer.Option("--crash", help="One alone: march-2020, october-2025 or made-up."),
-    ] = None,
-    moments: Annotated[
-        int | None, typer.Option("--moments", min=2, help="So many prices around the lowest.")
-    ] = None,
-    journal: Annotated[
-        Path | None,
-        typer.Option("--journal", help="Of a crash: a folder that keeps every run's journal."),
-    ] = None,
+    png: Png = None,
+    data: Data = None,
+    crash: Crash = None,
+    moments: Moments = None,
+    journal: Journal = None,
     once: Once = False,
     json: options.Json = False,
 ) -> None:
