@@ -291,6 +291,8 @@ CHANGES: list[Callable[[State], object]] = [
     lambda s: s.auctions.update({17: Offer(begun_ms=5, solvent=False, cash=1, sold_ppb=7)}),
     lambda s: s.backstops.update({18: 5}),
     lambda s: s.fund_highs.update({0: deque([(1, 5)])}),
+    lambda s: s.disposals.update({0: 5}),
+    lambda s: s.disposals.update({1: 5}),
 ]  # fmt: skip
 
 
@@ -315,6 +317,7 @@ def test_every_part_of_an_image_has_its_name() -> None:
         "log", "assets", "ledger", "accounts", "positions", "combos", "desk", "blocks", "modes",
         "given", "contracts", "underlyings", "rules", "venue", "pending", "references", "calls",
         "cases", "auctions", "backstops", "fund_highs",
+        "disposals",
     ]  # fmt: skip
 
 

@@ -158,10 +158,10 @@ def test_the_fund_takes_over_at_the_bankruptcy_price() -> None:
     assert engine.venue.held("dave") == 0
 
 
-@pytest.mark.parametrize(("reserve", "lots"), [("0.01", 100), ("0.05", 100), ("0.1", 14)])
+@pytest.mark.parametrize(("reserve", "lots"), [("0.01", 80), ("0.05", 80), ("0.1", 13)])
 def test_no_more_than_the_fund_could_sell(reserve: str, lots: int) -> None:
-    """At 5 % slippage 2.40 dollars a lot must be there, 2 are gained: 0.40 of 40 for 100 lots. A
-    reserve of a tenth asks for 4.80: 2.80 a lot."""
+    """At 5 % slippage 2.50 dollars a lot must be there, 2 are gained: 0.50 of 40 for 80 lots. A
+    reserve of a tenth asks for 5.00: 3.00 a lot."""
     engine = tended(fund=40, more=f"[liquidation.fund]\nreserve = {reserve}")
     engine.tend()
     assert engine.sent(c.TakeOver)[0]["lots"] == lots

@@ -118,6 +118,17 @@ def test_a_wrong_expectation_is_a_miss_and_an_unknown_kind_is_unknown(tmp_path: 
     ]
 
 
+def test_a_list_is_held_as_a_whole(tmp_path: Any) -> None:
+    row = {"id": "liq", "kind": "network_disposal", "expected": {"disposals": [7, 3]},
+           "inputs": {"network_position": 10, "disposal_fraction": "0.6", "full_disposal_size": 5,
+                      "max_fraction_consumed": "1", "available_volume": 100}}  # fmt: skip
+    path = tmp_path / "vega" / "cases.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"cases": [row]}), "utf-8")
+    (found,) = cases(path)
+    assert "liq: disposals in the engine: expected '[7, 3]', found '[6, 4]'" in found.misses
+
+
 # ── a whole little market ────────────────────────────────────────────────────────────────────────
 
 

@@ -89,13 +89,14 @@ def _show_plans(state: State, *, json: bool) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
+    from solvent.tending.disposing import STAGE
     from solvent.tending.plans import dollars
 
     where = f" ({plan.pool})" if plan.pool else ""
-    say(
-        f"{plan.account}{where}: {plan.stage}, {plan.rule}; equity {dollars(plan.equity_micro)}, "
-        f"maintenance {dollars(plan.maintenance_micro)}"
-    )
+    stands = f"; equity {dollars(plan.equity_micro)}, maintenance {dollars(plan.maintenance_micro)}"
+    if plan.stage == STAGE:
+        stands = ""  # no margin is asked of the fund
+    say(f"{plan.account}{where}: {plan.stage}, {plan.rule}{stands}")
     for row in plan.rows:
         say(f"  {type(row.command).__name__}: {row.why}")
     if plan.open:

@@ -277,6 +277,12 @@ WAYS: Final[Mapping[str, Way]] = {
         "party_margin party_general insurance_pool network_position",
         vega_flows.closed_out,
     ),
+    "network_disposal": _way(
+        "network_position disposal_fraction full_disposal_size max_fraction_consumed "
+        "available_volume",
+        "disposals",
+        vega_flows.disposed,
+    ),
     "loss_socialisation": _way(
         "losses wins insurance_pool", "paid insurance_pool", vega_flows.shared_loss
     ),

@@ -22,6 +22,9 @@ from solvent.conform.vega_venue import (
 from solvent.messages.events import Event, FundingPaid
 from solvent.units import MINUTE_MS, YEAR_MS
 
+STEP_MS: Final = 10_000
+"""Between two disposals."""
+_PRICE: Final = 1_000
 NETWORK: Final = "network"
 """The name by which a case calls the insurance fund as a holder."""
 
@@ -79,6 +82,31 @@ def closed_out(given: Row) -> Found:
     values = {"party_margin": margin, "party_general": general, "insurance_pool": venue.pool(),
               "network_position": venue.held(POOL)}  # fmt: skip
     return outcome(values, venue, wrong=wrong)
+
+
+def disposed(given: Row) -> Found:
+    """The network sells in steps of its schedule; at each as much rests as the case tells."""
+    held, rests = exact(given["network_position"]), exact(given["available_volume"])
+    rule = {
+        "every_ms": STEP_MS, "fraction": given["disposal_fraction"],
+        "full_lots": given["full_disposal_size"], "book_share": given["max_fraction_consumed"],
+    }  # fmt: skip
+    venue = Venue(disposal=rule)
+    for name in (POOL, PARTY):
+        venue.deposit(name, PLENTY)
+    venue.mark(_PRICE)
+    venue.hold((POOL, held), at=_PRICE)
+    taken = [venue.order(PARTY, buy=held > 0, size=rests, price=_PRICE)]
+    found: list[int] = []
+    while sold := venue.dispose():
+        found.append(int(sold))
+        taken.append(venue.order(PARTY, buy=held > 0, size=sold, price=_PRICE))
+        venue.time_ms += STEP_MS - 1
+        if venue.dispose():
+            venue.faults.append("network: expected no disposal before its time")
+        venue.time_ms += 1
+    wrong = () if None not in taken else ("orders: expected to be taken",)
+    return outcome({"disposals": found}, venue, wrong=wrong)
 
 
 def shared_loss(given: Row) -> Found | None:

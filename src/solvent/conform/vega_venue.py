@@ -13,6 +13,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from msgspec import structs
+
 from solvent.account.ledger import CLEARING, GENERAL, margin_slot, node, parts
 from solvent.conform.case import Row
 from solvent.engine import contract_rules
@@ -35,6 +37,7 @@ from solvent.messages.fields import (
     Phase,
     Side,
 )
+from solvent.tending import disposing
 
 PARTY: Final = "party"
 OTHER: Final = "other"
@@ -48,6 +51,7 @@ _BASE: Final = "COIN"
 _ACTOR: Final = "case"
 _DAY: Final = "2026-06-01"
 _OUTSIDE: Final = 'matching = "outside"'
+_DISPOSAL: Final = "[liquidation.fund.disposal]"
 _UNTOLD: Final = dict.fromkeys(
     ("risk_factor_long", "risk_factor_short", "linear_slippage", "quadratic_slippage"), "0"
 )
@@ -58,7 +62,8 @@ class Venue:
     """One market under Vega's rulebook; `faults` are broken invariants, in words.
 
     `prices` and `sizes` are all that the case will tell: they decide the tick and the lot.
-    `parameters` are the market's own numbers. Trades are told by the case, so orders only rest.
+    `parameters` are the market's own numbers. Trades are told by the case, so orders only rest; but
+    they meet where it tells how the network disposes of what it holds (`disposal`).
     """
 
     def __init__(
@@ -68,13 +73,20 @@ class Venue:
         sizes: Iterable[Any] = (),
         parameters: Mapping[str, Any] | None = None,
         accounts: Sequence[str] = (PARTY,),
+        disposal: Mapping[str, Any] | None = None,
     ) -> None:
         self.state = State()
         self.time_ms = START_MS
         self.faults: list[str] = []
         self._tick, self._lot = finest(prices), finest(sizes)
         self.must(c.ListAsset, asset=ASSET, decimals=0)
-        toml = rulebook_source("vega").replace("[engine]\n", f"[engine]\n{_OUTSIDE}\n", 1)
+        toml = rulebook_source("vega")
+        if disposal is None:
+            toml = toml.replace("[engine]\n", f"[engine]\n{_OUTSIDE}\n", 1)
+        else:
+            # It is the last table of the rulebook.
+            told_as = "\n".join(f"{name} = {number}" for name, number in disposal.items())
+            toml = f"{toml[: toml.index(_DISPOSAL)]}{_DISPOSAL}\n{told_as}\n"
         self.must(c.AdoptRulebook, name="vega", toml=toml, day=_DAY, venue=True)
         told = {**_UNTOLD, **(parameters or {})}
         self.must(
@@ -207,6 +219,17 @@ class Venue:
                 self.must(c.Confiscate, account=PARTY, asset=ASSET, amount=amount, symbol=symbol)
         self.must(c.EndLiquidation, account=PARTY)
         return True
+
+    def dispose(self) -> Fraction:
+        """Let the network dispose of what it may now; how much, without sign."""
+        self.must(c.Heartbeat)
+        before = self.held(POOL)
+        for plan in disposing.planned(self.state):
+            for one in plan.rows:
+                fields = structs.asdict(one.command)
+                del fields["key"], fields["actor"]
+                self.must(type(one.command), **fields)
+        return abs(before - self.held(POOL))
 
     # ── what came of them ────────────────────────────────────────────────────────────────────
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from solvent.account.ledger import GENERAL, INSURANCE, margin_slot, node
+from solvent.account.ledger import GENERAL, INSURANCE, SYSTEM_NAMES, margin_slot, node
 from solvent.engine import contract_rules
 from solvent.engine.dealing import Leg, leg, margin_moves, post, premium_of, sweep, view_after
+from solvent.engine.disposing import dispose, note_taken
 from solvent.engine.floor import Floor
 from solvent.engine.fund import check_fund_bears
 from solvent.engine.refusal import (
@@ -113,7 +114,12 @@ def liquidate_in_book(state: State, command: LiquidateInBook, events: list[Event
     Its name is the command's key. Who rests there is margined as for any trade. The account pays no
     fees of the trade but the fee of liquidation. Refusals, in order: the account, the contract, the
     lots, the cooldown, the target, an order's own terms, and for a hedge whether it helps.
+
+    What the insurance fund holds goes there too, by its own schedule (`disposing`).
     """
+    if command.account == SYSTEM_NAMES[INSURANCE]:
+        dispose(state, command, events)
+        return
     account = liquidated_account(state, command.account)
     contract = traded_contract(state, command.symbol)
     check_not_offered(state, account)
@@ -208,6 +214,7 @@ def take_over(state: State, command: TakeOver, events: list[Event]) -> None:
     _carry_out(state, contract, legs, premium, events)
     contract_rules.move_margin(state, taker, contract, *moves)
     step(state, account, contract, pool)
+    note_taken(state, legs[1])
     takers = case_of(state, account).takers
     if taker.number != INSURANCE and taker.number not in takers:
         takers.append(taker.number)

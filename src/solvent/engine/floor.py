@@ -35,7 +35,8 @@ class Floor:
     def __init__(self, state: State, events: list[Event], closing: int = -1) -> None:
         self.state = state
         self._closing = closing
-        """An account under liquidation whose order this is; no other one trades."""
+        """An account under liquidation, or the insurance fund, whose order this is; no other one
+        that is under liquidation trades."""
         self._events = events
         self._seen = 0
         self._traded: dict[tuple[int, int], bool] = {}

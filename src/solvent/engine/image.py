@@ -51,7 +51,7 @@ from solvent.messages.commands import ListCombo, ListInstrument
 from solvent.messages.fields import Phase
 from solvent.orders.desk import Desk
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 LOG: Final = "log"
 _STATUSES: Final = (OPEN, FROZEN, LIQUIDATION, CLOSED)
 _KINDS: Final = ("system", "user", "member", "backstop")
@@ -148,6 +148,7 @@ def sections(state: State) -> dict[str, bytes]:
         ],
         "backstops": list(state.backstops.items()),
         "fund_highs": [(asset, list(seen)) for asset, seen in state.fund_highs.items()],
+        "disposals": list(state.disposals.items()),
     }  # fmt: skip
     return {name: _ENCODER.encode(part) for name, part in parts.items()}
 
@@ -292,6 +293,7 @@ def _put_liquidations(state: State, parts: _Parts) -> None:
     state.fund_highs = {
         asset: deque((hour, most) for hour, most in seen) for asset, seen in parts["fund_highs"]
     }
+    state.disposals = dict(parts["disposals"])
 
 
 class _Parts(dict[str, Any]):

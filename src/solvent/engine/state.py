@@ -410,6 +410,9 @@ class State:
         """Backstop account → notional that it may take on, in millionths of a dollar."""
         self.fund_highs: dict[int, deque[tuple[int, int]]] = {}
         """Asset → (hour, most that the insurance fund had in it), the latest hours alone."""
+        self.disposals: dict[int, int] = {}
+        """Contract → when the insurance fund last went to the book with what it holds of it, or
+        first took it over, in ms; it waits from then on."""
         self.desk = Desk()
         self.open = OpenOrders(self.value_of)
         """Sums over the desk's orders, kept up with them."""

@@ -75,12 +75,12 @@ def check_parties(
 
     What the trade moves into each side's margin and order account, where contracts have their own.
     `command`: of a batch, whose other trades may be worked out together with this one. `closing`:
-    an account under liquidation, which is let through.
+    an account under liquidation, which is let through; the insurance fund must be able to pay.
     """
     moves = []
     for side, party in enumerate(parties):
         try:
-            if party.account.number == closing:
+            if party.account.number == closing != INSURANCE:
                 moves.append((0, 0))
             elif state.house.contract is None:
                 admit(state, party, command, side)

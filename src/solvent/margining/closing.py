@@ -113,6 +113,23 @@ class BackstopText(_Part):
     with_margin: bool = False
 
 
+class DisposalText(_Part):
+    """How the insurance fund sells what it took over; the defaults are Vega's default strategy.
+
+    Attributes:
+        every_ms: time between two steps in one contract, and before the first.
+        fraction: of what it holds a step, rounded up; all of it at or below `full_lots` lots.
+        book_share: how much of what rests in reach a step may take, rounded up.
+        slippage: how far from the mark it reaches, as a share of it.
+    """
+
+    every_ms: int = Field(default=10_000, gt=0)
+    fraction: float = Field(default=0.1, gt=0.0, le=1.0)
+    full_lots: int = Field(default=20, ge=0)
+    book_share: float = Field(default=0.05, gt=0.0, le=1.0)
+    slippage: float = Field(default=0.1, ge=0.0)
+
+
 class FundText(_Part):
     """The insurance fund: one `shared` by all, or one a `market`, which pays before the shared one.
 
@@ -123,6 +140,7 @@ class FundText(_Part):
             more; never less than `slippage`.
         drawdown: there is deleveraging while it has lost more than this share of its highest in
             `window_ms`. Without one: only when it is empty.
+        disposal: how it sells what it holds into the book. Without one that is done by hand.
     """
 
     scope: Literal["shared", "market"] = "shared"
@@ -131,6 +149,7 @@ class FundText(_Part):
     reserve: _Share = 0.1
     drawdown: _Share | None = None
     window_ms: int = Field(default=28_800_000, gt=0)
+    disposal: DisposalText | None = None
 
 
 class AdlText(_Part):

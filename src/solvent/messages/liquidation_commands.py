@@ -59,7 +59,8 @@ class LiquidateInBook(Command, frozen=True):
 
     `side` is what the account does. It makes its position smaller; `hedge` lets it open one, if
     that leaves the account better off. `fee_ppm` of the value goes to the insurance fund, as far as
-    the account has it.
+    the account has it. `insurance` sells (or buys back) so what it took over, where the venue's
+    rulebook has a disposal: without a fee or a hedge, at its pace.
     """
 
     account: Name

@@ -29,7 +29,8 @@ class Plan:
     """What is to be done about one account now.
 
     Attributes:
-        stage: `call`, `cancel`, `begin`, one of the rulebook's stages, `debt` or `end`.
+        stage: `call`, `cancel`, `begin`, one of the rulebook's stages, `debt`, `end`, or `dispose`
+            where the insurance fund sells.
         rule: what of the rulebook asks for it.
         pool: the isolated contract that it is about; empty for all that is not isolated.
         equity_micro, maintenance_micro: where the pool stood, in millionths of a dollar.

@@ -17,7 +17,7 @@ from solvent.engine.closing_out import foreseen_able
 from solvent.engine.state import LIQUIDATION, Account, Standing, State
 from solvent.liquidation.calls import review
 from solvent.messages import commands as c
-from solvent.tending import by_contract, debts
+from solvent.tending import by_contract, debts, disposing
 from solvent.tending.looked import Looked
 from solvent.tending.plans import ACTOR, Plan, dollars, row, sealed
 from solvent.tending.pools import (
@@ -71,11 +71,11 @@ class Tended:
 
 def plans(state: State) -> list[Plan]:
     """What is to be done now, and what waits and why: first what concerns accounts that are not
-    under liquidation, then each that is. Nothing is done.
+    under liquidation, then each that is, then what the insurance fund sells. Nothing is done.
 
     Later plans may change by earlier ones: `Tender` looks anew after each.
     """
-    return [*opening(state), *going(state, Tried())]
+    return [*opening(state), *going(state, Tried()), *disposing.planned(state)]
 
 
 def opening(
@@ -241,7 +241,7 @@ class Tender:
             looked = opening(self._engine.state, self._vain, self._looked, some)
             first = [plan for plan in looked if not self._vain(plan)]
             self._submit(first, tended)
-            if not self._wind_up(tended) and not first:
+            if not self._wind_up(tended) and not first and not self._dispose(tended):
                 break
             some = self._looked.changed | {numbers[plan.account] for plan in looked}
         return tended
@@ -280,6 +280,14 @@ class Tender:
             # Who has just been served goes on first: a liquidation is finished before others begin.
             pending = [*again, *rest]
         return did
+
+    def _dispose(self, tended: Tended) -> bool:
+        """What the insurance fund sells once accounts are wound up; whether anything was done."""
+        found = disposing.planned(self._engine.state)
+        tended.open += [plan for plan in found if not plan.rows]
+        chosen = [plan for plan in found if plan.rows and not self._vain(plan)]
+        self._submit(chosen, tended)
+        return bool(chosen)
 
     def _chosen(self, found: Iterable[Plan], tended: Tended) -> tuple[list[Plan], list[Plan]]:
         """Plans of a wave that touch nothing in common, and those that have to be made anew."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
+from solvent.account.ledger import INSURANCE, SYSTEM_NAMES
 from solvent.engine.state import State
 from solvent.errors import Reject
 from solvent.journal import Row
@@ -29,6 +30,7 @@ from solvent.order_units import decimal_of
 from solvent.units import DOLLARS, MICRO, div_half_even
 
 NANO: Final = 10**9
+FUND: Final = SYSTEM_NAMES[INSURANCE]
 REDUCING: Final = ("book", "trade", "auction", "backstop", "fund", "adl")
 """Stages that make positions smaller, in the order in which a picture stacks them."""
 _STAGE: Final[dict[type[Command], str]] = {
@@ -132,6 +134,8 @@ class Teller:
         stage = _STAGE[type(command)]
         if isinstance(command, c.TakeOver) and command.by is not None:
             stage = "backstop"
+        if isinstance(command, c.LiquidateInBook) and command.account == FUND:
+            stage = "dispose"
         name = str(getattr(command, "account", ""))
         place: dict[str, Any] = {
             "sequence": row.sequence,

@@ -98,6 +98,8 @@ def after_book(venue: Venue, command: Record, events: Sequence[Sequence[Any]]) -
     """Its fee, of what it has traded."""
     owner, contract = venue.unpaying, venue.contracts[command["symbol"]]
     venue.unpaying = -1
+    if owner == INSURANCE:
+        return
     values = [
         abs(contract.terms.value(lots, price * contract.terms.points_per_tick))
         for kind, _, price, lots, buyer, _, seller, *_ in
