@@ -211,15 +211,55 @@ def test_status_and_play_of_a_recording() -> None:
 
 def test_a_live_market_becomes_a_market_file(tmp_path: Path) -> None:
     file = tmp_path / "market.csv"
-    done = invoke("feed", "snapshot", "generated:3", "--out", file)
+    done = invoke("feed", "snapshot", "generated:3", "--out", file, "--json")
     assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [len(index["sources"]) for index in found["indices"]] == [1, 1]
+    assert (found["reasons"], found["instruments"]) == ([], 144)
     told = json.loads(invoke("market", file, "--json").stdout)
     assert sum(told["instruments"].values()) == 144
+
+
+def test_several_sources_make_an_index(tmp_path: Path) -> None:
+    """Two of three are the same market; the third is another and is left out, or, of two, nobody
+    can say which is right: nothing is written."""
+    file = tmp_path / "market.csv"
+    done = invoke("feed", "snapshot", "generated:3", "generated:3", "generated:4", "--out", file)
+    assert done.exit_code == 0, done.output
+    assert "deribit#3:BTC-PERPETUAL" in done.output
+    assert "outside" in done.output
+    assert "its venue is wrong about the index" in done.output
+    assert "BTC: 64,146.14 (fine)" in done.output
+    two = invoke("feed", "snapshot", "generated:3", "generated:4", "--out", tmp_path / "none.csv")
+    assert two.exit_code == 1
+    assert "BTC: UNKNOWN (dispersed)" in two.output
+    assert "nothing was written" in two.output
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_an_index_of_ones_own_rules(tmp_path: Path) -> None:
+    """Two of three must tell bitcoin's price, and one does: ether alone is written."""
+    rules = tmp_path / "rules.toml"
+    weights = ", ".join(f'"{name}:BTC-PERPETUAL" = 1' for name in ("deribit", "okx", "x"))
+    rules.write_text(
+        f'[index.mine]\nsource = "here"\nunderlying = "BTC"\nclamp_ppm = 5_000\nquorum = 2\n'
+        f"weights = {{ {weights} }}\n"
+    )
+    done = invoke("feed", "snapshot", "generated:3", "--rules", rules, "--out",
+                  tmp_path / "m.csv")  # fmt: skip
+    assert done.exit_code == 1, done.output
+    assert "BTC: UNKNOWN (quorum)" in done.output
+    assert "silent" in done.output
+    assert "instruments left out" in done.output
+    told = json.loads(invoke("market", tmp_path / "m.csv", "--json").stdout)
+    assert sum(told["instruments"].values()) < 144
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["feed", "snapshot", "generated", "deribit", "BTC"], "venues or recordings"),
+        (["feed", "snapshot", "okx", "deribit", "BTC", "--url", "ws://x"], "one venue"),
         (["play", "nowhere"], "a recording"),
         (["play", "generated:x"], "a seed"),
         (["record", "nasdaq", "BTC", "--out", "x"], "one of deribit"),
@@ -271,12 +311,26 @@ def test_record_from_a_played_venue(tmp_path: Path) -> None:
     assert next(iter(tape)).text == urls[0]
     again = json.loads(invoke("feed", "status", tmp_path, "--json").stdout)
     assert again["messages"]["ticker"] == document["status"]["messages"]["ticker"]
+    # What was heard from this machine is as old as what it played, not as our clock says.
+    made = invoke("feed", "snapshot", tmp_path, "--out", tmp_path / "market.csv", "--json")
+    assert made.exit_code == 0, made.output
+    (index,) = json.loads(made.stdout)["indices"]
+    assert (index["reason"], index["age_ms"]) == ("fine", 0)
 
 
 def test_demo_of_a_moving_market() -> None:
     rows = json.loads(invoke("demo", "live", "--accounts", 200, "--seed", 3, "--json").stdout)
     assert len(rows) == 40
-    assert len({row["index"]["BTC"] for row in rows}) == 40
+    known = [row["index"]["BTC"] for row in rows if row["index"]["BTC"] is not None]
+    assert len(set(known)) == len(known) == 34
+    assert all(row["index"]["ETH"] for row in rows)
+    for number, row in enumerate(rows):
+        agreeing = 4 if 9 <= number < 15 else 3 if number < 20 else 0
+        assert row["agreeing"]["BTC"] == (agreeing if 9 <= number < 26 else 5), number
+        unknown = row["index"]["BTC"] is None
+        assert unknown == (20 <= number < 26)
+        assert (row["reason"]["BTC"] == "fine") != unknown
+        assert (row["standings"]["unknown"] > 100) == unknown
     assert all(sum(row["standings"].values()) == 200 for row in rows)
     assert len({tuple(row["standings"].values()) for row in rows}) > 3
     with out.capture() as shown:

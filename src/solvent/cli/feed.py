@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from solvent.feeds.live.adapter import Adapter
-    from solvent.feeds.live.market import LiveMarket
     from solvent.feeds.live.status import Status
 
 app = typer.Typer(no_args_is_help=True, help="Live market data: its health, and its market.")
@@ -51,7 +50,7 @@ def status(
     """
     from solvent.cli import console
 
-    told, _, _, notices = _heard(source, symbols or ["BTC"], seconds, channels, url, rest_url)
+    told, notices = _heard(source, symbols or ["BTC"], seconds, channels, url, rest_url)
     if json:
         console.print_json({**told.as_dict(), "notices": notices})
         return
@@ -63,65 +62,78 @@ def status(
 @app.command("snapshot")
 def snapshot(
     source: Source,
-    symbols: Symbols = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]... [SYMBOL]...",
+            help="More venues or recordings, then of venues: names, or coins alone for each one's "
+            "perpetual. BTC if none.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")] = Path(
         "market.csv"
     ),
     seconds: Seconds = 10.0,
     url: Url = None,
     rest_url: RestUrl = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option("--rules", help="Index rules by venue:symbol; our guarded one for the rest."),
+    ] = None,
+    json: options.Json = False,
 ) -> None:
-    """Write a feed's market to a file that `--market` reads.
+    """Write a market to a file that `--market` reads, with an index of all venues that are named:
+    its sources, their trust, and why anything is not known or not as told.
 
-    Example: solvent feed snapshot deribit BTC ETH --out market.csv
+    Exit code 1 when an index is UNKNOWN: what depends on it is left out of the file.
+    Example: solvent feed snapshot deribit okx bybit BTC ETH --out market.csv
     """
     from solvent.cli import console
-    from solvent.errors import SolventError
+    from solvent.cli.feed_market import hear, margined, print_market
+    from solvent.cli.oracle import as_document
     from solvent.feeds.write import write_market
 
-    _, market, end_ms, notices = _heard(
-        source, symbols or ["BTC"], seconds, "ticker", url, rest_url
-    )
-    found = market.snapshot(end_ms)
-    if found is None:
-        unknown = ", ".join(sorted(market.unknown)[:5])
-        raise SolventError(f"{source}: no ticker of a known contract came ({unknown or 'none'})")
-    write_market(found, out)
-    console.out.print(f"{found!r}", markup=False, highlight=False)
-    console.out.print(f"written: {out}", markup=False, highlight=False)
-    for notice in notices:
-        console.err.print(f"notice: {notice}", markup=False, highlight=False)
+    found, notices = hear([source, *(more or [])], seconds, url, rest_url, rules)
+    kept = margined(found)
+    if kept is not None:
+        write_market(kept, out)
+    if json:
+        console.print_json({
+            "indices": [as_document(one) for one in found.indices], "reasons": found.reasons,
+            "instruments": 0 if kept is None else len(kept.universe), "notices": notices,
+        })  # fmt: skip
+    else:
+        print_market(found, kept, out)
+        for notice in notices:
+            console.err.print(f"notice: {notice}", markup=False, highlight=False)
+    raise typer.Exit(0 if all(one.known for one in found.indices) else 1)
 
 
 def _heard(
     source: str, symbols: list[str], seconds: float, channels: str, url: str | None,
     rest_url: str | None,
-) -> tuple[Status, LiveMarket, int, list[str]]:  # fmt: skip
-    """The health of what was heard, the market it told, when it ended, what is to be known."""
+) -> tuple[Status, list[str]]:  # fmt: skip
+    """The health of what was heard, and what is to be known of it."""
     from solvent.cli.play import tape
-    from solvent.feeds.live.market import LiveMarket
     from solvent.feeds.live.unified import PREFIX
     from solvent.feeds.live.venues import ADAPTERS, adapter_for
     from solvent.feeds.player import Rehearsal, stage_of, wants_of
     from solvent.feeds.recordings import first_place
 
-    market = LiveMarket()
     if source in ADAPTERS or source.startswith(PREFIX):
-        told, end_ms = _live(source, symbols, seconds, channels, url, rest_url, market)
-        return told, market, end_ms, []
+        return _live(source, symbols, seconds, channels, url, rest_url), []
     frames = tape(source)
     adapter = adapter_for(first_place(frames), wants_of(frames))
     end_ms = 0
     for message in Rehearsal(stage_of(frames), adapter).play(frames):
-        market.take([message])
         end_ms = max(end_ms, message.received_ms)
-    return adapter.status(end_ms), market, end_ms, list(getattr(frames, "notices", []))
+    return adapter.status(end_ms), list(getattr(frames, "notices", []))
 
 
 def _live(
     source: str, symbols: list[str], seconds: float, channels: str, url: str | None,
-    rest_url: str | None, market: LiveMarket,
-) -> tuple[Status, int]:  # fmt: skip
+    rest_url: str | None,
+) -> Status:  # fmt: skip
     """Listen to a venue by its own adapter, or to an exchange of ccxt's."""
     import time
 
@@ -143,11 +155,10 @@ def _live(
             [Connection(one, url=url, rest_url=rest_url) for one in adapters],
             adapters[0],
         )
-    listen(feeds, seconds=seconds, each=market.take)
+    listen(feeds, seconds=seconds, each=len)
     if not heard.health.frames:
         raise SolventError(f"{source}: nothing came in {seconds:g} s")
-    end_ms = time.time_ns() // 1_000_000
-    return heard.status(end_ms), end_ms
+    return heard.status(time.time_ns() // 1_000_000)
 
 
 def status_table(told: Status) -> Table:

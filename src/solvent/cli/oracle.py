@@ -10,6 +10,8 @@ import typer
 from solvent.cli import options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from solvent.market.index import Index, IndexRule
 
 _SHOWN = 20
@@ -47,13 +49,14 @@ def index(
     steps = [one for one, _ in indices(chosen, read_messages(path), every_ms=every_ms)]
     if json:
         console.print_json({"rule": rule, "underlying": chosen.underlying,
-                            "indices": [_told(one) for one in steps]})  # fmt: skip
+                            "indices": [as_document(one) for one in steps]})  # fmt: skip
     else:
         _print(chosen, steps)
     raise typer.Exit(0 if steps[-1].known else 1)
 
 
-def _told(index: Index) -> dict[str, Any]:
+def as_document(index: Index) -> dict[str, Any]:
+    """An index and its sources, for JSON."""
     return {
         "time_ms": index.time_ms, "price_nano": index.price_nano, "reason": index.reason.value,
         "age_ms": index.age_ms,
@@ -80,20 +83,27 @@ def _print(rule: IndexRule, steps: list[Index]) -> None:
     shown = table("", "from", "index", "why", left=["from", "why"])
     for one in changes[:_SHOWN]:
         shown.add_row(f"{moment_of(TimeMs(one.time_ms)):%Y-%m-%d %H:%M:%S}",
-                      _price(one.price_nano), one.reason.value)  # fmt: skip
+                      price_text(one.price_nano), one.reason.value)  # fmt: skip
     out.print(shown)
     if len(changes) > _SHOWN:
         out.print(f"  ... and {len(changes) - _SHOWN} more changes; --json lists all")
     last = steps[-1]
-    out.print(f"at the end: {_price(last.price_nano)} ({last.reason.value})")
+    out.print(f"at the end: {price_text(last.price_nano)} ({last.reason.value})")
+    out.print(sources_table(last))
+
+
+def sources_table(index: Index) -> Table:
+    """What an index is made of: a line a source, with what is held against it."""
+    from solvent.cli.console import table
+
     of_sources = table("", "source", "price", "off, ppm", "age, ms", "trust", "", left=["source"])
-    for row in last.sources:
+    for row in index.sources:
         word = row.fault.value if row.fault else "agrees" if row.agrees else "outside"
-        of_sources.add_row(row.source, _price(row.price_nano), f"{row.off_ppm:+,}",
+        of_sources.add_row(row.source, price_text(row.price_nano), f"{row.off_ppm:+,}",
                            f"{row.age_ms:,}", f"{row.trust_ppm / 10_000:.1f} %", word)  # fmt: skip
-    out.print(of_sources)
+    return of_sources
 
 
-def _price(nano: int | None) -> str:
+def price_text(nano: int | None) -> str:
     """A price to eight digits after the point at most; a dash for none."""
     return "-" if nano is None else f"{nano / 10**9:,.8f}".rstrip("0").rstrip(".")

@@ -1,7 +1,7 @@
 """How indices, redemption values and funding rates are made, as a TOML file: its tables to rules.
 
-`[index.NAME]`, `[redemption.ASSET]` and `[funding.VENUE]`; an unknown key is an error. Every table
-says in `source` where its numbers are from.
+`[index.NAME]`, `[mark.NAME]`, `[redemption.ASSET]` and `[funding.VENUE]`; an unknown key is an
+error. Every table says in `source` where its numbers are from.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -23,6 +23,7 @@ from solvent.margining.rulebook import line_of
 from solvent.market.depeg import PegRule
 from solvent.market.funding import EIGHT_HOURS_MS, Averaging, Form, FundingRule
 from solvent.market.index import How, IndexRule, Weighing
+from solvent.market.mark import MarkRule, OptionMarks
 from solvent.market.oracles import PPM, SourceRule
 from solvent.market.redemption import RedemptionRule, Worth
 
@@ -92,6 +93,15 @@ class _Index(_Table):
     heard_ppm: Share = 0
 
 
+class _Mark(_Table):
+    stale_ms: Whole
+    perpetual_ppm: Share
+    dated_ppm: Share
+    yearly_ppm: Whole
+    basis_ms: Whole
+    options: OptionMarks
+
+
 class _Peg(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -116,6 +126,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     index: dict[Name, _Index] = Field(default_factory=dict)
+    mark: dict[Name, _Mark] = Field(default_factory=dict)
     redemption: dict[Name, _Redemption] = Field(default_factory=dict)
     funding: dict[Name, _Funding] = Field(default_factory=dict)
 
@@ -125,6 +136,7 @@ class MarketRules:
     """All rules of a file, by name, asset and venue."""
 
     indices: dict[str, Sourced[IndexRule]]
+    marks: dict[str, Sourced[MarkRule]]
     redemptions: dict[str, Sourced[RedemptionRule]]
     fundings: dict[str, Sourced[FundingRule]]
 
@@ -155,6 +167,8 @@ def parse_market_rules(toml: str, *, source: str) -> MarketRules:
     return MarketRules(
         indices={name: _ruled(one, _index(one), f"index.{name}", source)
                  for name, one in told.index.items()},
+        marks={name: _ruled(one, partial(MarkRule, **one.told()), f"mark.{name}", source)
+               for name, one in told.mark.items()},
         redemptions={name: _ruled(one, _redemption(name, one), f"redemption.{name}", source)
                      for name, one in told.redemption.items()},
         fundings={name: _ruled(one, _funding(one), f"funding.{name}", source)
@@ -240,6 +254,11 @@ def funding_rule(venue: str) -> FundingRule:
 def index_rule(name: str) -> IndexRule:
     """A shipped index rule by its name. Raises BadInput for one that does not exist."""
     return _named(shipped_market_rules().indices, name, "index").rule
+
+
+def mark_rule(name: str) -> MarkRule:
+    """A shipped rule of marks by its name. Raises BadInput for one that does not exist."""
+    return _named(shipped_market_rules().marks, name, "mark").rule
 
 
 def redemption_rule(asset: str) -> RedemptionRule:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
@@ -17,6 +19,42 @@ from solvent.units import div_half_even
 
 Price = Fraction | None
 _HALF: Final = Fraction(1, 2)
+
+
+class OptionMarks(StrEnum):
+    """What is done with an option's mark that is told."""
+
+    CLAMP = "clamp"
+    """Beyond the surface's band it is held at the band's edge."""
+    FLAG = "flag"
+    """Beyond it the option cannot be margined."""
+    TOLD = "told"
+    """It counts as it is: nothing is fitted, nothing filled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkRule:
+    """What is believed of the marks that a venue tells; shares in millionths of the index.
+
+    Attributes:
+        stale_ms: the oldest row that tells anything.
+        perpetual_ppm: how far from the index a perpetual's mark may be.
+        dated_ppm, yearly_ppm: how far a forward may be, and so much farther for each year to go.
+        basis_ms: length of the average of mark minus index that stands in for a mark.
+        options: what becomes of an option's mark that is beyond the band of the fitted surface.
+    """
+
+    stale_ms: int
+    perpetual_ppm: int
+    dated_ppm: int
+    yearly_ppm: int
+    basis_ms: int
+    options: OptionMarks
+
+    def __post_init__(self) -> None:
+        shares = (self.perpetual_ppm, self.dated_ppm, self.yearly_ppm)
+        check(self.stale_ms > 0 and self.basis_ms > 0, "times", self.stale_ms, self.basis_ms)
+        check(min(shares) > 0 and max(shares[:2]) < 10**6, "bands are shares", shares)
 
 
 def funded_price(index: Price, *, rate: Price, left_ms: int, interval_ms: int) -> Price:

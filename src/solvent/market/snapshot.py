@@ -37,7 +37,9 @@ class Flag(IntFlag):
     MARK_DERIVED = 2048
     """The source gave no mark: it is the index, the forward or the model's value."""
     VOL_FITTED = 4096
-    """The source gave no volatility: it is a fitted surface's."""
+    """The source gave no volatility, or none to be believed: it is a fitted surface's."""
+    MARK_HELD = 8192
+    """The source's mark was old or beyond its band: it is another one, by rule."""
 
 
 BLOCKING: Final = Flag(255)

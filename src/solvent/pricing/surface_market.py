@@ -108,7 +108,7 @@ def fill(snapshot: Snapshot, surface: Surface) -> Snapshot:
     vol[mine] = np.minimum(surface.vol(rows[mine], k), VOL_MAX)
     flags[mine] = (flags[mine] & ~np.uint16(Flag.VOL_MISSING)) | np.uint16(Flag.VOL_FITTED)
     silent = mine[(flags[mine] & np.uint16(Flag.MARK_DERIVED)) != 0]
-    mark[silent] = _price(snapshot, silent, vol[silent])
+    mark[silent] = model_price(snapshot, silent, vol[silent])
     return replace(snapshot, vol=frozen(vol), flags=frozen(flags), mark=frozen(mark))
 
 
@@ -145,7 +145,7 @@ def mark_bands(snapshot: Snapshot, surface: Surface) -> Bands:
     columns = []
     for side in (-1.0, 0.0, 1.0):
         prices = np.zeros(len(universe))
-        value = _price(snapshot, mine, np.clip(vol + side * width, 0.0, VOL_MAX))
+        value = model_price(snapshot, mine, np.clip(vol + side * width, 0.0, VOL_MAX))
         prices[mine] = np.maximum(value + side * universe.tick_size[mine], 0.0)
         columns.append(frozen(prices))
     low, model, high = columns
@@ -192,8 +192,8 @@ def moved_with(
     return replace(after, vol=frozen(vol), flags=frozen(flags))
 
 
-def _price(snapshot: Snapshot, rows: Rows, vol: Float64) -> Float64:
-    """Model prices of options in their own unit."""
+def model_price(snapshot: Snapshot, rows: Rows, vol: Float64) -> Float64:
+    """Prices of options at volatilities (a year's, a fraction), in each one's own unit."""
     universe, forward, years = snapshot.universe, snapshot.forward[rows], snapshot.years[rows]
     value = black76(
         forward=forward,

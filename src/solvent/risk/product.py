@@ -49,9 +49,11 @@ class NodeMap:
     def __call__(self, sums: Float64, node: Int32) -> Float64:
         """Map sums [row, scenario] of rows at the given nodes."""
         dead = self.dead[node]
-        up = np.where(sums > dead, sums - dead, 0.0) * self.gain[node]
-        down = np.where(sums < -dead, sums + dead, 0.0) * self.loss[node]
-        mapped = np.minimum(up, self.cap[node]) + down
+        # A node of a coin without an index has no number; whoever holds it is UNKNOWN.
+        with np.errstate(invalid="ignore"):
+            up = np.where(sums > dead, sums - dead, 0.0) * self.gain[node]
+            down = np.where(sums < -dead, sums + dead, 0.0) * self.loss[node]
+            mapped = np.minimum(up, self.cap[node]) + down
         return np.where(self.plain[node][:, None], sums, mapped)
 
     def slope_max(self) -> Float64:
@@ -168,7 +170,8 @@ def signed_sums(
     """[row] Σ over longs of lots·long_side[index] + Σ over shorts of lots·short_side[index]."""
     if _small(len(index)):
         per_lot = np.where(lots > 0.0, long_side[index], short_side[index])
-        return _reduce((lots * per_lot)[:, None], first)[:, 0]
+        with np.errstate(invalid="ignore"):  # as in NodeMap
+            return _reduce((lots * per_lot)[:, None], first)[:, 0]
     from solvent.risk import compiled
 
     sums = np.empty(len(first) - 1)

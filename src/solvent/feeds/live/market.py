@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -43,12 +43,34 @@ def quote_of(ticker: Ticker) -> Quote | None:
     )  # fmt: skip
 
 
+def word_of(ticker: Ticker) -> Quote | None:
+    """A ticker as its venue's word on what its coin is worth: the index that it tells, else, where
+    it is a spot's or a perpetual's, what `quote_of` makes of it. A book that crosses is told with
+    the index, for it speaks against whoever tells both.
+
+    >>> from decimal import Decimal
+    >>> word_of(Ticker(venue="deribit", symbol="BTC-PERPETUAL", time_ms=1, received_ms=2,
+    ...                index=Decimal(100), last=Decimal(101)))
+    Quote(source='deribit:BTC-PERPETUAL', time_ms=1, price=100.0, bid=None, ask=None, ...)
+    """
+    if ticker.index is None:
+        kind = contract_of(ticker.venue, ticker.symbol).kind
+        return quote_of(ticker) if kind in (Kind.SPOT, Kind.PERPETUAL) else None
+    return Quote(
+        source=f"{ticker.venue}:{ticker.symbol}", time_ms=ticker.time_ms or ticker.received_ms,
+        price=float(ticker.index), bid=None if ticker.bid is None else float(ticker.bid),
+        ask=None if ticker.ask is None else float(ticker.ask),
+    )  # fmt: skip
+
+
 def contract_of(venue: str, symbol: str) -> Contract:
-    """Contract of a venue's symbol, by an adapter's name. Raises ValueError for what is none.
+    """Contract of a venue's symbol, by an adapter's name, of which `#2` and so on are left out.
+    Raises ValueError for what is none.
 
     >>> contract_of("binance-coinm", "BTCUSD_PERP") == contract_of("deribit", "BTC-PERPETUAL")
     True
     """
+    venue = venue.partition("#")[0]
     name, _, market = venue.partition("-")
     if market == "v2":
         market = "linear" if symbol.endswith("USDT") else "inverse"
@@ -101,38 +123,34 @@ class LiveMarket:
         )
         return [one for one in found if one is not None]
 
-    def snapshot(self, now_ms: int) -> Snapshot | None:
-        """The market at a moment; None before any ticker. Marks that a venue does not tell are the
-        middle of its quotes; of several venues that list a contract the last that spoke counts;
-        expired contracts are left out."""
-        newest: dict[Contract, Ticker] = {}
-        for (contract, _), ticker in self._tickers.items():
-            before = newest.get(contract)
-            if before is None or ticker.received_ms >= before.received_ms:
-                newest[contract] = ticker
-        rows = [
+    def told_by(self, sources: Iterable[str]) -> dict[str, Ticker]:
+        """The newest ticker of each source, by venue:symbol, that has told one."""
+        told = {f"{one.venue}:{one.symbol}": one for one in self._tickers.values()}
+        return {name: told[name] for name in sources if name in told}
+
+    def rows(
+        self, now_ms: int, believed: Container[tuple[str, str]] = ()
+    ) -> list[tuple[Instrument, Ticker]]:
+        """The ticker that counts for each contract which has not expired. Of several venues that
+        list it the last that spoke counts, of those that are `believed` (coin, venue) if any is."""
+        best: dict[Contract, tuple[bool, int]] = {}
+        chosen: dict[Contract, Ticker] = {}
+        for (contract, venue), ticker in self._tickers.items():
+            rank = ((contract.base, venue) in believed, ticker.received_ms)
+            if contract not in best or rank > best[contract]:
+                best[contract], chosen[contract] = rank, ticker
+        return [
             (self._instrument(contract), ticker)
-            for contract, ticker in newest.items()
+            for contract, ticker in chosen.items()
             if contract.expiry_ms is None or contract.expiry_ms > now_ms
         ]
-        if not rows:
-            return None
 
-        def column(name: str) -> Float64:
-            told = (getattr(ticker, name) for _, ticker in rows)
-            return np.array([np.nan if one is None else float(one) for one in told])
-
-        mark, middle = column("mark"), (column("bid") + column("ask")) / 2.0
-        quotes = Quotes(
-            instruments=[instrument for instrument, _ in rows], index=column("index"),
-            forward=column("forward"), mark=np.where(np.isnan(mark), middle, mark),
-            vol=column("vol"), bid=column("bid"), ask=column("ask"), rate=column("rate"),
-            time_ms=np.array(
-                [min(now_ms, ticker.time_ms or ticker.received_ms) for _, ticker in rows],
-                dtype=np.int64,
-            ),
-        )  # fmt: skip
-        return assemble(quotes, as_of_ms=TimeMs(now_ms))
+    def snapshot(self, now_ms: int) -> Snapshot | None:
+        """The market at a moment as venues tell it; None before any ticker. Marks that a venue does
+        not tell are the middle of its quotes; `rows` tells which venue counts. What is safe to
+        margin by is for `published.Publisher` to make of it."""
+        rows = self.rows(now_ms)
+        return assemble(columns_of(rows, now_ms), as_of_ms=TimeMs(now_ms)) if rows else None
 
     def _contract(self, ticker: Ticker) -> Contract | None:
         place = (ticker.venue, ticker.symbol)
@@ -150,3 +168,22 @@ class LiveMarket:
                 contract, specification(contract, venue=self._sizes)
             )
         return self._instruments[contract]
+
+
+def columns_of(rows: Sequence[tuple[Instrument, Ticker]], now_ms: int) -> Quotes:
+    """Tickers as columns; a mark that is not told is the middle of the quotes."""
+
+    def column(name: str) -> Float64:
+        told = (getattr(ticker, name) for _, ticker in rows)
+        return np.array([np.nan if one is None else float(one) for one in told])
+
+    mark, middle = column("mark"), (column("bid") + column("ask")) / 2.0
+    return Quotes(
+        instruments=[instrument for instrument, _ in rows], index=column("index"),
+        forward=column("forward"), mark=np.where(np.isnan(mark), middle, mark),
+        vol=column("vol"), bid=column("bid"), ask=column("ask"), rate=column("rate"),
+        time_ms=np.array(
+            [min(now_ms, ticker.time_ms or ticker.received_ms) for _, ticker in rows],
+            dtype=np.int64,
+        ),
+    )  # fmt: skip
