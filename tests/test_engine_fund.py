@@ -137,9 +137,12 @@ def test_what_it_may_not() -> None:
         venue.refuse(Reject.POSITION_NOT_HELD, held.format(*found), c.LiquidateInBook,
                      **selling(**changes))  # fmt: skip
     terms = "account insurance: expected no fee and no hedge, found {} ppm and {}"
-    for changes, found in (({"fee_ppm": 1}, (1, False)), ({"hedge": True}, (0, True))):
-        venue.refuse(Reject.ORDER_TERMS_INVALID, terms.format(*found), c.LiquidateInBook,
-                     **selling(**changes))  # fmt: skip
+    told: tuple[tuple[dict[str, Any], int, bool], ...] = (
+        ({"fee_ppm": 1}, 1, False), ({"hedge": True}, 0, True),
+    )  # fmt: skip
+    for more, fee, hedge in told:
+        venue.refuse(Reject.ORDER_TERMS_INVALID, terms.format(fee, hedge), c.LiquidateInBook,
+                     **selling(**more))  # fmt: skip
     assert venue.tell(c.LiquidateInBook, **selling(symbol="none")).code == Reject.INSTRUMENT_UNKNOWN
     venue.do(c.SetPhase, symbol=LIN, phase=Phase.AUCTION)
     assert venue.tell(c.LiquidateInBook, **selling()).code == Reject.ORDER_NOT_FOR_AUCTION

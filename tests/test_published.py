@@ -429,7 +429,8 @@ def test_rules_of_sources_and_of_marks() -> None:
         assert rule.quorum == count // 2 + 1
         assert rule.leapers == count - rule.quorum
         assert rule.tolerated == 0
-    for wrong in ({"perpetual_ppm": 0}, {"stale_ms": 0}, {"dated_ppm": 10**6}):
+    wrongs: list[dict[str, Any]] = [{"perpetual_ppm": 0}, {"stale_ms": 0}, {"dated_ppm": 10**6}]
+    for wrong in wrongs:
         with pytest.raises(InvariantBroken):
             replace(mark_rule("guarded"), **wrong)
     assert Publisher([], now_ms=0, market=LiveMarket()).publish(1) is None

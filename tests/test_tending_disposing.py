@@ -200,7 +200,7 @@ def test_several_contracts_and_a_short_one() -> None:
     ({"price_step": 7, "lots_step": 8}, (96, 45_003)), ({"lots_max": 30}, (30, 45_000)),
     ({"lots_min": 100}, (100, 45_000)), ({"lots_min": 101}, "too little rests within its reach"),
 ])  # fmt: skip
-def test_prices_and_lots_that_the_book_takes(steps: dict[str, int], found: Any) -> None:
+def test_prices_and_lots_that_the_book_takes(steps: dict[str, Any], found: Any) -> None:
     engine = taken_over()
     book = engine.state.desk.books[0]
     for name, value in steps.items():
