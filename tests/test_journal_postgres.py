@@ -124,7 +124,7 @@ def test_a_second_engine_is_refused(filled: str) -> None:
         for act in (Journal.open, upgrade):
             with pytest.raises(JournalBusy, match=found):
                 act(filled)
-    with Journal.open(filled) as journal:
+    with opened_when_free(filled) as journal:
         assert journal.head.sequence == 20
 
 
@@ -283,7 +283,7 @@ def test_the_nth_thing_fails(database: str, forever: bool) -> None:
         except JournalError as fault:
             told = str(fault)
         assert (f"fault {number}" in told) == faults.fired
-        with Journal.open(database) as journal:
+        with opened_when_free(database) as journal:
             assert journal.head.sequence >= said
             assert journal.verify().head == journal.head
             snapshot = journal.latest_snapshot()
@@ -319,7 +319,7 @@ def test_killed_at_any_moment(database: str) -> None:
 
 
 def opened_when_free(url: str) -> Journal:
-    """The server lets go of the lock of a killed process when it sees that it is gone."""
+    """The server lets go of a lock when it sees that who held it is gone."""
     for _ in range(500):
         try:
             return Journal.open(url)
