@@ -13,7 +13,7 @@ from solvent.engine.closing_out import foreseen_able
 from solvent.engine.image import books_hash, image, restore, state_hash
 from solvent.engine.standing import standing, view
 from solvent.engine.state import CROSS, Standing
-from solvent.engine.wound_up import notional_micro, pools_below, target_reached
+from solvent.engine.wound_up import notional_micro, pools_below, target_gap, target_reached
 from solvent.errors import Reject
 from solvent.margining.closing import ReduceText
 from solvent.messages import commands as c
@@ -149,6 +149,8 @@ def test_targets_are_reached_exactly() -> None:
     assert not target_reached(stands._replace(equity_micro=989), buffer)
     assert not target_reached(stands, ReduceText(target="flat"))
     assert not target_reached(stands._replace(liquidate=True), ReduceText())
+    gap = stands.equity_micro - stands.maintenance_micro
+    assert target_gap(stands, ReduceText(target="maintenance")) == gap
 
 
 def test_old_marks_liquidate_nobody(venue: Venue) -> None:
