@@ -34,12 +34,27 @@ def recording(name: str) -> Recording:
     return open_recording(folder() / name)
 
 
+def whole(bids: Levels, asks: Levels) -> int:
+    """A book to its full depth, as one number."""
+    return hash((frozenset(bids.items()), frozenset(asks.items())))
+
+
+def top(bids: Levels, asks: Levels, depth: int = 25) -> int:
+    """The best levels of a book, as one number."""
+    best = sorted(bids, reverse=True)[:depth], sorted(asks)[:depth]
+    return whole({at: bids[at] for at in best[0]}, {at: asks[at] for at in best[1]})
+
+
 class Twin:
-    """Books, best prices after each change of a book, tickers in their order, trades."""
+    """Books, best prices and the whole book after each change of it, tickers in their order,
+    trades."""
 
     def __init__(self) -> None:
         self.books: dict[str, tuple[Levels, Levels]] = defaultdict(lambda: ({}, {}))
         self.bests: dict[str, list[Best]] = defaultdict(list)
+        self.wholes: dict[str, list[int]] = defaultdict(list)
+        self.tops: dict[str, list[int]] = defaultdict(list)
+        """Of OKX, whose checksum is over the best 25 levels."""
         self.tickers: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.trades: list[tuple[str, Decimal, Decimal, str]] = []
         self.last: dict[str, int] = {}
@@ -54,6 +69,7 @@ class Twin:
     def best(self, symbol: str) -> None:
         bids, asks = self.books[symbol]
         self.bests[symbol].append((max(bids, default=None), min(asks, default=None)))
+        self.wholes[symbol].append(whole(bids, asks))
 
     def deribit(self, told: dict[str, Any]) -> None:
         channel = told.get("params", {}).get("channel", "").split(".")[0]
@@ -87,6 +103,7 @@ class Twin:
                     for price, size, *_ in data[name]:
                         self.put(symbol, side, price, size)
                 self.best(symbol)
+                self.tops[symbol].append(top(*self.books[symbol]))
             elif channel == "tickers":
                 self.tickers[symbol].append(
                     {"bid": Decimal(data["bidPx"]), "ask": Decimal(data["askPx"]),

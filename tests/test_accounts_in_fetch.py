@@ -81,6 +81,33 @@ def test_bybit(tmp_path: Path) -> None:
     assert told["me", "maintenance margin"][1] == 0
 
 
+def test_positions_apart_at_bybit_are_not_known(tmp_path: Path) -> None:
+    """Its positions all say cross; the account says that they are isolated."""
+    with serving("bybit") as server:
+        fetched = asked("bybit", server, tmp_path)
+    dollars = tuple(one for one in fetched.answer.money if one.asset == "USDT")
+    apart = replace(fetched, model="ISOLATED_MARGIN", answer=replace(fetched.answer, money=dollars))
+    found = margined(apart)
+    assert all(ours is None for ours, _ in compared(found).values())
+    assert any("ISOLATED_MARGIN: the margin of each" in one for one in found.warnings)
+    empty = replace(apart.answer, holdings=(), orders=())
+    known = compared(margined(replace(apart, answer=empty)))
+    assert known["me", "initial margin"][0] == 0
+
+
+def test_long_and_short_apart_at_okx_are_not_known(tmp_path: Path) -> None:
+    """Each has a margin of its own, and our books hold one of a contract."""
+    with serving("okx") as server:
+        rows = server.answers["/api/v5/account/positions"]["data"]
+        long = {**rows[0], "mgnMode": "isolated", "posSide": "long", "pos": "2", "margin": "500"}
+        short = {**long, "posSide": "short", "pos": "1", "margin": "700"}
+        server.answers["/api/v5/account/positions"]["data"] = [long, short]
+        fetched = asked("okx", server, tmp_path)
+    found = margined(fetched)
+    assert all(ours is None for ours, _ in compared(found).values())
+    assert any("one row an account and instrument" in one for one in found.warnings)
+
+
 def test_okx(tmp_path: Path) -> None:
     with serving("okx") as server:
         fetched = asked("okx", server, tmp_path)
@@ -224,6 +251,79 @@ def test_no_secret_in_a_failure(
     unseen(err, caplog.text)
 
 
+TOKEN = CANARIES[-1]
+
+
+@pytest.mark.parametrize("room", [0, 60, 255])
+@pytest.mark.parametrize("status", [401, 200])
+def test_a_token_and_half_a_secret_are_masked(
+    status: int, room: int, tmp_path: Path, run: Run
+) -> None:
+    """What is told is cut to so many letters: the cut may go through a secret."""
+    words = "x" * room + f" {SECRET} {TOKEN} {KEY}"
+    content = json.dumps({"error": {"code": 1, "message": words}}).encode()
+    with serving("deribit") as server:
+        server.fails["/api/v2/private/get_positions"] = [(status, content)]
+        told = f"deribit:{key_file(tmp_path / 'key.toml', server.url)}"
+        code, out, err = run("margin", "--from", told)
+    assert (code, out) == (2, "")
+    for canary in CANARIES:
+        assert canary[:5] not in err
+    if room == 0:
+        assert "*** *** ***" in err
+
+
+def test_the_document_is_masked(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import solvent.own_account
+
+    def warned(*told: Any) -> OwnAccount:
+        return replace(margined(*told), warnings=(f"left out: {SECRET}",))
+
+    monkeypatch.setattr(solvent.own_account, "margined", warned)
+    with serving("binance") as server:
+        told = f"binance:{key_file(tmp_path / 'key.toml', server.url)}"
+        code, out, err = run("margin", "--from", told, "--json")
+    assert code == 0
+    unseen(out, err)
+    assert json.loads(out)["warnings"] == ["left out: ***"]
+
+
+def test_all_open_orders_of_okx_are_asked_for(tmp_path: Path) -> None:
+    with serving("okx") as server:
+        path = "/api/v5/trade/orders-pending"
+        first = server.answers[path]["data"][0]
+        rows = [{**first, "ordId": str(1_000 - n)} for n in range(205)]
+
+        def page(query: dict[str, str]) -> Any:
+            after = int(query.get("after", "1001"))
+            older = [row for row in rows if int(row["ordId"]) < after]
+            return {"code": "0", "msg": "", "data": older[: int(query["limit"])]}
+
+        server.answers[path] = page
+        assert len(asked("okx", server, tmp_path).answer.orders) == 205
+        assert server.asked.count(path) == 3
+
+
+def test_more_pages_than_are_asked_for_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from solvent.feeds.accounts import fetch as asking
+
+    monkeypatch.setattr(asking, "_PAGES_MAX", 2)
+    with serving("okx") as server:
+        path = "/api/v5/trade/orders-pending"
+        row = server.answers[path]["data"][0]
+        server.answers[path] = {"code": "0", "msg": "", "data": [row] * 100}
+        with pytest.raises(BadInput, match="orders-pending: expected at most 2 pages"):
+            asked("okx", server, tmp_path)
+    with serving("bybit") as server:
+        path = "/v5/order/realtime"
+        nothing = {"category": "linear", "list": [], "nextPageCursor": "on"}
+        server.answers[path] = {"retCode": 0, "result": nothing}
+        with pytest.raises(BadInput, match="order/realtime: expected at most 2 pages"):
+            asked("bybit", server, tmp_path)
+
+
 def test_a_busy_venue_is_asked_again_and_then_left(tmp_path: Path) -> None:
     waits: list[float] = []
     with serving("binance") as server:
@@ -268,11 +368,11 @@ def test_a_key_file_that_others_can_open_is_refused(mode: int, tmp_path: Path) -
         (f'key = "{KEY}"\nsecret = ["{SECRET}"]', "text"),
         (f'key = "{KEY}"\nsecret = ""\npassphrase = "{PHRASE}"', "a secret for okx"),
         (f'key = "{KEY}"\nsecret = "{SECRET}\\n"\npassphrase = "x"', "plain letters"),
-        (f'key = "{KEY}"\nsecret = "{SECRET}"\npassphrase = "x"\nurl = "http://okx.example"',
+        (f'key = "{KEY}"\nsecret = "{SECRET}"\npassphrase = "{PHRASE}"\nurl = "http://okx.example"',
          "https://"),
-        (f'key = "{KEY}"\nsecret = "{SECRET}"\npassphrase = "x"\nurl = "ftp://127.0.0.1"',
+        (f'key = "{KEY}"\nsecret = "{SECRET}"\npassphrase = "{PHRASE}"\nurl = "ftp://127.0.0.1"',
          "https://"),
-        (f'key = "{KEY}"\nsecret = "{SECRET}"\npassphrase = "x"\nurl = "http://127.0.0.1@x.example"',
+        (f'key = "{KEY}"\nsecret = "{SECRET}"\npassphrase = "{PHRASE}"\nurl = "http://127.0.0.1@x.example"',
          "https://"),
     ],
 )  # fmt: skip
@@ -284,6 +384,25 @@ def test_a_key_file_that_is_not_whole(content: str, words: str, tmp_path: Path) 
         credentials(f"okx:{path}")
     unseen(str(caught.value), repr(caught.value), str(caught.value.__cause__),
            repr(caught.value.__context__))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["key", "secret", "passphrase"])
+def test_a_short_secret_is_refused(name: str, tmp_path: Path) -> None:
+    told = {"key": KEY, "secret": SECRET, "passphrase": PHRASE, name: "abc4567"}
+    path = tmp_path / "key.toml"
+    path.write_text("".join(f'{one} = "{what}"\n' for one, what in told.items()), "utf-8")
+    path.chmod(0o600)
+    with pytest.raises(BadInput, match=f"a {name} of 8 letters or more, found fewer") as caught:
+        credentials(f"okx:{path}")
+    assert "abc4567" not in str(caught.value)
+
+
+def test_a_key_file_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    key_file(tmp_path / "key.toml", "https://x.example")
+    assert credentials("okx:~/key.toml").account == "me"
+    with pytest.raises(BadInput, match="a key file"):
+        credentials("okx:~nobody-of-that-name/key.toml")
 
 
 def test_an_address_that_is_none(tmp_path: Path) -> None:

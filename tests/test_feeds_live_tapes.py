@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -32,10 +32,10 @@ from solvent.feeds.live.messages import (
 )
 from solvent.feeds.live.unified import UnifiedFeed, messages_of
 from solvent.feeds.live.venues import adapter_for
-from solvent.feeds.player import PlayerServer, Rehearsal, stage_of, wants_of
+from solvent.feeds.player import Ending, PlayerServer, Rehearsal, stage_of, wants_of
 from solvent.feeds.recorder import Frame
 from solvent.feeds.recordings import Recording, first_place
-from tests.tapes import TAPES, Best, Twin, recording, twin
+from tests.tapes import TAPES, Best, Levels, Twin, recording, top, twin, whole
 
 EVERYTHING: dict[str, Any] = {
     "drop": 0.02, "duplicate": 0.02, "reorder": 0.02, "gap": 0.004, "delay": 0.02, "corrupt": 0.02,
@@ -60,6 +60,9 @@ def check_against(slow: Twin, adapter: Adapter, messages: list[Message]) -> None
     }
     for symbol, bests in slow.bests.items():
         assert followed[symbol] == bests, symbol
+    followed_whole = wholes_on_the_way(messages)
+    for symbol, wholes in slow.wholes.items():
+        assert followed_whole[symbol] == wholes, symbol
     tickers: dict[str, list[Ticker]] = defaultdict(list)
     for message in messages:
         if isinstance(message, Ticker):
@@ -86,6 +89,27 @@ def best_on_the_way(messages: list[Message]) -> dict[str, list[Best]]:
         take(bids=message.bids, asks=message.asks, sequence=message.sequence, time_ms=0)
         bests[message.symbol].append((book.bid, book.ask))
     return bests
+
+
+def wholes_on_the_way(
+    messages: Iterable[Message], digest: Callable[[Levels, Levels], int] = whole
+) -> dict[str, list[int]]:
+    """Whole books after each message of a book, by one who has nothing but the messages, and plain
+    dicts for books."""
+    books: dict[str, tuple[Levels, Levels]] = {}
+    wholes: dict[str, list[int]] = defaultdict(list)
+    for message in messages:
+        if isinstance(message, BookSnapshot):
+            books[message.symbol] = ({}, {})
+        elif not isinstance(message, BookDelta):
+            continue
+        for side, changed in zip(books[message.symbol], (message.bids, message.asks), strict=True):
+            side.update(changed)
+            for at, amount in changed:
+                if not amount:
+                    side.pop(at, None)
+        wholes[message.symbol].append(digest(*books[message.symbol]))
+    return wholes
 
 
 @pytest.mark.parametrize("name", TAPES)
@@ -121,18 +145,26 @@ def test_with_faults_the_books_end_equal(name: str, seed: int) -> None:
     tape = recording(name)
     adapter = adapter_of(tape)
     rehearsal = Rehearsal(stage_of(tape), adapter, injection=Injection(seed=seed, **EVERYTHING))
-    had: dict[str, set[Best]] = {
-        symbol: {*bests, (None, None)} for symbol, bests in twin(name).bests.items()
-    }
-    end_ms, seen = 0, defaultdict(list)
+    # Of 2021 OKX has checksums of 25 levels and no numbers: deeper a loss shows nowhere.
+    slow, digest = (twin(name).tops, top) if name == "OKX" else (twin(name).wholes, whole)
+    had = {symbol: {*wholes, whole({}, {})} for symbol, wholes in slow.items()}
+    end_ms, seen, kept = 0, list[Message](), defaultdict(list)
     for message in rehearsal.play(tape):
         end_ms = max(end_ms, message.received_ms)
         if isinstance(message, BookSnapshot | BookDelta):
-            seen[message.symbol].append(message)
+            seen.append(message)
+            book = adapter.book(message.symbol)
+            now = whole({}, {}) if book is None else digest(dict(book.bids()), dict(book.asks()))
+            kept[message.symbol].append(now)
     assert sum(rehearsal.injected.values()) > 3
     if adapter.numbered and "BYBIT" not in name:
-        for symbol, messages in seen.items():
-            assert set(best_on_the_way(list(messages))[symbol]) <= had[symbol], symbol
+        for symbol, wholes in wholes_on_the_way(seen, digest).items():
+            assert set(wholes) <= had[symbol], symbol
+            assert set(kept[symbol]) <= had[symbol], symbol
+    endings = rehearsal.endings()
+    assert set(endings) == set(twin(name).books)
+    if adapter.numbered:
+        assert Ending.WRONG not in endings.values()
     assert adapter.health.resyncs > 0
     for beat in (1, 2, 3):
         list(rehearsal.beat(end_ms + beat * SILENT_AFTER_MS))

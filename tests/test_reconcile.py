@@ -176,7 +176,18 @@ def test_a_rounded_statement_is_rounding(amount: int, digits: int, how: int) -> 
     if theirs * step == amount:
         assert not match.broken
     else:
-        assert cause(match) is Cause.ROUNDING
+        hidden = abs(theirs * step - amount) <= 10_000  # a cent
+        assert cause(match) is (Cause.ROUNDING if hidden else Cause.UNKNOWN)
+
+
+def test_half_a_dollar_is_no_rounding(tmp_path: Path) -> None:
+    path = written(tmp_path / "s.csv", "account,asset,amount\na,USDC,1000\nb,USDC,10.001\n")
+    theirs = read_statement([path])
+    other = CASH._replace(account="b")
+    for ours in (1_000_490_000, 1_000_004_900):
+        found = compare(side({CASH: ours, other: 10_001_000}), theirs)
+        assert cause(one_of(found, CASH)) is Cause.UNKNOWN  # "1000" is told to three decimals
+    assert theirs.lines[CASH].digits == 3
 
 
 def test_fewer_movements_come_before_more_and_later_before_earlier() -> None:
@@ -230,6 +241,14 @@ def test_a_requirement_follows_from_what_else_differs() -> None:
     assert cause(one_of(both, NEED)) is Cause.FOLLOWS
     alone = compare(side(ours), side({**theirs, CASH: 5_000_000}))
     assert cause(one_of(alone, NEED)) is Cause.UNKNOWN
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_requirement_follows_from_the_mark_of_what_is_held(size: int) -> None:
+    ours = {MARK: 10**12, NEED: 9 * 10**6, HELD: size, HELD._replace(account="b"): 5}
+    theirs = {**ours, MARK: 10**12 + 7, NEED: 8 * 10**6}
+    expected = Cause.FOLLOWS if size else Cause.UNKNOWN
+    assert cause(one_of(compare(side(ours), side(theirs)), NEED)) is expected
 
 
 # ── age ──────────────────────────────────────────────────────────────────────────────────────────
@@ -528,10 +547,52 @@ def test_bad_statements_name_file_row_and_field(
 
 def test_a_statement_of_somebody_else(tmp_path: Path) -> None:
     path = written(tmp_path / "s.csv", "account,asset,amount\na,USDC,1\nb,USDC,2\n")
-    with pytest.raises(BadInput, match="a statement of a"):
-        read_statement([path], account="a")
+    assert read_statement([path], account="a").lines.keys() == {CASH}
+    with pytest.raises(BadInput, match="a statement of z"):
+        read_statement([path], account="z")
     path = written(tmp_path / "s.csv", "asset,amount\nUSDC,1\n")
     assert read_statement([path], account="a").accounts == {"a"}
+
+
+def test_a_table_of_several_things_is_read_whole(tmp_path: Path) -> None:
+    """Every column that says what there is, is taken or refused."""
+
+    def amounts(text: str) -> dict[str, int]:
+        found = read_statement([written(tmp_path / "s.csv", text)])
+        return {str(key): line.amount for key, line in found.lines.items()}
+
+    head = "account,instrument,size,initial_margin,maintenance_margin\n"
+    assert amounts(head + "a,BTC-PERPETUAL,2,7,3\n") == {
+        "position a BTC-PERPETUAL": 2 * 10**9, "requirement a initial margin": 7_000_000,
+        "requirement a maintenance margin": 3_000_000,
+    }  # fmt: skip
+    with pytest.raises(BadInput, match="told once"):
+        amounts(head + "a,BTC-PERPETUAL,2,7,3\na,ETH-PERPETUAL,2,7,3\n")
+    both = {"balance a USDC": 5_000_000, "position a BTC-PERPETUAL": 2 * 10**9}
+    head = "account,asset,amount,instrument,size\n"
+    assert amounts(head + "a,USDC,5,BTC-PERPETUAL,2\n") == both
+    assert amounts(head + "a,USDC,5,,\na,,,BTC-PERPETUAL,2\n") == both
+    with pytest.raises(BadInput, match="an empty row"):
+        amounts(head + "a,USDC,5,,\na,,,,\n")
+    with pytest.raises(BadInput, match="'asset': expected a name"):
+        amounts(head + "a,,5,BTC-PERPETUAL,2\n")
+    head = "account,asset,balance,contract,quantity\n"
+    assert amounts(head + "a,USDC,5,BTC-PERPETUAL,2\n") == both
+    for head, left in (
+        ("account,contract,currency,quantity", "found currency, beside"),
+        ("account,asset,amount,mark_price", "found mark_price, beside"),
+        ("account,asset,balance,total", "found total, beside"),
+        ("account,asset,amount,instrument", "found instrument, beside"),
+        ("account,kind,name,amount,equity", "found equity, beside"),
+    ):
+        with pytest.raises(BadInput, match=left):
+            amounts(f"{head}\na,BTC-PERPETUAL,BTC,3,4\n"[: None if head.count(",") > 3 else -3])
+
+
+def test_a_home_after_the_name_of_a_venue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path / "s.json", '{"total": {"BTC": 1}, "free": {"BTC": 1}, "BTC": {"total": 1}}')
+    assert read_statement(["ccxt:~/s.json"], account="a").kinds == {Kind.BALANCE}
 
 
 def test_an_answer_of_a_venue_is_a_statement() -> None:

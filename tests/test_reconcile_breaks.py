@@ -26,7 +26,7 @@ from solvent.market import Snapshot
 from solvent.reconcile.breaks import Breaks, Happened, State
 from solvent.reconcile.match import compare
 from tests.conftest import ROOT
-from tests.test_reconcile import CASH, HELD, side
+from tests.test_reconcile import CASH, HELD, MARK, side
 
 BOTH = {CASH: 100, HELD: 7}
 
@@ -97,6 +97,37 @@ def test_what_is_gone_on_both_sides_is_closed(store: Breaks) -> None:
     store.record(compare(side({CASH: 1, other: 5}), side({CASH: 1})), party="x", time_ms=1)
     made = store.record(compare(side({CASH: 1}), side({CASH: 1})), party="x", time_ms=2)
     assert [(one.key, one.state) for one in made] == [(other, State.CLOSED)]
+
+
+def test_what_was_not_compared_stays(store: Breaks) -> None:
+    """One account's run, a statement that leaves out an account, a mark that is not told."""
+    other = CASH._replace(account="b")
+    mine, theirs = {CASH: 100, other: 50, MARK: 9}, {CASH: 90, other: 40, MARK: 8}
+
+    def left(ours: dict[Any, int], told_: dict[Any, int], *accounts: str) -> set[Any]:
+        report = compare(side(ours), side(told_), accounts=frozenset(accounts))
+        store.record(report, party="them", time_ms=2)
+        return {one.key for one in store.standing()}
+
+    assert left(mine, theirs) == {CASH, other, MARK}
+    assert left(mine, theirs, "a") == {CASH, other, MARK}
+    assert left({CASH: 100}, {CASH: 90}) == {CASH, other, MARK}
+    assert left({CASH: 100}, {CASH: 90, MARK._replace(name="X"): 3}) >= {CASH, other, MARK}
+    # Of an account of which both tell, what neither tells is nothing.
+    more = other._replace(name="BTC")
+    assert more in left({**mine, more: 5}, theirs)
+    assert more not in left(mine, theirs)
+    (last,) = (one for one in store.standing(closed=True) if one.key == more)
+    assert (last.happened, last.note) == (Happened.GONE, "neither side tells of it any more")
+    assert more in left({**mine, more: 5}, theirs)
+
+
+def test_what_was_closed_by_hand_comes_back_after_a_match(store: Breaks) -> None:
+    told(store, {**BOTH, CASH: 90})
+    store.end(1, "written off", time_ms=2)
+    assert told(store, BOTH) == [(1, Happened.MATCHED, State.CLOSED, 0)]
+    assert told(store, BOTH) == []
+    assert told(store, {**BOTH, CASH: 90}) == [(1, Happened.REOPENED, State.OPEN, -10)]
 
 
 def test_acts_on_what_is_not_there_are_refused(store: Breaks) -> None:
@@ -321,6 +352,26 @@ def test_a_bad_statement_is_one_line_and_keeps_nothing(
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
     assert words in done.err
     assert not (venue / "breaks.db").exists()
+
+
+def test_looking_into_another_file_changes_nothing(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    raw = sqlite3.connect(path)
+    raw.execute("CREATE TABLE things (x)")
+    raw.close()
+    before = path.read_bytes()
+    for what in (("breaks",), ("assign", 1, "x"), ("explain", 1, "x"), ("close", 1, "x")):
+        done = run("reconcile", what[0], path, *what[1:])
+        assert (done.code, "a store of breaks, found things" in done.err) == (2, True), done.err
+    with pytest.raises(BadInput, match="found things"):
+        Breaks(path)
+    assert path.read_bytes() == before
+    with Breaks(tmp_path / "a %?#b.db") as made:
+        told(made, {**BOTH, CASH: 90})
+    with Breaks(tmp_path / "a %?#b.db", mode="ro") as seen:
+        assert len(seen.standing()) == 1
+        with pytest.raises(BadInput, match="readonly"):
+            seen.assign(1, "anna", time_ms=3)
 
 
 def test_looking_makes_nothing(run: Run, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from solvent import api
 from solvent.errors import BadInput, Problem, Reject
 from solvent.feeds.accounts.answer import (
+    ISOLATED,
     Answer,
     Reported,
     Tier,
@@ -46,6 +47,7 @@ _OTHERWISE: Final = {
     "deribit": "deribit-pm", "okx": "okx-futures", "bybit": "bybit-uta", "binance": "binance-usdm",
 }  # fmt: skip
 _OF_OPTIONS: Final = {"okx": "okx-options", "bybit": "bybit-options"}
+_BYBIT_ISOLATED: Final = "ISOLATED_MARGIN"
 WHAT: Final = ("equity", "initial margin", "maintenance margin")
 
 
@@ -106,6 +108,12 @@ def margined(fetched: Fetched, rulebook: str | None = None) -> OwnAccount:
         warnings += (f"{name} takes no orders: {len(orders)} open orders are not in our margin",)
     book: Any = positions or _nothing(plan, [account for account, _ in parts])
     answer = api.margin(book, plan, collateral=collateral, skip_bad=True, **more)
+    if not isinstance(plan, LevelsPlan) and any(row["mode"] == ISOLATED for row in modes):
+        warnings += (f"{name} holds no position apart: isolated ones are margined with the rest",)
+    mode = _mode_not_known(fetched)
+    if mode is not None:
+        everyone = frozenset(range(len(answer)))
+        answer = replace(answer, problems=(*answer.problems, mode), left_out=everyone)
     warnings += tuple(f"left out: {one}" for one in answer.problems)
     told = answer.to_polars().select("account", "reason").rows()
     warnings += tuple(f"{account} is not known: {why}" for account, why in told if why)
@@ -138,6 +146,22 @@ def _parts(fetched: Fetched) -> list[Part]:
         )
         for currency in apart
     ]  # fmt: skip
+
+
+def _mode_not_known(fetched: Fetched) -> Problem | None:
+    """Why what is held cannot be margined by how it is held, if so.
+
+    Bybit's positions all say that they are cross; its account says whether they are. What margin
+    each isolated one has of the balance, and what is left for the rest, it does not tell.
+    """
+    told = fetched.answer.orders or any(one.size for one in fetched.answer.holdings)
+    if fetched.model != _BYBIT_ISOLATED or not told:
+        return None
+    return Problem(
+        code=Reject.INSTRUMENT_NOT_FOR_THIS, source=f"{fetched.venue} account/info",
+        field="marginMode", expected="REGULAR_MARGIN or PORTFOLIO_MARGIN",
+        found=f"{_BYBIT_ISOLATED}: the margin of each position is not told",
+    )  # fmt: skip
 
 
 _Rows = list[dict[str, object]]

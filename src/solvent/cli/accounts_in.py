@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from solvent.own_account import OwnAccount
 
 
 def margin_from(told: str, rulebook: str | None, *, as_json: bool) -> None:
     """Fetch, margin, compare, print. Raises BadInput."""
     from solvent.cli import console
-    from solvent.feeds.accounts.fetch import fetch
+    from solvent.errors import BadInput
+    from solvent.feeds.accounts.fetch import fetch, masked
     from solvent.feeds.accounts.keys import credentials
     from solvent.host import clock_ms
     from solvent.own_account import margined
@@ -21,13 +24,26 @@ def margin_from(told: str, rulebook: str | None, *, as_json: bool) -> None:
         task = bar.add_task(f"asking {who.venue}", total=None)
         fetched = fetch(who, clock=clock_ms)
         bar.update(task, description="margining")
-        found = margined(fetched, rulebook)
+        try:
+            found = margined(fetched, rulebook)
+        except BadInput as fault:
+            raise masked(fault, who) from None
     if as_json:
-        console.print_json(document(found, venue=fetched.venue, model=fetched.model))
+        whole = document(found, venue=fetched.venue, model=fetched.model)
+        console.print_json(_without(whole, who.without_secrets))
     else:
         _print(found, venue=fetched.venue, model=fetched.model)
     for one in found.warnings:
         _warn(who.without_secrets(one))
+
+
+def _without(told: Any, mask: Callable[[str], str]) -> Any:
+    """A document with every text in it masked."""
+    if isinstance(told, dict):
+        return {mask(name): _without(one, mask) for name, one in told.items()}
+    if isinstance(told, list):
+        return [_without(one, mask) for one in told]
+    return mask(told) if isinstance(told, str) else told
 
 
 def document(found: OwnAccount, *, venue: str, model: str) -> dict[str, Any]:

@@ -185,7 +185,10 @@ def _of_tapes(sources: list[str], rules: Path | None) -> tuple[Publisher, int, l
         for one in told:
             if isinstance(one, Ticker):
                 received_ms = now_ms([one]) if again else one.received_ms
-                yield msgspec.structs.replace(one, venue=venue, received_ms=received_ms)
+                quote_ms = one.quote_ms if one.time_ms else 0  # 0: dated by when it was received
+                yield msgspec.structs.replace(
+                    one, venue=venue, received_ms=received_ms, quote_ms=quote_ms
+                )
 
     told: _Told = []
     streams: list[Iterator[Message]] = []

@@ -46,7 +46,8 @@ def play(
 
     Faults are drop, duplicate, reorder, gap, delay and corrupt, each a chance. Served, a client is
     what `solvent record --url` or any of the venue's own clients is; the tape begins when the first
-    has subscribed. Example: solvent play tape --serve 8765 --faults drop=0.01
+    has subscribed. Exit code 1 when a book is not as the tape has it, even after it was asked for
+    again. Example: solvent play tape --serve 8765 --faults drop=0.01
     """
     from solvent.cli import console
     from solvent.cli.feed import status_table
@@ -60,19 +61,30 @@ def play(
         return
     document, status = _play(frames, speed or 0.0, injection)
     notices = getattr(frames, "notices", [])
+    books = document["books"]
     if json:
         console.print_json({**document, "notices": notices})
-        return
+        raise typer.Exit(1 if books["not_equal"] else 0)
     console.out.print(status_table(status))
     for name, count in document["injected"].items():
         console.out.print(f"injected: {count:,} {name}", markup=False, highlight=False)
-    books = document["books"]
-    console.out.print(
-        f"books: {books['equal']:,} of {books['books']:,} end as the tape has them",
-        markup=False, highlight=False,
-    )  # fmt: skip
+    for line in _ends(books):
+        console.out.print(line, markup=False, highlight=False)
     for notice in notices:
         console.err.print(f"notice: {notice}", markup=False, highlight=False)
+    raise typer.Exit(1 if books["not_equal"] else 0)
+
+
+def _ends(books: dict[str, int]) -> list[str]:
+    """What is said of the books at a tape's end."""
+    if not books["books"]:
+        return ["books: the tape has none"]
+    lines = [f"books: {books['equal']:,} of {books['books']:,} end as the tape has them"]
+    if books["equal_after_asking"]:
+        lines.append(f"books: {books['equal_after_asking']:,} only after asking for them again")
+    if books["not_equal"]:
+        lines.append(f"books: {books['not_equal']:,} are NOT as the tape has them")
+    return lines
 
 
 def tape(
@@ -84,7 +96,13 @@ def tape(
 
     name, _, seed = what.partition(":")
     if name != GENERATED or Path(what).exists():
-        return open_recording(what, from_ms=from_ms, to_ms=to_ms)
+        found = open_recording(what, from_ms=from_ms, to_ms=to_ms)
+        if next(iter(found), None) is None:
+            instead = "; ".join(["no frame", *found.notices])[:160]
+            raise BadInput(
+                Problem(code=Reject.SOURCE_EMPTY, source=what, expected="frames", found=instead)
+            )
+        return found
     if seed and not seed.isdecimal():
         raise BadInput(
             Problem(
@@ -102,7 +120,7 @@ def _play(
 ) -> tuple[dict[str, Any], Any]:
     from solvent.feeds.live.adapter import SILENT_AFTER_MS
     from solvent.feeds.live.venues import adapter_for
-    from solvent.feeds.player import Rehearsal, paced, stage_of, wants_of
+    from solvent.feeds.player import Ending, Rehearsal, paced, stage_of, wants_of
     from solvent.feeds.recordings import first_place
 
     adapter = adapter_for(first_place(frames), wants_of(frames))
@@ -112,14 +130,21 @@ def _play(
     for message in rehearsal.play(paced(frames, speed=speed)):
         end_ms = max(end_ms, message.received_ms)
     status = adapter.status(end_ms)
-    # A last change that was lost shows when a silent book is asked for again.
+    ended = rehearsal.endings()
+    # A last change that was lost shows when a silent book is asked for again. A book that lacks
+    # nothing and is another one is wrong, and coming anew mends nothing.
     for beat in range(1, 4):
         for _ in rehearsal.beat(end_ms + beat * SILENT_AFTER_MS):
             pass
-    equal = rehearsal.equal_books()
+    now_equal = rehearsal.equal_books()
+    equal = sum(one is Ending.EQUAL for one in ended.values())
+    later = sum(one is Ending.BEHIND and now_equal[symbol] for symbol, one in ended.items())
     document = {
         "status": status.as_dict(), "injected": dict(sorted(rehearsal.injected.items())),
-        "books": {"books": len(equal), "equal": sum(equal.values())},
+        "books": {
+            "books": len(ended), "equal": equal, "equal_after_asking": later,
+            "not_equal": len(ended) - equal - later,
+        },
     }  # fmt: skip
     return document, status
 

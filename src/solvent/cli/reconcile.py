@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -228,7 +228,7 @@ def breaks(
     """List breaks as they stand: number, state, owner, difference, cause."""
     from solvent.cli import console
 
-    with _opened(where) as store:
+    with _opened(where, mode="ro") as store:
         found = store.standing(closed=closed) if number is None else store.history(number)
     if json:
         console.print_json({"breaks": [break_document(one) for one in found]})
@@ -256,14 +256,15 @@ def explain(where: KeptIn, number: Number, note: Annotated[str, typer.Argument()
 
 @app.command("close")
 def close(where: KeptIn, number: Number, note: Annotated[str, typer.Argument()]) -> None:
-    """Close a break, and say why. Another difference opens it again."""
+    """Close a break, and say why. Another difference opens it again, or the same one after both
+    sides agreed."""
     from solvent.host import clock_ms
 
     with _opened(where) as store:
         _print_breaks([store.end(number, note, time_ms=clock_ms())])
 
 
-def _opened(where: Path) -> Any:
+def _opened(where: Path, *, mode: Literal["rw", "ro"] = "rw") -> Any:
     """The store that is there. Raises BadInput where there is none: nothing is made by looking."""
     from solvent.errors import BadInput, Problem, Reject
     from solvent.reconcile.breaks import FILE, Breaks
@@ -276,7 +277,7 @@ def _opened(where: Path) -> Any:
                 found="no such file",
             )
         )  # fmt: skip
-    return Breaks(path)
+    return Breaks(path, mode=mode)
 
 
 # ── documents and tables ─────────────────────────────────────────────────────────────────────────

@@ -88,18 +88,20 @@ def indices(
 ) -> Iterator[tuple[Index, int]]:
     """The index at each step of so many milliseconds, and how many messages came in it.
 
-    The reader's clock is the latest time at which anything was heard: it never goes back. Raises
+    The reader's clock is the latest time at which anything was heard: it never goes back, and the
+    last step ends with it. Raises
     BadInput for times so far apart that there would be more steps than anybody reads.
     """
     rows = list(messages)
     now_ms = rows[0].heard_ms
-    if (max(row.heard_ms for row in rows) - now_ms) // every_ms > _STEPS_MAX:
+    last_ms = max(row.heard_ms for row in rows)
+    if (last_ms - now_ms) // every_ms > _STEPS_MAX:
         expected = f"at most {_STEPS_MAX} steps of {every_ms} ms"
         raise BadInput(Problem(code=Reject.TIME_INVALID, source="messages", expected=expected,
                                found="more"))  # fmt: skip
     sources, place = begin(rule, now_ms=now_ms), 0
     while place < len(rows):
-        until_ms, first = now_ms + every_ms, place
+        until_ms, first = min(now_ms + every_ms, last_ms), place
         while place < len(rows) and rows[place].heard_ms <= until_ms:
             place += 1
         quotes = [row.quote for row in rows[first:place]]

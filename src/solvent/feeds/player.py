@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 _OUTBOX_MAX: Final = 1_000
 """Frames that wait for a client; the tape waits while there are more."""
 _BEAT_MS: Final = 1_000
+_PLAYED_MS: Final = 600_000
+"""No venue's clock is so far from that of who records it."""
 _ROUNDS_MAX: Final = 50_000
 """Answers to answers to answers; a protocol that goes on for longer goes round in circles."""
 
@@ -61,7 +64,21 @@ def stage_of(recording: Iterable[Frame]) -> Stage:
     """The venue of a recording, or of a list of frames. Raises BadInput where it is none that an
     adapter reads."""
     answers = [one for one in _sample(recording) if one.kind == "answer"]
-    return Stage(first_place(recording), answers)
+    place = first_place(recording)
+    return Stage(place, answers, late_ms=_late_ms(recording, place))
+
+
+def _late_ms(recording: Iterable[Frame], place: str) -> int:
+    """How far the clock of who recorded is from that of a venue that was itself played; 0 for a
+    venue of its own time, whose lateness is what is to be seen."""
+    truth = adapter_for(place)
+    for frame in _sample(recording):
+        if frame.kind == "in":
+            truth.take(frame.payload, frame.at_ms)
+            late_ms = truth.health.clock.skew_ms
+            if late_ms is not None:
+                return late_ms if abs(late_ms) > _PLAYED_MS else 0
+    return 0
 
 
 def wants_of(recording: Iterable[Frame]) -> list[Want]:
@@ -84,6 +101,16 @@ def wants_of(recording: Iterable[Frame]) -> list[Want]:
 def _sample(recording: Iterable[Frame]) -> Iterable[Frame]:
     """What tells of a tape whatever it has: all of it, or where it is generated its first step."""
     return recording.first_step if isinstance(recording, GeneratedTape) else recording
+
+
+class Ending(Enum):
+    """What a book is against the truth. `BEHIND` lacks changes, or is asked for; one that lacks
+    none and is another book is `WRONG`. Where frames were lost and the venue numbers no changes,
+    nobody can say that a book lacks none."""
+
+    EQUAL = "equal"
+    BEHIND = "behind"
+    WRONG = "wrong"
 
 
 class Rehearsal:
@@ -120,16 +147,25 @@ class Rehearsal:
         self._beat_ms = now_ms
         yield from self._exchange(self.adapter.beat(now_ms), now_ms)
 
+    def endings(self) -> dict[str, Ending]:
+        """What each book of the adapter is now, against the recording's."""
+        found: dict[str, Ending] = {}
+        for symbol, held in self.stage.truth.books.items():
+            book, mine = held.book, self.adapter.book(symbol)
+            if mine is None:
+                found[symbol] = Ending.BEHIND if book.live else Ending.EQUAL
+            elif book.live and (mine.bids(), mine.asks()) == (book.bids(), book.asks()):
+                found[symbol] = Ending.EQUAL
+            else:
+                same = (mine.sequence, mine.time_ms) == (book.sequence, book.time_ms)
+                numbered = self.adapter.numbered and book.sequence > 0
+                wrong = book.live and same and (numbered or self._injector is None)
+                found[symbol] = Ending.WRONG if wrong else Ending.BEHIND
+        return found
+
     def equal_books(self) -> dict[str, bool]:
         """Whether each book of the adapter is now what the recording has."""
-        truth = {symbol: held.book for symbol, held in self.stage.truth.books.items()}
-        equal: dict[str, bool] = {}
-        for symbol, book in truth.items():
-            mine = self.adapter.book(symbol)
-            equal[symbol] = book.live == (mine is not None) and (
-                mine is None or (mine.bids(), mine.asks()) == (book.bids(), book.asks())
-            )
-        return equal
+        return {symbol: one is Ending.EQUAL for symbol, one in self.endings().items()}
 
     @property
     def injected(self) -> dict[str, int]:

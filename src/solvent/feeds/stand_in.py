@@ -247,15 +247,17 @@ class Stage:
     """A venue as its recording shows it, frame by frame.
 
     Args: `place` is the address of the recorded connection, which tells the venue; `answers` are
-    frames of REST answers that a client may ask for at any time.
+    frames of REST answers that a client may ask for at any time; `late_ms` is by how much the
+    recording's clock is ahead of the venue's: who asks for the time is told the venue's.
     """
 
-    def __init__(self, place: str, answers: Iterable[Frame] = ()) -> None:
+    def __init__(self, place: str, answers: Iterable[Frame] = (), *, late_ms: int = 0) -> None:
         self.truth: Adapter = adapter_for(place)
         self._dialect = _DIALECTS[type(self.truth).__name__]()
         self._answers = [(urlsplit(one.place), one.text) for one in answers]
         self._last: dict[str, str] = {}
         """Channel → its last frame, of those that are no book's."""
+        self.late_ms = late_ms
         self.at_ms = 0
         """How far the recording has come."""
         self.sessions: list[Session] = []
@@ -283,7 +285,7 @@ class Stage:
             said = None
         if not isinstance(said, dict):
             return []
-        found = self._dialect.heard(said, now_ms)
+        found = self._dialect.heard(said, now_ms - self.late_ms)
         for name in found.leaves:
             session.topics.pop(self._dialect.plain(name), None)
         answers = list(found.answers)

@@ -11,16 +11,18 @@ written, or nothing.
 | explained | somebody says why it is, and it stays |
 | closed | somebody ended it, or both sides agree again |
 
-A difference that becomes another opens what was explained or closed; one that comes back does too.
+A difference that becomes another opens what was explained or closed; one that comes back after both
+sides agreed does too. What a run did not compare stays as it is.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, Literal, NamedTuple, NoReturn
 
 from sqlalchemy import (
     BigInteger,
@@ -33,6 +35,7 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
+    inspect,
     select,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -85,6 +88,10 @@ class Happened(StrEnum):
     EXPLAINED = "explained"
     CLOSED = "closed"
     MATCHED = "matched"
+    GONE = "no longer told"
+
+
+_AGREED: Final = (Happened.MATCHED, Happened.GONE)
 
 
 class Break(NamedTuple):
@@ -106,18 +113,33 @@ class Break(NamedTuple):
 
 
 class Breaks:
-    """The store: an SQLite file. A context manager."""
+    """The store: an SQLite file. A context manager.
 
-    def __init__(self, path: str | Path) -> None:
+    It is made where there is none, or an empty one, unless `mode` is `rw` (one that is there) or
+    `ro` (the same, and nothing is written). Raises BadInput for a file of anything else.
+    """
+
+    def __init__(self, path: str | Path, *, mode: Literal["rwc", "rw", "ro"] = "rwc") -> None:
         self.path = Path(path)
-        self._engine = create_engine(f"sqlite:///{self.path}", poolclass=NullPool)
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        self._engine = create_engine(
+            "sqlite://", poolclass=NullPool,
+            creator=lambda: sqlite3.connect(address, uri=True, check_same_thread=False),
+        )  # fmt: skip
         # Our own BEGIN: the driver's would leave what is read before the first write outside.
         event.listen(self._engine, "connect", lambda raw, _: setattr(raw, "isolation_level", None))
-        event.listen(self._engine, "begin", lambda one: one.exec_driver_sql("BEGIN IMMEDIATE"))
+        begin = "BEGIN" if mode == "ro" else "BEGIN IMMEDIATE"
+        event.listen(self._engine, "begin", lambda one: one.exec_driver_sql(begin))
         with self._transaction() as connection:
             version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             if version not in (0, _VERSION):
                 self._wrong(f"a store of breaks of version {_VERSION}", f"version {version}")
+            tables = inspect(connection).get_table_names()
+            if _EVENTS.name in tables:
+                return
+            if mode != "rwc" or tables:
+                names = ", ".join(tables) or "no tables"
+                self._wrong("a store of breaks", names)
             _TABLES.create_all(connection)
             connection.exec_driver_sql(f"PRAGMA user_version = {_VERSION}")
 
@@ -147,9 +169,8 @@ class Breaks:
                     made.append(one)
                     number = max(number, one.number)
             gone = known.keys() - {one.key for one in report.matches}
-            kinds = {one.key.kind for one in report.matches}
-            made += [_matched(known[key], time_ms) for key in sorted(gone)
-                     if key.kind in kinds and known[key].state is not State.CLOSED]  # fmt: skip
+            made += [_gone(known[key], time_ms) for key in sorted(gone)
+                     if report.covers(key) and known[key].happened not in _AGREED]  # fmt: skip
             self._append(connection, made)
         return made
 
@@ -257,7 +278,9 @@ def _after(
 ) -> Break | None:
     """What one line's comparison makes of its break; None where nothing happens."""
     if not match.broken:
-        return None if before is None or before.state is State.CLOSED else _matched(before, time_ms)
+        # Remembered of what was closed by hand too: the same difference after it is a new one.
+        agreed = before is None or before.happened in _AGREED
+        return None if before is None or agreed else _matched(before, time_ms)
     cause = match.cause
     told = Break(
         number=number if before is None else before.number, time_ms=time_ms,
@@ -269,7 +292,7 @@ def _after(
         return told
     same = (before.status, before.difference) == (told.status, told.difference)
     ended = before.state in (State.CLOSED, State.EXPLAINED)
-    if same and before.happened is not Happened.MATCHED:
+    if same and before.happened not in _AGREED:
         return None
     if ended:
         state = State.ASSIGNED if before.owner else State.OPEN
@@ -281,4 +304,11 @@ def _matched(before: Break, time_ms: int) -> Break:
     return before._replace(
         happened=Happened.MATCHED, state=State.CLOSED, time_ms=time_ms, status="matched",
         difference=0, note="both sides agree",
+    )  # fmt: skip
+
+
+def _gone(before: Break, time_ms: int) -> Break:
+    return before._replace(
+        happened=Happened.GONE, state=State.CLOSED, time_ms=time_ms, status="no longer told",
+        difference=0, note="neither side tells of it any more",
     )  # fmt: skip

@@ -11,11 +11,11 @@ for the difference to the unit:
 | missed payment | minus one deposit, withdrawal or transfer, or those in a row |
 | missed event | minus another movement: variation, interest, an expiry, a liquidation |
 | timing | a movement after the statement's time, or those in a row, is in theirs already |
-| rounding | theirs is ours at the decimals it is told with; or less than a unit a movement |
+| rounding | theirs is ours at the decimals of its column; or less than a unit a movement away |
 | wrong sign | theirs is minus ours |
 | wrong contract size | theirs is ours counted in lots, in contracts, or in a power of ten |
 | stale mark | theirs is a mark that we published before; or ours is older than allowed |
-| follows | a requirement of an account whose balance, position or mark differs |
+| follows | a requirement of an account whose balance or position, or the mark of one, differs |
 
 What they booked twice shows as the difference plus, not minus, the movement: the same cause, said
 so. Where several causes fit, the first of the table is told, and the others beside it.
@@ -30,11 +30,16 @@ from typing import Final
 
 from solvent.reconcile.lines import Key, Kind, Line
 from solvent.reconcile.movements import Movement, Why
-from solvent.units import div_down, div_half_even, div_up
+from solvent.units import DOLLARS, div_down, div_half_even, div_up
 
 _TENS: Final = tuple(range(1, 10))
 _STEPS_MIN: Final = 1_000
 """A statement's last decimal hides a difference only where it is a thousandth of the amount."""
+_HIDDEN_PLACES: Final = {
+    Kind.BALANCE: 4, Kind.POSITION: 3, Kind.MARK: 1, Kind.REQUIREMENT: 2,
+}  # fmt: skip
+"""And never more than one of this decimal of it: 0.0001 of a coin, a cent of a requirement."""
+_OF_DOLLARS: Final = 2
 
 
 class Cause(StrEnum):
@@ -97,7 +102,11 @@ def _rounding(case: Case) -> Iterator[Found]:
     line = case.theirs_line
     if line is not None and line.digits < case.places:
         step = 10 ** (case.places - line.digits)
-        if abs(case.theirs) < _STEPS_MIN * step:
+        hidden = _HIDDEN_PLACES[case.key.kind]
+        if case.key.kind is Kind.BALANCE and case.key.name in DOLLARS:
+            hidden = _OF_DOLLARS
+        most = 10 ** max(0, case.places - hidden)
+        if abs(case.theirs) < _STEPS_MIN * step or abs(case.difference) > most:
             return
         near = {round_it(case.ours, step) * step for round_it in _ROUNDINGS}
         if case.theirs in near:

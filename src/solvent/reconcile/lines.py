@@ -45,7 +45,8 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """An amount as it is told; `digits` are the decimals that it was told with, `row` is where."""
+    """An amount as it is told; `digits` are the decimals that it was told with, or, of a table,
+    the most that its column has; `row` is where."""
 
     key: Key
     amount: int

@@ -7,7 +7,8 @@ differs because it is older is matched, and said to be so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -60,12 +61,22 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything that was compared, in the order of keys."""
+    """Everything that was compared, in the order of keys. `kinds` are those that theirs tells,
+    `accounts` those of which both sides tell something."""
 
     ours: str
     theirs: str
     time_ms: int | None
     matches: tuple[Match, ...]
+    kinds: frozenset[Kind] = frozenset()
+    accounts: frozenset[str] = frozenset()
+
+    def covers(self, key: Key) -> bool:
+        """Whether a line that neither side tells is known to be nothing: a balance or a position,
+        of a kind that the statement tells, of an account of which both sides tell. A mark or a
+        requirement that is not told is not known."""
+        told = key.kind in (Kind.BALANCE, Kind.POSITION) and key.kind in self.kinds
+        return told and key.account in self.accounts
 
     @property
     def breaks(self) -> tuple[Match, ...]:
@@ -116,7 +127,8 @@ def compare(
     found = [_match(key, ours, theirs, allowed, moved) for key in keys]
     return Report(
         ours=ours.source, theirs=theirs.source, time_ms=theirs.time_ms,
-        matches=tuple(_with_followers(found)),
+        matches=tuple(_with_followers(found, _held(ours, theirs))), kinds=theirs.kinds,
+        accounts=ours.accounts & theirs.accounts,
     )  # fmt: skip
 
 
@@ -214,17 +226,31 @@ def _status(key: Key, ours: int | None, theirs: int | None, allowed: int) -> Sta
     return Status.MATCHED if abs((theirs or 0) - (ours or 0)) <= allowed else Status.DIFFERENT
 
 
-def _with_followers(found: Iterable[Match]) -> Iterator[Match]:
-    """Requirements that differ in an account in which something else differs follow from that."""
+def _held(*sides: Statement) -> dict[str, set[str]]:
+    """Account → contracts that it has a position in, on either side."""
+    found: dict[str, set[str]] = {}
+    for side in sides:
+        for key, line in side.lines.items():
+            if key.kind is Kind.POSITION and line.amount:
+                found.setdefault(key.account, set()).add(key.name)
+    return found
+
+
+def _with_followers(
+    found: Iterable[Match], held: Mapping[str, AbstractSet[str]]
+) -> Iterator[Match]:
+    """Requirements that differ in an account in which something else differs, or which holds a
+    contract whose mark differs, follow from that."""
     told = list(found)
     wrong = {one.key.account: one for one in told
              if one.broken and one.key.kind in (Kind.BALANCE, Kind.POSITION)}  # fmt: skip
-    marks = any(one.broken and one.key.kind is Kind.MARK for one in told)
+    marks = {one.key.name for one in told if one.broken and one.key.kind is Kind.MARK}
     for one in told:
         first = wrong.get(one.key.account)
         unknown = one.cause is not None and one.cause.cause is Cause.UNKNOWN
-        if one.key.kind is Kind.REQUIREMENT and unknown and (first is not None or marks):
-            what = "marks differ" if first is None else f"{first.key} differs"
+        mine = sorted(marks & held.get(one.key.account, set()))
+        if one.key.kind is Kind.REQUIREMENT and unknown and (first is not None or mine):
+            what = f"mark {mine[0]} differs" if first is None else f"{first.key} differs"
             yield replace(one, cause=Found(cause=Cause.FOLLOWS, evidence=what))
         else:
             yield one

@@ -8,10 +8,12 @@
 | `account, initial_margin, maintenance_margin[, equity]` | requirements |
 
 `time` (or `timestamp`, `date`) says when a row was so. Columns may have their usual other names.
+A table may have the columns of several; one of them that is left over is refused.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -48,6 +50,12 @@ _CALLED: Final = {
     "time": ("time", "timestamp", "as_of", "date"),
 }
 """Ours → what a column may be called, the first that is there."""
+_TAKEN: Final[dict[str, tuple[str, ...]]] = {
+    "balance": ("asset", "amount"), "position": ("instrument", "size", "mark_price"),
+    "requirement": (),
+}  # fmt: skip
+_MEANT: Final = ("asset", "instrument", "amount", "size", "mark_price")
+"""Columns that say what there is: none of them may be there in vain."""
 Known = Mapping[str, int]
 """Contracts that we know by their own names, or decimals of assets."""
 
@@ -61,7 +69,7 @@ def read_statement(
     as_of_ms: int | None = None,
 ) -> Statement:
     """A statement from files. `VENUE:FILE` is a raw answer of a venue, or of ccxt; such files are
-    read together. `account` is whose it is where nothing says so, and whose it must be where
+    read together. `account` is whose it is where nothing says so, and the one that is taken where
     something does; `as_of_ms` the time of rows that tell none.
 
     Raises BadInput naming file, row and field; nothing is read in part.
@@ -72,7 +80,7 @@ def read_statement(
     for path in paths:
         venue, colon, rest = str(path).partition(":")
         if colon and venue in shapes.VENUES:
-            raw.setdefault(venue, []).append(rest)
+            raw.setdefault(venue, []).append(os.path.expanduser(rest))
         else:
             lines += _table(Path(path), account, known, decimals, as_of_ms)
     for venue, files in raw.items():
@@ -85,14 +93,21 @@ def read_statement(
     if not lines:
         raise BadInput(_problem(source, Reject.SOURCE_EMPTY, "a line or more", "none"))
     found = by_key(_marks_once(lines), source)
+    if account:
+        found = _of_account(found, account, source)
     told = [line.time_ms for line in found.values() if line.time_ms is not None]
-    statement = Statement(source=source, lines=found, time_ms=max(told, default=None))
-    if account and statement.accounts - {account}:
-        others = ", ".join(sorted(statement.accounts - {account})[:3])
+    return Statement(source=source, lines=found, time_ms=max(told, default=None))
+
+
+def _of_account(found: Mapping[Key, Line], account: str, source: str) -> dict[Key, Line]:
+    """One account's lines, and marks. Raises BadInput where all are of others."""
+    owners = {key.account for key in found if key.account}
+    if owners and account not in owners:
+        others = ", ".join(sorted(owners)[:3])
         raise BadInput(
             _problem(source, Reject.ACCOUNT_UNKNOWN, f"a statement of {account}", others)
         )
-    return statement
+    return {key: line for key, line in found.items() if key.account in ("", account)}
 
 
 def _marks_once(lines: Sequence[Line]) -> list[Line]:
@@ -119,28 +134,67 @@ def _table(
         ours: next((name for name in names if name in frame.columns), "")
         for ours, names in _CALLED.items()
     }
+    if columns["instrument"] and columns["amount"] == "quantity":
+        columns["amount"] = ""  # of the contract that stands beside it
     times = moments(frame, columns["time"] or "time", faults)
     faults.settle()
     rows = frame.to_dicts()
-    reader = _Reader(str(path), account, known, assets, columns, times)
-    if {"kind", "name"} <= set(frame.columns) and columns["amount"]:
-        made = each(str(path), rows, reader.as_told)
-    elif columns["asset"] and columns["amount"]:
-        made = each(str(path), rows, reader.balance)
-    elif columns["instrument"] and columns["size"]:
-        made = each(str(path), rows, reader.position)
-    elif set(_REQUIRED) & set(frame.columns):
-        made = each(str(path), rows, reader.requirement)
+    groups = _groups(frame.columns, columns, str(path))
+    reader = _Reader(str(path), account, known, assets, columns, times, groups)
+    lines = [line for some in each(str(path), rows, reader.row) for line in some]
+    lines = _as_precise(lines, one_column=reader.one_column)
+    return [replace(one, time_ms=as_of_ms) if one.time_ms is None else one for one in lines]
+
+
+def _groups(names: Sequence[str], columns: Mapping[str, str], source: str) -> tuple[str, ...]:
+    """What a table tells. Raises BadInput where it tells nothing, and for columns that we know and
+    that none of it takes: half of such a table would be left out in silence."""
+    if {"kind", "name"} <= set(names) and columns["amount"]:
+        groups: tuple[str, ...] = ("told",)
+        used = {columns["amount"]}
     else:
+        told = {
+            "balance": bool(columns["asset"] and columns["amount"]),
+            "position": bool(columns["instrument"] and columns["size"]),
+            "requirement": bool(set(_REQUIRED) & set(names)),
+        }
+        groups = tuple(group for group, there in told.items() if there)
+        used = {columns[ours] for group in groups for ours in _TAKEN[group]}
+        used |= set(_REQUIRED)
+    if not groups:
         raise BadInput(
             _problem(
-                str(path), Reject.FIELD_MISSING,
+                source, Reject.FIELD_MISSING,
                 "columns asset and amount, instrument and size, or initial_margin",
-                f"columns {', '.join(frame.columns)}",
+                f"columns {', '.join(names)}",
             )
         )  # fmt: skip
-    lines = [line for some in made for line in some]
-    return [replace(one, time_ms=as_of_ms) if one.time_ms is None else one for one in lines]
+    meant = {name for ours in _MEANT for name in _CALLED[ours]} | set(_REQUIRED)
+    left = [name for name in names if name in meant - used]
+    if left:
+        raise BadInput(
+            _problem(
+                source, Reject.INPUT_INVALID,
+                "each column of amounts with that of what it is of, and once",
+                f"{', '.join(left)}, beside columns "
+                f"{', '.join(name for name in names if name not in left)}",
+            )
+        )  # fmt: skip
+    return groups
+
+
+def _as_precise(lines: Sequence[Line], *, one_column: bool = False) -> list[Line]:
+    """Lines with the decimals that their column is told with: the most of any, since "1000" beside
+    "999.51" is no rounded amount."""
+
+    def column(line: Line) -> str:
+        kind = line.key.kind
+        return "" if one_column else line.key.name if kind is Kind.REQUIREMENT else kind
+
+    most: dict[str, int] = {}
+    for one in lines:
+        most[column(one)] = max(one.digits, most.get(column(one), 0))
+    return [replace(one, digits=most[column(one)]) for one in lines]
 
 
 class _Reader:
@@ -149,6 +203,7 @@ class _Reader:
     def __init__(
         self, source: str, account: str, known: frozenset[str], assets: Known,
         columns: Mapping[str, str], times: np.ndarray[tuple[int], np.dtype[np.int64]],
+        groups: Sequence[str],
     ) -> None:  # fmt: skip
         self.source = source
         self.account = account
@@ -156,6 +211,32 @@ class _Reader:
         self.assets = assets
         self.columns = columns
         self.times = times
+        self.groups = groups
+
+    @property
+    def one_column(self) -> bool:
+        """Whether all amounts are in one."""
+        return "told" in self.groups
+
+    def row(self, cells: Cells) -> list[Line]:
+        """All that one row tells. Where a table tells of several things, a row may leave out some:
+        their cells are empty then."""
+        readers = {
+            "told": self.as_told, "balance": self.balance, "position": self.position,
+            "requirement": self.requirement,
+        }  # fmt: skip
+        there = [
+            group for group in self.groups if len(self.groups) == 1 or self._told(cells, group)
+        ]
+        if not there:
+            cells.wrong(Reject.ROW_MALFORMED, None, " or ".join(self.groups), "an empty row")
+        return [line for group in there for line in readers[group](cells)]
+
+    def _told(self, cells: Cells, group: str) -> bool:
+        names = _REQUIRED if group == "requirement" else (
+            self.columns[ours] for ours in _TAKEN[group] if self.columns[ours]
+        )  # fmt: skip
+        return any(cells.fields.get(name) not in (None, "") for name in names)
 
     def as_told(self, cells: Cells) -> list[Line]:
         """`kind, name, amount`."""
@@ -263,7 +344,7 @@ def of_answer(
             for name, amount in ((EQUITY, reported.equity), (INITIAL, reported.initial),
                                  (MAINTENANCE, reported.maintenance)):  # fmt: skip
                 add(Key(Kind.REQUIREMENT, owner, name), amount)
-    return found
+    return _as_precise(found)
 
 
 def statement_of(fetched: Fetched, account: str, assets: Known) -> Statement:

@@ -208,14 +208,20 @@ def order_rows(answer: Answer, account: str) -> list[dict[str, object]]:
 
 
 def mode_rows(answer: Answer, account: str) -> list[dict[str, object]]:
-    """How positions are held, as rows that `feeds.orders.read_modes` reads; one an instrument."""
-    rows: dict[str, dict[str, object]] = {}
+    """How positions are held, as rows that `feeds.orders.read_modes` reads; one an instrument.
+
+    What is held in two ways that it cannot read together (long and short each with a margin of its
+    own) stays two rows, which it refuses.
+    """
+    rows: list[dict[str, object]] = []
     for one in answer.holdings:
         if one.size:
-            rows[one.symbol] = {
+            row: dict[str, object] = {
                 "account": account, "instrument": one.symbol, "mode": one.mode,
                 "leverage": None if not one.leverage else plain(one.leverage),
                 "isolated_margin": None if one.isolated_margin is None
                 else plain(one.isolated_margin),
             }  # fmt: skip
-    return list(rows.values())
+            if one.mode == ISOLATED or row not in rows:
+                rows.append(row)
+    return rows

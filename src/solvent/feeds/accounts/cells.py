@@ -6,7 +6,9 @@ JSON numbers are read as decimals from their text, never as floats.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
@@ -24,6 +26,17 @@ _FOUND_CHARS: Final = 80
 _NOT_OURS: Final = (Reject.SYMBOL_UNKNOWN, Reject.INSTRUMENT_TERMS_INVALID)
 _BYTES_MAX: Final = 256 << 20
 Row = TypeVar("Row")
+_MASK: Final[ContextVar[Callable[[str], str]]] = ContextVar("mask", default=str)
+
+
+@contextmanager
+def masking(mask: Callable[[str], str]) -> Iterator[None]:
+    """What is found wrong inside is masked, before it is cut to what a message holds."""
+    before = _MASK.set(mask)
+    try:
+        yield
+    finally:
+        _MASK.reset(before)
 
 
 def read_json(path: str | Path) -> Any:
@@ -57,9 +70,10 @@ def refuse(
     field: str | None = None,
 ) -> NoReturn:
     """Raise BadInput; `row` is counted from 0."""
+    words = _MASK.get()(str(found))
     raise BadInput(
         Problem(
-            code=code, source=source, expected=expected, found=str(found)[:_FOUND_CHARS],
+            code=code, source=source, expected=expected, found=words[:_FOUND_CHARS],
             row=None if row is None else row + 1, field=field,
         )
     )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, Final
 from solvent.errors import BadInput, Problem, Reject
 from solvent.feeds.accounts import binance, bybit, deribit, okx, signing
 from solvent.feeds.accounts.answer import Answer, Listing, by_name
-from solvent.feeds.accounts.cells import Cells
+from solvent.feeds.accounts.cells import Cells, masking
 from solvent.feeds.accounts.keys import RESTRICTIONS_URL, URLS, Credentials, Secret
 from solvent.feeds.accounts.rest import Rest, Signer
 from solvent.instruments import Kind
@@ -46,21 +46,28 @@ def fetch(
     """Ask a venue for an account and the market of what it holds. Raises BadInput."""
     more: dict[str, Any] = {} if pause is None else {"pause": pause}
     rest = Rest(who, **more)
+    mask = who.without_secrets
     try:
-        answer, model, permitted = _VENUES[who.venue](rest, who, clock, more)
+        with masking(mask):
+            answer, model, permitted = _VENUES[who.venue](rest, who, clock, more)
     except BadInput as fault:
-        raise _masked(fault, who) from None
+        raise masked(fault, who) from None
     finally:
         rest.close()
+    notes = tuple(_without(one, mask) for one in answer.notes)
     return Fetched(
-        venue=who.venue, account=who.account, answer=answer, model=model, permitted=permitted,
-        fetched_ms=clock(),
+        venue=who.venue, account=who.account, answer=replace(answer, notes=notes),
+        model=mask(model), permitted=tuple(map(mask, permitted)), fetched_ms=clock(),
     )  # fmt: skip
 
 
-def _masked(fault: BadInput, who: Credentials) -> BadInput:
-    """A venue's own message with whatever it repeats of our secrets taken out."""
-    return BadInput(*(replace(one, found=who.without_secrets(one.found)) for one in fault.problems))
+def masked(fault: BadInput, who: Credentials) -> BadInput:
+    """A venue's message with whatever it repeats of our secrets taken out."""
+    return BadInput(*(_without(one, who.without_secrets) for one in fault.problems))
+
+
+def _without(one: Problem, mask: Callable[[str], str]) -> Problem:
+    return replace(one, expected=mask(one.expected), found=mask(one.found))
 
 
 Told = tuple[Answer, str, tuple[str, ...]]
@@ -136,14 +143,20 @@ def _deribit_token(rest: Rest, who: Credentials) -> tuple[Secret, tuple[str, ...
     source = "deribit public/auth"
     told = rest.post("/api/v2/public/auth", json.dumps(body).encode())
     result = Cells(source, None, deribit.unwrapped(told, source))
+    token = Secret(result.text("access_token"))
+    who.given.append(token)
+    refresh = result.maybe_text("refresh_token")
+    if refresh:
+        who.given.append(Secret(refresh))
     scopes = result.maybe_text("scope").split()
     risky = tuple(one for one in scopes if one.endswith(":read_write"))
-    return Secret(result.text("access_token")), risky
+    return token, risky
 
 
 # ── OKX ──────────────────────────────────────────────────────────────────────────────────────────
 
 _OKX_MODELS: Final = {"1": "spot", "2": "futures", "3": "multi-currency", "4": "portfolio margin"}
+_OKX_ROWS: Final = 100
 _OKX_TYPES: Final = {Kind.PERPETUAL: "SWAP", Kind.FUTURE: "FUTURES"}
 
 
@@ -161,7 +174,7 @@ def _okx(rest: Rest, who: Credentials, clock: Callable[[], int], _more: Any) -> 
     risky = tuple(one for one in config.maybe_text("perm").split(",") if one not in
                   ("", "read_only"))  # fmt: skip
     raw = rest.get("/api/v5/account/positions", sign=sign)
-    waiting = rest.get("/api/v5/trade/orders-pending", sign=sign)
+    waiting = _okx_orders(rest, sign)
     families = _families(raw, "okx account/positions") | _families(waiting, "okx orders-pending")
     found = ask("account/balance", okx.accounts, sign)
     families |= {("SWAP", f"{coin}-USDT") for coin in _coins(found)}
@@ -185,6 +198,28 @@ def _okx(rest: Rest, who: Credentials, clock: Callable[[], int], _more: Any) -> 
     for family in sorted({family for _, family in families}):
         found += ask("market/index-tickers", okx.prices, instId=family)
     return found, model, risky
+
+
+def _okx_orders(rest: Rest, sign: Signer) -> list[Any]:
+    """Rows of all open orders: the venue tells a hundred at a time, those older than the last."""
+    source, query = "okx trade/orders-pending", {"limit": str(_OKX_ROWS)}
+    rows: list[Any] = []
+    for _ in range(_PAGES_MAX):
+        page = okx.unwrapped(rest.get("/api/v5/trade/orders-pending", query, sign=sign), source)
+        rows += page
+        if len(page) < _OKX_ROWS:
+            return rows
+        query["after"] = Cells(source, len(rows) - 1, page[-1]).text("ordId")
+    raise _too_many(source)
+
+
+def _too_many(source: str) -> BadInput:
+    return BadInput(
+        Problem(
+            code=Reject.SOURCE_UNREADABLE, source=source, expected=f"at most {_PAGES_MAX} pages",
+            found="more",
+        )
+    )  # fmt: skip
 
 
 def _families(document: Any, source: str) -> set[tuple[str, str]]:
@@ -214,8 +249,8 @@ def _bybit(rest: Rest, who: Credentials, clock: Callable[[], int], _more: Any) -
             found += read(document, f"bybit {path}")
             cursor = str(document["result"].get("nextPageCursor") or "")
             if not cursor:
-                break
-        return found
+                return found
+        raise _too_many(f"bybit {path}")
 
     permitted = bybit.permitted(rest.get("/v5/user/query-api", sign=sign), "bybit user/query-api")
     info = rest.get("/v5/account/info", sign=sign)

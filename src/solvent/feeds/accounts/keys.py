@@ -8,14 +8,15 @@ enough, and is advised.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 from solvent.errors import BadInput, Problem, Reject
 
@@ -29,6 +30,8 @@ RESTRICTIONS_URL: Final = "https://api.binance.com"
 """Where Binance says what a key may do; its own address, unless another one is told."""
 _TOLD: Final = ("key", "secret", "passphrase", "url", "account")
 _BYTES_MAX: Final = 1 << 16
+_LETTERS_MIN: Final = 8
+"""A shorter secret cannot be masked without masking what is none; no venue gives such."""
 _LOCAL: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -58,7 +61,8 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Who asks a venue. All but the venue, its address and the account's name are secrets."""
+    """Who asks a venue. All but the venue, its address and the account's name are secrets; `given`
+    are those that the venue gave for them, such as a token."""
 
     venue: str
     key: Secret
@@ -66,13 +70,25 @@ class Credentials:
     passphrase: Secret | None
     url: str
     account: str
+    given: list[Secret] = field(default_factory=list, compare=False)
 
     def without_secrets(self, text: str) -> str:
-        """A text in which whatever is secret is masked: venues repeat what they were told."""
-        for one in (self.key, self.secret, self.passphrase):
-            if one is not None and one.reveal():
-                text = text.replace(one.reveal(), "***")
+        """A text in which whatever is secret is masked: venues repeat what they were told. Also as
+        JSON and addresses write it. Text is masked before it is cut: half a secret is none."""
+        told = (self.key, self.secret, self.passphrase, *self.given)
+        written = {form for one in told if one is not None for form in _written(one.reveal())}
+        for form in sorted(written, key=len, reverse=True):  # the whole before its parts
+            text = text.replace(form, "***")
         return text
+
+
+def _written(secret: str) -> set[str]:
+    """A secret as it is, and as JSON and addresses write it."""
+    forms = {
+        secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/"), quote(secret, safe=""),
+        quote_plus(secret),
+    }  # fmt: skip
+    return forms - {""}
 
 
 def credentials(told: str, *, environment: Mapping[str, str] | None = None) -> Credentials:
@@ -95,8 +111,12 @@ def credentials(told: str, *, environment: Mapping[str, str] | None = None) -> C
     for name in needed:
         if not found.get(name):
             _wrong(source, f"a {name} for {venue}", "none", field=name, code=Reject.FIELD_MISSING)
-        if not found[name].isascii() or not found[name].isprintable():
+    for name in ("key", "secret", "passphrase"):
+        one = found.get(name, "")
+        if not one.isascii() or not one.isprintable():
             _wrong(source, f"a {name} of plain letters", "other signs", field=name)
+        if 0 < len(one) < _LETTERS_MIN:
+            _wrong(source, f"a {name} of {_LETTERS_MIN} letters or more", "fewer", field=name)
     url = found.get("url", URLS[venue]).rstrip("/")
     _check_url(url, source)
     phrase = found.get("passphrase")
@@ -109,6 +129,7 @@ def credentials(told: str, *, environment: Mapping[str, str] | None = None) -> C
 
 def _of_file(path: Path) -> dict[str, str]:
     """A key file's content. What is checked is what is open: nobody can change it in between."""
+    path = Path(os.path.expanduser(path))
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

@@ -80,8 +80,8 @@ class Rest:
         if len(content) > BYTES_MAX:
             raise self._failed(source, f"{len(content)} bytes, more than {BYTES_MAX}")
         if response.status_code >= 300:
-            words = content[:_FOUND_CHARS].decode("utf-8", errors="replace")
-            raise self._failed(source, f"status {response.status_code}: {words}")
+            words = self._credentials.without_secrets(content.decode("utf-8", errors="replace"))
+            raise self._failed(source, f"status {response.status_code}: {words[:_FOUND_CHARS]}")
         return parsed(content, source)
 
     def _tried(

@@ -21,7 +21,6 @@ import msgspec
 from solvent.errors import check
 from solvent.feeds.live.books import Book, okx_checksum
 from solvent.feeds.live.messages import (
-    BadValue,
     BookDelta,
     BookSnapshot,
     Channel,
@@ -39,6 +38,12 @@ RESYNC_PATIENCE_MS: Final = 5_000
 SILENT_AFTER_MS: Final = 60_000
 """A book without any change for so long is asked for again: its last change may have been lost."""
 FRAME_BYTES_MAX: Final = 8 << 20
+_PART_OF: Final = {
+    **dict.fromkeys(("bid", "bid_size", "ask", "ask_size", "last"), "quote_ms"),
+    "mark": "mark_ms", "index": "index_ms",
+    **dict.fromkeys(("forward", "vol", "rate"), "model_ms"),
+}  # fmt: skip
+"""Which of a ticker's times is that of a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,11 @@ class Fetch:
 
 @dataclass(slots=True)
 class Taken:
-    """What came of a frame, in order."""
+    """What came of a frame, in order. `urgent` are those of `sends` that wait behind no others."""
 
     messages: list[Message] = field(default_factory=list)
     sends: list[str] = field(default_factory=list)
+    urgent: set[str] = field(default_factory=set)
     fetches: list[Fetch] = field(default_factory=list)
 
 
@@ -120,8 +126,8 @@ class Adapter(ABC):
             self._unusable(FaultKind.WRONG_TYPE, f"{fault}")
         except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
             self._unusable(FaultKind.MALFORMED, f"{fault}: {frame[:80]!r}")
-        except BadValue as fault:
-            self._unusable(FaultKind.BAD_VALUE, str(fault))
+        except (ValueError, ArithmeticError) as fault:
+            self._unusable(FaultKind.BAD_VALUE, str(fault) or repr(fault))
         return self._taken
 
     def answered(self, fetch: Fetch, body: str | bytes | None, now_ms: int) -> Taken:
@@ -136,31 +142,44 @@ class Adapter(ABC):
             self._fault(FaultKind.WRONG_TYPE, fetch.about, f"{fetch.path}: {fault}")
         except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
             self._fault(FaultKind.MALFORMED, fetch.about, f"{fetch.path}: {fault}")
-        except BadValue as fault:
-            self._fault(FaultKind.BAD_VALUE, fetch.about, f"{fetch.path}: {fault}")
+        except (ValueError, ArithmeticError) as fault:
+            self._fault(FaultKind.BAD_VALUE, fetch.about, f"{fetch.path}: {fault!r}")
         return self._taken
 
-    def beat(self, now_ms: int) -> Taken:
-        """Time has passed: heartbeats, books that did not come, books that are too quiet."""
+    def beat(self, now_ms: int, *, unsent: bool = False) -> Taken:
+        """Time has passed: heartbeats, books that did not come, books that are too quiet. Where
+        frames are still `unsent`, no book is late: its request may be among them."""
         self._begin(now_ms)
+        heartbeats = self._heartbeats()
+        self._taken.sends += heartbeats
+        self._taken.urgent.update(heartbeats)
+        again: list[str] = []
         for symbol, held in self.books.items():
             if held.asked_ms:
-                if now_ms - held.asked_ms >= RESYNC_PATIENCE_MS:
-                    self._ask(symbol, held)
-            elif held.book.live and now_ms - held.heard_ms >= SILENT_AFTER_MS:
+                if unsent:
+                    held.asked_ms = now_ms
+                elif now_ms - held.asked_ms >= RESYNC_PATIENCE_MS:
+                    again.append(symbol)
+            elif held.book.live and now_ms - held.heard_ms >= SILENT_AFTER_MS and not unsent:
                 # It stays as it is until it comes anew: nothing says that it is wrong.
                 self._fault(FaultKind.SILENT, symbol, "no change for long")
-                self._ask(symbol, held)
-        self._taken.sends += self._heartbeats()
+                again.append(symbol)
+        self._ask(again)
         return self._taken
 
     def resync(self, symbols: Sequence[str] | None, kind: FaultKind, now_ms: int) -> Taken:
         """Drop books and ask for them again, all of them where None is named; those that are asked
         for already are waited for."""
         self._begin(now_ms)
+        again: list[str] = []
         for symbol in list(self.books) if symbols is None else symbols:
-            if not self._held(symbol).asked_ms:
-                self._lost(symbol, kind, "asked from outside")
+            held = self._held(symbol)
+            if held.book.live or not held.asked_ms:
+                held.book.drop()
+                self._fault(kind, symbol, "asked from outside")
+                if not held.asked_ms:
+                    again.append(symbol)
+        self._ask(again)
         return self._taken
 
     def lost(self, detail: str, now_ms: int) -> Taken:
@@ -195,9 +214,9 @@ class Adapter(ABC):
     def _subscription(self, names: Sequence[str], *, begin: bool) -> list[str]:
         """Frames that begin or end subscriptions."""
 
-    def _resync(self, symbol: str) -> None:
-        """Ask for a book anew: by default by leaving its channel and entering it again."""
-        names = self._names([Want(Channel.BOOK, symbol)])
+    def _resync(self, symbols: Sequence[str]) -> None:
+        """Ask for books anew: by default by leaving their channels and entering them again."""
+        names = self._names([Want(Channel.BOOK, symbol) for symbol in symbols])
         self._taken.sends += self._subscription(names, begin=False)
         self._taken.sends += self._subscription(names, begin=True)
 
@@ -247,7 +266,8 @@ class Adapter(ABC):
         order: int | None = None,
     ) -> None:  # fmt: skip
         """Tell an instrument's ticker with these prices changed. Where a ticker has parts, each has
-        its own order: by number where the venue numbers it, else by time."""
+        its own order, by number where the venue numbers it, else by time, and its own time; without
+        parts a message confirms what it does not change."""
         place = time_ms if order is None else order
         if place < self._placed.get((symbol, part), 0):
             self._fault(FaultKind.OLD, symbol, f"ticker {part} of {place}".replace("  ", " "))
@@ -256,9 +276,12 @@ class Adapter(ABC):
         before = self.tickers.get(symbol) or Ticker(
             venue=self.venue, symbol=symbol, time_ms=0, received_ms=0
         )
+        renewed = {_PART_OF[name] for name in prices} if part else set(_PART_OF.values())
+        at_ms = time_ms or self._now_ms
         ticker = msgspec.structs.replace(
-            before, time_ms=max(time_ms, before.time_ms), received_ms=self._now_ms, **prices
-        )
+            before, time_ms=max(time_ms, before.time_ms), received_ms=self._now_ms, **prices,
+            **{name: max(at_ms, getattr(before, name)) for name in renewed},
+        )  # fmt: skip
         self.tickers[symbol] = ticker
         self._tell(ticker)
 
@@ -309,13 +332,17 @@ class Adapter(ABC):
         return book.live
 
     def _lost(self, symbol: str, kind: FaultKind, detail: str) -> None:
-        """A book cannot be trusted: drop it, say so, ask for it again."""
+        """A book cannot be trusted: drop it, say so, ask for it again. What is asked for already
+        is waited for."""
         held = self._held(symbol)
         held.book.drop()
         self._fault(kind, symbol, detail)
-        self._ask(symbol, held)
+        if not held.asked_ms:
+            self._ask([symbol])
 
-    def _ask(self, symbol: str, held: Held) -> None:
-        held.asked_ms = self._now_ms
-        self.health.resyncs += 1
-        self._resync(symbol)
+    def _ask(self, symbols: Sequence[str]) -> None:
+        for symbol in symbols:
+            self._held(symbol).asked_ms = self._now_ms
+        self.health.resyncs += len(symbols)
+        if symbols:
+            self._resync(symbols)

@@ -178,9 +178,11 @@ class Binance(Adapter):
             frames.append(msgspec.json.encode(frame).decode())
         return frames
 
-    def _resync(self, symbol: str) -> None:
-        self._fetching.add(symbol)
-        self._taken.fetches.append(Fetch(f"{self._depth_path}?symbol={symbol}&limit=1000", symbol))
+    def _resync(self, symbols: Sequence[str]) -> None:
+        self._fetching.update(symbols)
+        self._taken.fetches += [
+            Fetch(f"{self._depth_path}?symbol={symbol}&limit=1000", symbol) for symbol in symbols
+        ]
 
     def _read(self, frame: str | bytes) -> None:
         told = _ENVELOPE.decode(frame)
@@ -253,7 +255,7 @@ class Binance(Adapter):
             self._lost(symbol, FaultKind.OVERFLOW, f"more than {_KEPT_MAX} changes, no snapshot")
         elif symbol not in self._fetching:
             held.asked_ms = self._now_ms
-            self._resync(symbol)
+            self._resync([symbol])
 
     def _apply(self, symbol: str, change: _Change) -> None:
         book = self._held(symbol).book

@@ -16,6 +16,7 @@ import msgspec
 from solvent.feeds.live.books import Book, levels
 from solvent.feeds.live.bybit import Bybit
 from solvent.feeds.live.messages import (
+    BadValue,
     Channel,
     FaultKind,
     Levels,
@@ -92,7 +93,11 @@ class BybitV2(Bybit):
 
     def _old_book(self, symbol: str, told: _Envelope) -> None:
         held, sequence = self._held(symbol), moment(told.cross_seq)
-        time_ms = moment(int(told.timestamp_e6) // 1_000)
+        try:
+            time_ms = moment(int(told.timestamp_e6) // 1_000)
+        except ValueError as fault:
+            found = f"{told.timestamp_e6!r:.40}"
+            raise BadValue(f"time: expected microseconds, found {found}") from fault
         if told.type == "snapshot":
             body = bytes(told.data)
             rows = _ROWS.decode(body) if body.startswith(b"[") else _WHOLE.decode(body).order_book

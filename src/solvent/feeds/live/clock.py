@@ -13,6 +13,8 @@ from typing import Final
 _WINDOW: Final = 4_096
 """Messages over which the least lateness and the latency are taken."""
 _MOST_MS: Final = 1 << 53
+_HOLDS_MS: Final = 600_000
+"""How long a round trip's bounds stand against wider ones: clocks drift."""
 
 
 class Clock:
@@ -22,15 +24,19 @@ class Clock:
         self._late: deque[int] = deque(maxlen=_WINDOW)
         self._low = -_MOST_MS
         self._high = _MOST_MS
+        self._bound_ms = 0
 
     def heard(self, *, time_ms: int, received_ms: int) -> None:
         """A message stamped by the venue."""
         self._late.append(received_ms - time_ms)
 
     def round_trip(self, *, sent_ms: int, time_ms: int, received_ms: int) -> None:
-        """The venue told its time between two moments of ours; the narrowest bounds stay."""
-        if received_ms - sent_ms <= self._high - self._low:
+        """The venue told its time between two moments of ours; the narrowest bounds stay,
+        for as long as they are young."""
+        old = received_ms - self._bound_ms > _HOLDS_MS
+        if old or received_ms - sent_ms <= self._high - self._low:
             self._low, self._high = sent_ms - time_ms, received_ms - time_ms
+            self._bound_ms = received_ms
 
     @property
     def skew_ms(self) -> int | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from solvent.errors import SolventError
 from solvent.feeds.live.adapter import FRAME_BYTES_MAX, Adapter, Fetch, Taken
 from solvent.feeds.live.inbox import WAITING_MAX, Inbox
-from solvent.feeds.live.messages import FaultKind, Message
+from solvent.feeds.live.messages import Fault, FaultKind, Funding, Message, Ticker, Trade
 from solvent.feeds.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ _SETTLED_S: Final = 30.0
 """A connection that lived so long ends the doubling of pauses."""
 _OPEN_S: Final = 10.0
 _ANSWER_S: Final = 10.0
+_UNSENT_MAX: Final = 1_000
+"""Frames that wait to be sent; a connection that is farther behind is opened anew."""
 
 
 @dataclass(slots=True)
@@ -100,10 +102,14 @@ class Connection:
         self._rng = random.Random(seed)
         self._beat_s = beat_s
         self._now_ns = now_ns
-        self._sends: asyncio.Queue[str] = asyncio.Queue()
+        self._sends: asyncio.PriorityQueue[tuple[bool, int, str]] = asyncio.PriorityQueue()
+        """Urgent ones first, else in their order."""
+        self._asked = 0
         self._send_rate = Bucket(adapter.sends_per_s)
         self._fetch_rate = Bucket(adapter.fetches_per_s)
         self._fetching: set[asyncio.Task[None]] = set()
+        self._waited: set[Fetch] = set()
+        """What is being fetched: nothing is fetched twice at a time."""
         self._broken: BaseException | None = None
         self._arrived = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -150,7 +156,7 @@ class Connection:
 
     async def _until_stopped(self, client: AsyncClient) -> str:
         """A session to its end, or to when all is stopped; why it ended."""
-        from websockets.exceptions import WebSocketException
+        from websockets.exceptions import InvalidURI, WebSocketException
 
         session = asyncio.create_task(self._session(client))
         stopped = asyncio.create_task(self._stopped.wait())
@@ -159,6 +165,8 @@ class Connection:
         finally:
             await _ended(session, stopped)
         fault = None if session.cancelled() else session.exception()
+        if isinstance(fault, InvalidURI):  # it never will be one
+            raise SolventError(f"{self.url}: expected an address such as wss://…: {fault}")
         if isinstance(fault, WebSocketException | OSError | TimeoutError):
             return f"{type(fault).__name__}: {fault}"
         if fault is not None:
@@ -172,7 +180,7 @@ class Connection:
         async with connect(
             self.url, open_timeout=_OPEN_S, close_timeout=1.0, max_size=FRAME_BYTES_MAX
         ) as socket:
-            self._sends = asyncio.Queue()
+            self._sends = asyncio.PriorityQueue()
             self._record("open", self.url)
             self._handle(self.adapter.open(self._now_ms), client)
             works = [
@@ -186,6 +194,7 @@ class Connection:
             finally:
                 await _ended(*works, *self._fetching)
                 self._fetching.clear()
+                self._waited.clear()
             raise faults[0] or ConnectionError("a connection's work ended")
 
     async def _read(self, socket: ClientConnection, client: AsyncClient) -> None:
@@ -197,15 +206,20 @@ class Connection:
 
     async def _write(self, socket: ClientConnection) -> None:
         while True:
-            text = await self._sends.get()
+            if self._sends.empty():
+                self._sends.put_nowait(await self._sends.get())
             await asyncio.sleep(self._send_rate.wait_s(time.monotonic()))
+            _, _, text = self._sends.get_nowait()  # what became urgent meanwhile goes first
             await socket.send(text)
             self._record("out", text)
 
     async def _beat(self, client: AsyncClient) -> None:
         while True:
             await asyncio.sleep(self._beat_s)
-            self._handle(self.adapter.beat(self._now_ms), client)
+            if self._sends.qsize() > _UNSENT_MAX:
+                raise ConnectionError(f"{self._sends.qsize()} frames wait to be sent")
+            unsent = not self._sends.empty()
+            self._handle(self.adapter.beat(self._now_ms, unsent=unsent), client)
 
     async def _fetch(self, fetch: Fetch, client: AsyncClient) -> None:
         from httpx import HTTPError
@@ -223,12 +237,18 @@ class Connection:
         except HTTPError as fault:
             body = None
             self._record("close", f"{type(fault).__name__}: {fault}", place)
+        self._waited.discard(fetch)
         self._handle(self.adapter.answered(fetch, body, self._now_ms), client)
 
     def _handle(self, taken: Taken, client: AsyncClient) -> None:
         """Do what an adapter told; where too many messages wait, begin its books anew."""
-        kept = [self.inbox.put(message) for message in taken.messages]
-        if not all(kept):
+        fits = True
+        for message in taken.messages:
+            if fits or isinstance(message, Ticker | Funding | Fault):
+                fits = self.inbox.put(message) and fits
+            else:  # it would follow what is gone
+                self.inbox.trades_lost += isinstance(message, Trade)
+        if not fits:
             again = self.adapter.resync(None, FaultKind.OVERFLOW, self._now_ms)
             for message in again.messages:
                 self.inbox.put(message)
@@ -239,8 +259,12 @@ class Connection:
 
     def _ask(self, taken: Taken, client: AsyncClient) -> None:
         for text in taken.sends:
-            self._sends.put_nowait(text)
+            self._asked += 1
+            self._sends.put_nowait((text not in taken.urgent, self._asked, text))
         for fetch in taken.fetches:
+            if fetch in self._waited:
+                continue
+            self._waited.add(fetch)
             task = asyncio.create_task(self._fetch(fetch, client))
             self._fetching.add(task)
             task.add_done_callback(self._fetched)

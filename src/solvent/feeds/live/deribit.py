@@ -13,12 +13,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from solvent.feeds.live.adapter import Adapter
+from solvent.feeds.live.adapter import Adapter, Taken
 from solvent.feeds.live.books import levels
 from solvent.feeds.live.messages import (
     Channel,
     FaultKind,
     Funding,
+    Levels,
     Trade,
     Want,
     moment,
@@ -31,6 +32,7 @@ from solvent.feeds.live.messages import (
 _CHANNELS_A_FRAME: Final = 200
 _HEARTBEAT_S: Final = 30
 _FUNDING_HOURS: Final = 8
+_REFUSED_AGAIN_MS: Final = 60_000
 
 _Level = tuple[Literal["new", "change", "delete"], Decimal, Decimal]
 
@@ -105,11 +107,16 @@ class Deribit(Adapter):
         self._next_id = 0
         self._asked: dict[int, int] = {}
         """Number of a question about the time → when it was sent."""
+        self._refused: dict[str, None] = {}
+        """Channels that are no books', to be asked for again."""
+        self._again_ms = 0
         self._subscribed: dict[int, tuple[str, ...]] = {}
 
     def _opened(self) -> None:
         self._asked.clear()
         self._subscribed.clear()
+        self._refused.clear()
+        self._again_ms = self._now_ms
         self._call("public/set_heartbeat", {"interval": _HEARTBEAT_S})
         self._asked[self._call("public/get_time", {})] = self._now_ms
         super()._opened()
@@ -123,6 +130,15 @@ class Deribit(Adapter):
         self._next_id += 1
         asked = {"jsonrpc": "2.0", "id": self._next_id, "method": method, "params": params}
         return msgspec.json.encode(asked).decode(), self._next_id
+
+    def beat(self, now_ms: int, *, unsent: bool = False) -> Taken:
+        """As every venue's; channels that were refused are asked for again, books by themselves."""
+        taken = super().beat(now_ms, unsent=unsent)
+        if self._refused and not unsent and now_ms - self._again_ms >= _REFUSED_AGAIN_MS:
+            taken.sends += self._subscription(list(self._refused), begin=True)
+            self._refused.clear()
+            self._again_ms = now_ms
+        return taken
 
     def _names(self, wants: Sequence[Want]) -> list[str]:
         of = {Channel.FUNDING: "ticker"}
@@ -148,9 +164,11 @@ class Deribit(Adapter):
         told = _ENVELOPE.decode(frame)
         if told.error is not None:
             self._fault(FaultKind.REFUSED, "", f"{told.error.code} {told.error.message}")
+            self._refuse(self._subscribed.pop(told.id or 0, ()))
         elif told.method == "heartbeat":
             if told.params.type == "test_request":
                 self._call("public/test", {})
+                self._taken.urgent.update(self._taken.sends)
         elif told.method == "subscription":
             self._channel(told.params)
         elif told.id is not None:
@@ -165,8 +183,15 @@ class Deribit(Adapter):
             self.health.clock.round_trip(sent_ms=sent_ms, time_ms=time_ms, received_ms=self._now_ms)
         wanted = self._subscribed.pop(told.id or 0, None)
         if wanted is not None and told.result:
-            for name in sorted(set(wanted) - set(_NAMES.decode(told.result))):
+            missing = sorted(set(wanted) - set(_NAMES.decode(told.result)))
+            self._refuse(missing)
+            for name in missing:
                 self._fault(FaultKind.REFUSED, name.split(".")[1], f"channel {name}")
+
+    def _refuse(self, names: Sequence[str]) -> None:
+        if not self._refused:
+            self._again_ms = self._now_ms
+        self._refused |= {name: None for name in names if not name.startswith("book.")}
 
     def _channel(self, params: _Params) -> None:
         kind, _, rest = params.channel.partition(".")
@@ -209,10 +234,7 @@ class Deribit(Adapter):
 
     def _book(self, told: _Book) -> None:
         symbol, held = told.instrument_name, self._held(told.instrument_name)
-        bids, asks = (
-            levels((at, 0 * amount if what == "delete" else amount) for what, at, amount in rows)
-            for rows in (told.bids, told.asks)
-        )
+        bids, asks = (_levels(rows) for rows in (told.bids, told.asks))
         time_ms, book = moment(told.timestamp), held.book
         if told.type == "snapshot":
             self._snapshot(symbol, bids=bids, asks=asks, sequence=told.change_id, time_ms=time_ms)
@@ -238,6 +260,15 @@ class Deribit(Adapter):
         ]  # fmt: skip
         for trade in found:
             self._tell(trade)
+
+
+def _levels(rows: Sequence[_Level]) -> Levels:
+    """Checked levels; one that is deleted has no size, whatever is told of it."""
+    told = levels((at, amount) for _, at, amount in rows)
+    return tuple(
+        (at, Decimal(0) if what == "delete" else amount)
+        for (what, _, _), (at, amount) in zip(rows, told, strict=True)
+    )
 
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)

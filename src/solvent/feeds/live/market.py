@@ -12,6 +12,7 @@ from solvent.feeds.library import specification
 from solvent.feeds.live.messages import Message, Ticker
 from solvent.instruments import Contract, Instrument, Kind, parse_symbol, term_sheet
 from solvent.market import Quotes, Snapshot, assemble
+from solvent.market.assemble import STALE_AFTER_MS
 from solvent.market.oracles import Quote
 from solvent.units import Float64, TimeMs
 
@@ -36,7 +37,7 @@ def quote_of(ticker: Ticker) -> Quote | None:
     if price is None:
         return None
     return Quote(
-        source=f"{ticker.venue}:{ticker.symbol}", time_ms=ticker.time_ms or ticker.received_ms,
+        source=f"{ticker.venue}:{ticker.symbol}", time_ms=_at_ms(ticker, ticker.quote_ms),
         price=float(price), bid=None if bid is None else float(bid),
         ask=None if ask is None else float(ask),
         confidence=None if confidence is None else float(confidence),
@@ -57,10 +58,26 @@ def word_of(ticker: Ticker) -> Quote | None:
         kind = contract_of(ticker.venue, ticker.symbol).kind
         return quote_of(ticker) if kind in (Kind.SPOT, Kind.PERPETUAL) else None
     return Quote(
-        source=f"{ticker.venue}:{ticker.symbol}", time_ms=ticker.time_ms or ticker.received_ms,
+        source=f"{ticker.venue}:{ticker.symbol}", time_ms=_at_ms(ticker, ticker.index_ms),
         price=float(ticker.index), bid=None if ticker.bid is None else float(ticker.bid),
         ask=None if ticker.ask is None else float(ticker.ask),
     )  # fmt: skip
+
+
+def _at_ms(ticker: Ticker, part_ms: int) -> int:
+    """When a part of a ticker was told."""
+    return part_ms or ticker.time_ms or ticker.received_ms
+
+
+def _told_ms(ticker: Ticker, known: Container[str], base: str) -> int:
+    """The oldest time of what a row is made of: the mark, or the quotes of which it is the middle;
+    the forward and volatility; the index, unless the coin's is `known` from elsewhere."""
+    parts = [ticker.quote_ms if ticker.mark is None else ticker.mark_ms]
+    if ticker.forward is not None or ticker.vol is not None:
+        parts.append(ticker.model_ms)
+    if ticker.index is not None and base not in known:
+        parts.append(ticker.index_ms)
+    return min(_at_ms(ticker, one) for one in parts)
 
 
 def contract_of(venue: str, symbol: str) -> Contract:
@@ -132,11 +149,16 @@ class LiveMarket:
         self, now_ms: int, believed: Container[tuple[str, str]] = ()
     ) -> list[tuple[Instrument, Ticker]]:
         """The ticker that counts for each contract which has not expired. Of several venues that
-        list it the last that spoke counts, of those that are `believed` (coin, venue) if any is."""
-        best: dict[Contract, tuple[bool, int]] = {}
+        list it one that is fresh counts before one that is stale, then one that is `believed`
+        (coin, venue), then the one whose word is the newest by its venue's time."""
+        best: dict[Contract, tuple[bool, bool, int, int]] = {}
         chosen: dict[Contract, Ticker] = {}
         for (contract, venue), ticker in self._tickers.items():
-            rank = ((contract.base, venue) in believed, ticker.received_ms)
+            told_ms = min(now_ms, _told_ms(ticker, (), contract.base))
+            rank = (
+                now_ms - told_ms <= STALE_AFTER_MS, (contract.base, venue) in believed, told_ms,
+                ticker.received_ms,
+            )  # fmt: skip
             if contract not in best or rank > best[contract]:
                 best[contract], chosen[contract] = rank, ticker
         return [
@@ -170,20 +192,27 @@ class LiveMarket:
         return self._instruments[contract]
 
 
-def columns_of(rows: Sequence[tuple[Instrument, Ticker]], now_ms: int) -> Quotes:
-    """Tickers as columns; a mark that is not told is the middle of the quotes."""
+def columns_of(
+    rows: Sequence[tuple[Instrument, Ticker]], now_ms: int, known: Container[str] = ()
+) -> Quotes:
+    """Tickers as columns; a mark that is not told is the middle of the quotes, where they do not
+    cross. A row is as old as the oldest of what its prices are made of, quotes beside a mark
+    aside: these are not told once they are stale. Coins that are `known` have an index besides."""
 
     def column(name: str) -> Float64:
-        told = (getattr(ticker, name) for _, ticker in rows)
-        return np.array([np.nan if one is None else float(one) for one in told])
+        found = (getattr(ticker, name) for _, ticker in rows)
+        return np.array([np.nan if one is None else float(one) for one in found])
 
-    mark, middle = column("mark"), (column("bid") + column("ask")) / 2.0
+    told = [_told_ms(one, known, instrument.contract.base) for instrument, one in rows]
+    quoted = [_at_ms(ticker, ticker.quote_ms) for _, ticker in rows]
+    time_ms = np.minimum(now_ms, np.array(told, dtype=np.int64))
+    quote_ms = np.minimum(now_ms, np.array(quoted, dtype=np.int64))
+    dead = (now_ms - quote_ms > STALE_AFTER_MS) & (quote_ms < time_ms)
+    mark = column("mark")
+    bid, ask = (np.where(dead, np.nan, column(side)) for side in ("bid", "ask"))
+    middle = np.where(bid > ask, np.nan, (bid + ask) / 2.0)
     return Quotes(
         instruments=[instrument for instrument, _ in rows], index=column("index"),
         forward=column("forward"), mark=np.where(np.isnan(mark), middle, mark),
-        vol=column("vol"), bid=column("bid"), ask=column("ask"), rate=column("rate"),
-        time_ms=np.array(
-            [min(now_ms, ticker.time_ms or ticker.received_ms) for _, ticker in rows],
-            dtype=np.int64,
-        ),
+        vol=column("vol"), bid=bid, ask=ask, rate=column("rate"), time_ms=time_ms,
     )  # fmt: skip

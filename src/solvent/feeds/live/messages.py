@@ -52,7 +52,9 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 class Ticker(Told, frozen=True, kw_only=True, tag=True):
     """An instrument's prices as last told; None is not told, or told to be none.
 
-    `vol` is a fraction, `forward` what an option is priced on.
+    `vol` is a fraction, `forward` what an option is priced on. A ticker has parts that may come by
+    channels of their own, and each has its own time by the venue: a channel that went silent shows
+    in its part's. 0 where only `time_ms`, the newest of all, is told.
     """
 
     bid: Decimal | None = None
@@ -66,6 +68,12 @@ class Ticker(Told, frozen=True, kw_only=True, tag=True):
     vol: Decimal | None = None
     rate: Decimal | None = None
     """Continuous rate that discounts an option, where the venue tells one."""
+    quote_ms: int = 0
+    """Of bid, ask, their sizes and last."""
+    mark_ms: int = 0
+    index_ms: int = 0
+    model_ms: int = 0
+    """Of forward, vol and rate."""
 
 
 class BookSnapshot(Told, frozen=True, kw_only=True, tag=True):
@@ -161,8 +169,10 @@ def number(value: Decimal | str, what: str) -> Decimal:
         raise BadValue(f"{what}: expected a number, found {value!r:.40}") from fault
     if not found.is_finite() or abs(found.adjusted()) > _PLACES_MAX:
         raise BadValue(f"{what}: expected a finite number, found {value!r:.40}")
-    digits = found.as_tuple().exponent
-    if not isinstance(digits, int) or digits < -_PLACES_MAX or digits > 0:
+    _, digits, places = found.as_tuple()
+    if len(digits) > 2 * _PLACES_MAX:
+        raise BadValue(f"{what}: expected at most {2 * _PLACES_MAX} digits, found {len(digits)}")
+    if not isinstance(places, int) or places < -_PLACES_MAX or places > 0:
         found = Decimal(f"{found:f}")
     return found
 

@@ -199,6 +199,7 @@ class Okx(Adapter):
                     "ask": price_or_none(told.ask_px), "ask_size": size_or_none(told.ask_sz),
                     "last": price_or_none(told.last),
                 },
+                "quote",
             )  # fmt: skip
 
     def _marks(self, data: msgspec.Raw) -> None:

@@ -135,7 +135,7 @@ class Publisher:
         rows = self.market.rows(now_ms, believed)
         if not rows:
             return None
-        said = columns_of(rows, now_ms)
+        said = columns_of(rows, now_ms, self.rules)
         wrong = np.array([(one.contract.base, told.venue) in doubted for one, told in rows])
         quotes, corrected = self._believed(said, wrong, indices, now_ms)
         snapshot = indexed(assemble(quotes, as_of_ms=TimeMs(now_ms)), indices)

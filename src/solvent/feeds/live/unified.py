@@ -18,7 +18,6 @@ from solvent.feeds.live.books import levels
 from solvent.feeds.live.connection import Backoff
 from solvent.feeds.live.inbox import Inbox
 from solvent.feeds.live.messages import (
-    BadValue,
     BookSnapshot,
     Channel,
     Fault,
@@ -73,14 +72,14 @@ def messages_of(venue: str, want: Want, told: Any, *, received_ms: int) -> list[
         ]  # fmt: skip
     if want.channel is Channel.FUNDING:
         return [_funding(venue, want.symbol, told, time_ms, received_ms)]
-    prices = {
+    prices: dict[str, Any] = {
         name: price_or_none(_text(told.get(key)))
         for name, key in (
             ("bid", "bid"), ("ask", "ask"), ("last", "last"), ("mark", "markPrice"),
             ("index", "indexPrice"),
         )
     }  # fmt: skip
-    sizes = {
+    sizes: dict[str, Any] = {
         name: size_or_none(_text(told.get(key)))
         for name, key in (("bid_size", "bidVolume"), ("ask_size", "askVolume"))
     }
@@ -132,10 +131,14 @@ class UnifiedFeed:
         self._client, self._wants = client, tuple(wants)
         self._backoff, self._rng = backoff, random.Random(seed)
         self._arrived, self._stopped = asyncio.Event(), asyncio.Event()
+        self._broken: BaseException | None = None
 
     async def run(self) -> None:
-        """Watch until stopped."""
+        """Watch until stopped. A channel that ends by what no client should raise ends all, with
+        its exception: it would be silent for ever."""
         works = [asyncio.create_task(self._watch(want)) for want in self._wants]
+        for work in works:
+            work.add_done_callback(self._ended)
         try:
             await self._stopped.wait()
         finally:
@@ -143,6 +146,13 @@ class UnifiedFeed:
                 work.cancel()
             await asyncio.gather(*works, return_exceptions=True)
             await self._client.close()
+            self.stop()
+        if self._broken is not None:
+            raise self._broken
+
+    def _ended(self, work: asyncio.Task[None]) -> None:
+        if not work.cancelled() and (fault := work.exception()) is not None:
+            self._broken = fault
             self.stop()
 
     def stop(self) -> None:
@@ -186,7 +196,7 @@ class UnifiedFeed:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopped.wait(), backoff.next_s(self._rng))
                 continue
-            except BadValue as fault:
+            except (ValueError, ArithmeticError) as fault:
                 found = [self._fault(FaultKind.BAD_VALUE, want, str(fault), now_ms)]
             except (KeyError, TypeError, AttributeError, IndexError) as fault:
                 found = [self._fault(FaultKind.WRONG_TYPE, want, repr(fault), now_ms)]
