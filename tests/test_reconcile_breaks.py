@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -10,10 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -26,7 +25,10 @@ from solvent.market import Snapshot
 from solvent.reconcile.breaks import Breaks, Happened, State
 from solvent.reconcile.match import compare
 from tests.conftest import ROOT
+from tests.test_engine_cli import Run, run
 from tests.test_reconcile import CASH, HELD, MARK, side
+
+__all__ = ["run"]
 
 BOTH = {CASH: 100, HELD: 7}
 
@@ -183,33 +185,6 @@ def test_a_store_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out, parse_constant=pytest.fail)
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["solvent", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as left:
-            code = int(left.code or 0)
-        seen = capsys.readouterr()
-        return Done(code, seen.out, seen.err)
-
-    return call
 
 
 NOW = 1_782_813_614_000
