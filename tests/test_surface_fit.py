@@ -301,7 +301,7 @@ def test_nothing_at_all() -> None:
 def test_any_mixture_of_faults_is_tolerated(data: st.DataObject) -> None:
     """No fault raises; what is known has no arbitrage and is a number."""
     quotes = quotes_from(plain_smiles(YEARS), YEARS, strikes=8)
-    faults = st.sampled_from([np.nan, 0.0, -1.0, np.inf, 1e-300, 1e300, 0.5])
+    faults = st.sampled_from([np.nan, 0.0, -1.0, np.inf, -np.inf, 1e-300, 1e308, -1e308, 0.5])
     rows = st.dictionaries(st.integers(0, len(quotes) - 1), faults, max_size=30)
     names = ("strike", "forward", "vol", "mark", "bid", "ask", "open_interest", "rate")
     broken = changed(quotes, **{name: data.draw(rows, label=name) for name in names})

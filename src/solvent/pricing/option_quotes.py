@@ -138,6 +138,7 @@ def quotes_of(snapshot: Snapshot, open_interest: Mapping[str, float] | None = No
     )
 
 
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")
 def gate(quotes: OptionQuotes) -> Gated:
     """Which rows can be used, and at which volatility: told, else the mark's, else mid's."""
     reasons: dict[int, LeftOut] = {}
@@ -238,6 +239,7 @@ def _half_spread(quotes: OptionQuotes, rows: NDArray[np.intp], vol: Float64) -> 
     return np.asarray(spread / np.maximum(vega * _discount(quotes, rows), 1e-12 * forward))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _discount(quotes: OptionQuotes, rows: Bool | NDArray[np.intp]) -> Float64:
     rate = np.where(np.isfinite(quotes.rate[rows]), quotes.rate[rows], 0.0)
     return np.asarray(np.exp(-rate * quotes.years[rows]))
