@@ -171,7 +171,15 @@ class Desk:
     def publish(self, found: Published) -> None:
         self.count += 1
         self.list(found)
-        market = publishing.market(found.snapshot, key=f"market {self.count}", actor="op")
+        market = publishing.market(
+            found.snapshot, key=f"market {self.count}", actor="op", indices=found.indices
+        )
+        told = {one.underlying: one for one in market.index}
+        for one in found.indices:
+            assert (one.underlying in told) == one.known
+            if one.price_nano is not None:
+                seen = told[one.underlying]
+                assert (seen.price_nano, seen.age_ms) == (one.price_nano, one.age_ms)
         arrays = publishing.arrays(found.snapshot, self.book, name="tenth",
                                    key=f"arrays {self.count}", actor="op")  # fmt: skip
         assert self.send(market).accepted

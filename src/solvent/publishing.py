@@ -19,7 +19,8 @@ from solvent.instruments.contract import moment_of, plain
 from solvent.limits import POINTS_MAX
 from solvent.margining.levels.market import shocking
 from solvent.margining.levels.rulebook import LevelsRulebook
-from solvent.market import Snapshot
+from solvent.market import Index, Snapshot
+from solvent.market.indexed import index_prices
 from solvent.market.wire import encode_snapshot
 from solvent.messages.commands import (
     AdoptRulebook,
@@ -75,23 +76,32 @@ def listings(snapshot: Snapshot, *, actor: str) -> Iterator[Command]:
         yield listing(instrument, key=f"list {instrument.symbol}", actor=actor)
 
 
-def market(snapshot: Snapshot, *, key: str, actor: str) -> PublishMarket:
-    """The command that publishes a market's prices, and the snapshot itself for who reprices."""
+def market(
+    snapshot: Snapshot, *, key: str, actor: str, indices: Iterable[Index] = ()
+) -> PublishMarket:
+    """The command that publishes a market's prices, and the snapshot itself for who reprices.
+
+    `indices` are told as they were published, to the billionth and with their own age; of other
+    underlyings the snapshot's price is told, as old as the youngest row on it.
+    """
+    own = {one.underlying: one for one in index_prices(indices)}
+    return PublishMarket(
+        key=key, actor=actor,
+        index=tuple(own.get(one.underlying, one) for one in _index(snapshot)),
+        marks=tuple(_marks(snapshot)),
+        snapshot=encode_snapshot(snapshot),
+    )  # fmt: skip
+
+
+def _index(snapshot: Snapshot) -> Iterable[IndexPrice]:
     universe = snapshot.universe
     age_ms: dict[str, int] = {}
     for row in np.flatnonzero(snapshot.usable).tolist():
         name = universe.underlyings[universe.underlying[row]]
         age_ms[name] = min(age_ms.get(name, snapshot.age_ms[row]), snapshot.age_ms[row])
-    return PublishMarket(
-        key=key, actor=actor,
-        index=tuple(
-            IndexPrice(name, round(price * NANO), max(0, int(age_ms.get(name, 0))))
-            for name, price in zip(universe.underlyings, snapshot.index.tolist(), strict=True)
-            if price > 0
-        ),
-        marks=tuple(_marks(snapshot)),
-        snapshot=encode_snapshot(snapshot),
-    )  # fmt: skip
+    for name, price in zip(universe.underlyings, snapshot.index.tolist(), strict=True):
+        if price > 0:
+            yield IndexPrice(name, round(price * NANO), max(0, int(age_ms.get(name, 0))))
 
 
 def _marks(snapshot: Snapshot) -> Iterable[MarkPrice]:
