@@ -52,7 +52,6 @@ def margin(
     from solvent.cli import accounts_in, console
     from solvent.cli.processors import spread_threads
 
-    spread_threads()
     if source is not None:
         if any((market, positions, collateral, orders, modes, inputs, out, report)):
             raise typer.BadParameter("takes --rulebook and --json alone", param_hint="--from")
@@ -60,6 +59,7 @@ def margin(
         return
     if not market or positions is None:
         raise typer.BadParameter("expected --market and --positions, or --from")
+    spread_threads()
     answer = _margined(
         market, positions, rulebook or "deribit-pm", quiet=json, collateral=collateral,
         orders=orders, modes=modes, inputs=inputs, skip_bad=skip_bad, threads=threads,
