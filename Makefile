@@ -20,7 +20,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 
 $(VENV)/.synced: $(BIN)/uv pyproject.toml uv.lock
-	$(UV) sync --frozen --inexact --active --extra plot --group dev --group peers
+	$(UV) sync --frozen --inexact --active --extra plot --extra serve --extra models --group dev --group peers
 	@touch $@
 
 setup: $(VENV)/.synced  ## make .venv with everything that demo and test need
@@ -51,11 +51,11 @@ soak: setup      ## the long randomised tests
 	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m soak
 
 bench: setup     ## measure against the physical limits and named peers; writes bench/results
-	$(UV) sync --frozen --inexact --active --extra plot --group dev --group peers --group bench
+	$(UV) sync --frozen --inexact --active --extra plot --extra serve --extra models --group dev --group peers --group bench
 	$(BIN)/python -m bench
 
 docs: setup      ## build the documentation into site/
-	$(UV) sync --frozen --inexact --active --extra plot --group dev --group peers --group docs
+	$(UV) sync --frozen --inexact --active --extra plot --extra serve --extra models --group dev --group peers --group docs
 	$(BIN)/mkdocs build --strict
 
 clean:           ## remove what the other targets made
