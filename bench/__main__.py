@@ -19,6 +19,7 @@ from bench import (
     engine,
     orders,
     revaluation,
+    service,
     start_up,
     surface,
     watch,
@@ -54,6 +55,7 @@ def main() -> None:
     orders.main()
     watch.main()
     surface.main()
+    service.main()
 
 
 def _revaluation(limits: Mapping[str, float]) -> dict[str, Any]:

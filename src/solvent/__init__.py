@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from solvent.answer import Margin
     from solvent.api import margin, prepare, read_market, read_positions
     from solvent.clearing import SimmMargin, SpanMargin, simm, span
+    from solvent.client import connect, connect_async
     from solvent.counterfactual import Comparison, replay
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
@@ -49,6 +50,8 @@ _HOME = {
     "SolventError": "errors",
     "SpanMargin": "clearing",
     "compare": "whatif",
+    "connect": "client",
+    "connect_async": "client",
     "holdings": "whatif",
     "liquidation_prices": "whatif",
     "load_rulebook": "feeds.library",
@@ -80,6 +83,8 @@ __all__ = [
     "SpanMargin",
     "__version__",
     "compare",
+    "connect",
+    "connect_async",
     "holdings",
     "liquidation_prices",
     "load_rulebook",

@@ -15,6 +15,7 @@ from solvent.cli import (
     demo,
     feed,
     journal,
+    keys,
     liquidations,
     oracle,
     order,
@@ -25,6 +26,7 @@ from solvent.cli import (
     record,
     replay,
     rulebooks,
+    serve,
     soak,
     state,
     surface,
@@ -62,7 +64,11 @@ app.command("apply")(apply.apply)
 app.command("state")(state.state)
 app.command("audit")(state.audit)
 app.command("replay")(replay.replay)
+app.command("serve")(serve.serve)
 app.add_typer(journal.app, name="journal")
+app.add_typer(keys.app, name="keys")
+app.add_typer(keys.users_app, name="users")
+app.add_typer(keys.hooks_app, name="webhooks")
 order.app.command("book")(order_book.book)
 order.app.command("markout")(order_book.markout)
 order.app.command("relief")(order_desk.relief)
