@@ -239,7 +239,7 @@ def deposits() -> Body:
 def relief() -> Body:
     """Deposits, which have a lane of their own, a key each."""
     body = json.dumps({"asset": "USDC", "amount": "1"}).encode()
-    return lambda number: request("POST", "/v1/accounts/bench/deposits", body)
+    return lambda _: request("POST", "/v1/accounts/bench/deposits", body)
 
 
 async def overload(
