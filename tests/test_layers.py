@@ -18,7 +18,7 @@ ROWS = {
     "scenarios": 3,
     "pricing": 4,
     "risk": 5,
-    "margining": 6, "rulebooks": 6, "venues": 6,
+    "credit": 6, "margining": 6, "rulebooks": 6, "venues": 6,
     "account": 7,
     "orders": 8,
     "liquidation": 9,
@@ -30,7 +30,7 @@ ROWS = {
     "publishing": 15, "recovery": 15, "host": 15,
     "order_units": 15, "order_rows": 15, "outcomes": 15, "order_entry": 15, "market_feed": 15,
     "tending": 15, "own_account": 15, "reconcile": 15,
-    "whatif": 16, "counterfactual": 16, "cli": 17, "__init__": 18,
+    "credit_run": 16, "whatif": 16, "counterfactual": 16, "cli": 17, "__init__": 18,
 }  # fmt: skip
 SIDES = {
     "verify": {"errors", "limits", "units"},

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from solvent.api import margin, prepare, read_market, read_positions
     from solvent.clearing import SimmMargin, SpanMargin, simm, span
     from solvent.counterfactual import Comparison, replay
+    from solvent.credit_run.api import run_credit
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
     from solvent.host import Engine
@@ -59,6 +60,7 @@ _HOME = {
     "read_positions": "api",
     "replay": "counterfactual",
     "rulebook_names": "feeds.library",
+    "run_credit": "credit_run.api",
     "simm": "clearing",
     "span": "clearing",
 }
@@ -90,6 +92,7 @@ __all__ = [
     "read_positions",
     "replay",
     "rulebook_names",
+    "run_credit",
     "simm",
     "span",
 ]

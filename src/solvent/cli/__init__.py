@@ -12,6 +12,7 @@ from solvent.cli import (
     books,
     checks,
     clearing,
+    credit,
     demo,
     feed,
     journal,
@@ -51,6 +52,7 @@ app.command("liquidation")(whatif.liquidation)
 app.command("span")(clearing.span)
 app.command("simm")(clearing.simm)
 app.command("waterfall")(waterfall.waterfall)
+app.add_typer(credit.app, name="credit")
 app.command("market")(checks.market)
 app.command("surface")(surface.surface)
 app.command("index")(oracle.index)

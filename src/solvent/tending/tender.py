@@ -122,12 +122,14 @@ def _call_changes(state: State, account: Account, found: Standing) -> bool:
     if was is None:
         # Most accounts are far away: no fractions for them.
         beyond = found.equity_micro - found.maintenance_micro
-        if beyond > (max(told.levels) + 1e-9) * found.equity_micro:
+        behind = found.equity_micro + found.credit_micro
+        called = found.call and told.when == "short"
+        if not called and beyond > (max(told.levels) + 1e-9) * behind:
             return False
     reviewed = review(
         was, equity_micro=found.equity_micro, initial_micro=found.initial_micro,
         maintenance_micro=found.maintenance_micro, time_ms=state.log.time_ms,
-        levels=levels_of(told),
+        levels=levels_of(told), credit_micro=found.credit_micro,
     )  # fmt: skip
     level = 0 if was is None else was.level
     return bool(reviewed.ended) or (0 if reviewed.call is None else reviewed.call.level) != level
