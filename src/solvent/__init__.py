@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
     from solvent.host import Engine
+    from solvent.lab.court.result import CourtResult
+    from solvent.lab.court.run import backtest
     from solvent.levels_answer import LevelsMargin
     from solvent.market_feed import Feed, mark_outs
     from solvent.order_entry import OrderType
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _HOME = {
     "BadInput": "errors",
     "Comparison": "counterfactual",
+    "CourtResult": "lab.court.result",
     "Desk": "whatif",
     "Engine": "host",
     "Feed": "market_feed",
@@ -48,6 +51,7 @@ _HOME = {
     "SimmMargin": "clearing",
     "SolventError": "errors",
     "SpanMargin": "clearing",
+    "backtest": "lab.court.run",
     "compare": "whatif",
     "holdings": "whatif",
     "liquidation_prices": "whatif",
@@ -65,6 +69,7 @@ _HOME = {
 __all__ = [
     "BadInput",
     "Comparison",
+    "CourtResult",
     "Desk",
     "Engine",
     "Feed",
@@ -79,6 +84,7 @@ __all__ = [
     "SolventError",
     "SpanMargin",
     "__version__",
+    "backtest",
     "compare",
     "holdings",
     "liquidation_prices",
