@@ -21,6 +21,7 @@ from bench import (
     revaluation,
     start_up,
     surface,
+    tails,
     watch,
     whole_book,
 )
@@ -54,6 +55,7 @@ def main() -> None:
     orders.main()
     watch.main()
     surface.main()
+    tails.main()
 
 
 def _revaluation(limits: Mapping[str, float]) -> dict[str, Any]:

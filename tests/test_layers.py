@@ -34,8 +34,9 @@ ROWS = {
 }  # fmt: skip
 SIDES = {
     "verify": {"errors", "limits", "units"},
-    "lab": {name for name, row in ROWS.items() if row <= 6} | {"answer"},
-    "conform": {name for name, row in ROWS.items() if row <= 15},
+    "lab": {name for name, row in ROWS.items() if row <= 6}
+    | {"answer", "levels_answer", "api", "feeds"},
+    "conform": {name for name, row in ROWS.items() if row <= 15} | {"lab"},
     "sim": {name for name, row in ROWS.items() if row <= 15},
 }
 """Packages beside the rows, and what each may read. Nothing but the shell and tests reads them."""

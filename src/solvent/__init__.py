@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
     from solvent.host import Engine
+    from solvent.lab.court.result import CourtResult
+    from solvent.lab.court.run import backtest
     from solvent.levels_answer import LevelsMargin
     from solvent.market_feed import Feed, mark_outs
     from solvent.order_entry import OrderType
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _HOME = {
     "BadInput": "errors",
     "Comparison": "counterfactual",
+    "CourtResult": "lab.court.result",
     "Desk": "whatif",
     "Engine": "host",
     "Feed": "market_feed",
@@ -49,6 +52,7 @@ _HOME = {
     "SimmMargin": "clearing",
     "SolventError": "errors",
     "SpanMargin": "clearing",
+    "backtest": "lab.court.run",
     "compare": "whatif",
     "holdings": "whatif",
     "liquidation_prices": "whatif",
@@ -67,6 +71,7 @@ _HOME = {
 __all__ = [
     "BadInput",
     "Comparison",
+    "CourtResult",
     "Desk",
     "Engine",
     "Feed",
@@ -81,6 +86,7 @@ __all__ = [
     "SolventError",
     "SpanMargin",
     "__version__",
+    "backtest",
     "compare",
     "holdings",
     "liquidation_prices",

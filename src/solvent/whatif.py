@@ -25,6 +25,7 @@ from solvent.margining.requirement import Standing
 from solvent.market import Snapshot
 from solvent.market.moved import moved, restricted
 from solvent.risk import Book, book
+from solvent.scenarios import JointShocks
 
 JOINT: Final = "all"
 """Every underlying moves by the same factor."""
@@ -104,8 +105,11 @@ class Desk:
         *,
         also: Iterable[str] = (),
         inputs: Mapping[str, Any] | None = None,
+        joint: api.Joint = None,
+        history: api.HistoryLike = None,
     ) -> None:
         self.holding, self.inputs = holding, inputs
+        self._told: Any = {"joint": joint, "history": history}
         told = {str(row["instrument"]) for row in (*holding.orders, *holding.modes)}
         wanted = {name.lstrip("+") for name in holding.positions} | set(also) | told
         self.market = restricted(market, _rows(market, wanted, holding.balances))
@@ -115,7 +119,7 @@ class Desk:
     @cached_property
     def plan(self) -> AnyPlan:
         """The rulebook on the market of now."""
-        return api.prepare(self.market, self.rulebook)
+        return self._on(self.market)
 
     def now(self) -> State:
         """Where the account stands."""
@@ -131,8 +135,15 @@ class Desk:
 
     def at(self, factors: Mapping[str, float]) -> State:
         """Where it would stand with prices of underlyings times a factor."""
-        plan = api.prepare(moved(self.market, factors), self.rulebook)
-        return self._states([self.holding], plan)[0]
+        return self._states([self.holding], self._on(moved(self.market, factors)))[0]
+
+    def _on(self, market: Snapshot) -> AnyPlan:
+        return api.prepare(market, self.rulebook, joint=self._shocks or None)
+
+    @cached_property
+    def _shocks(self) -> dict[str, JointShocks]:
+        # Made once: scenarios of a history are of the moment, whatever prices are tried.
+        return api.joint_shocks(self.rulebook, self.market, **self._told)
 
     def liquidation(self, underlying: str, *, below: bool) -> Boundary:
         """The nearest price of an underlying (or factor of `JOINT`) where maintenance is not met.
@@ -356,6 +367,7 @@ def compare(
     collateral: Any = None,
     orders: Any = None,
     modes: Any = None,
+    history: api.HistoryLike = None,
     accounts: Sequence[str] | None = None,
 ) -> Comparison:
     """The same book under several rulebooks: margins, leverage, liquidation distance, reason.
@@ -365,16 +377,19 @@ def compare(
     Where a rulebook cannot margin an account its row says why.
     """
     told = holdings(positions, collateral, orders=orders, modes=modes, accounts=accounts)
+    series = api.read_history(history)
     rows = [
-        {"account": account, **_compared(holding, market, rulebook)}
+        {"account": account, **_compared(holding, market, rulebook, series)}
         for account, holding in told.items()
         for rulebook in rulebooks
     ]
     return Comparison(pl.DataFrame(rows, infer_schema_length=None))
 
 
-def _compared(holding: Holding, market: Snapshot, rulebook: api.RulebookLike) -> dict[str, Any]:
-    desk = Desk(holding, market, rulebook)
+def _compared(
+    holding: Holding, market: Snapshot, rulebook: api.RulebookLike, history: api.HistoryLike
+) -> dict[str, Any]:
+    desk = Desk(holding, market, rulebook, history=history)
     row: dict[str, Any] = {"rulebook": desk.rulebook.name}
     try:
         state = desk.now()
@@ -394,17 +409,11 @@ def _compared(holding: Holding, market: Snapshot, rulebook: api.RulebookLike) ->
         "maintenance_margin": state.maintenance,
         "leverage": gross / state.equity if funded and state.equity > 0 else None,
         "capital_efficiency": gross / state.initial if state.initial > 0 else None,
-        "liquidation_down": _move(down),
-        "liquidation_up": _move(up),
+        "liquidation_down": down and down.move,
+        "liquidation_up": up and up.move,
         "binding": state.binding,
         "reason": "",
     }
-
-
-def _move(found: Boundary | None) -> float | None:
-    if found is None or found.reach in (Reach.NONE, Reach.UNKNOWN):
-        return None
-    return 0.0 if found.reach is Reach.ALREADY else found.distance
 
 
 def _gross_notional(desk: Desk) -> float:
@@ -427,6 +436,7 @@ def liquidation_prices(
     orders: Any = None,
     modes: Any = None,
     inputs: Mapping[str, Any] | None = None,
+    history: api.HistoryLike = None,
     accounts: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """Where each account would be liquidated: a row an account and underlying, and one for all.
@@ -436,10 +446,10 @@ def liquidation_prices(
     which its margin is not known. At `bankrupt_below` and `bankrupt_above` equity
     is gone.
     """
-    rows = []
     told = holdings(positions, collateral, orders=orders, modes=modes, accounts=accounts)
+    rows, series = [], api.read_history(history)
     for account, holding in told.items():
-        desk = Desk(holding, market, rulebook, inputs=inputs)
+        desk = Desk(holding, market, rulebook, inputs=inputs, history=series)
         held = {name.lstrip("+") for name in holding.positions}
         universe = desk.market.universe
         mine = {
@@ -467,29 +477,24 @@ def liquidation_prices(
 
 
 def _no_position(name: str, held: list[str]) -> Problem:
-    return Problem(
-        code=Reject.SYMBOL_UNKNOWN, source="close",
-        expected=f"a position that is held ({', '.join(held)})", found=name,
-    )  # fmt: skip
+    told = f"a position that is held ({', '.join(held)})"
+    return _wrong(Reject.SYMBOL_UNKNOWN, "close", told, name)
 
 
 def _not_in_market(name: str) -> Problem:
-    return Problem(
-        code=Reject.INSTRUMENT_NOT_IN_MARKET, source="positions", field="instrument",
-        expected="an instrument of the market", found=name,
-    )  # fmt: skip
+    told = Reject.INSTRUMENT_NOT_IN_MARKET, "positions", "an instrument of the market"
+    return _wrong(*told, name, field="instrument")
 
 
 def _not_whole(name: str, size: float, lot: float) -> Problem:
-    return Problem(
-        code=Reject.SIZE_NOT_WHOLE_LOTS, source="positions", field=name,
-        expected=f"a whole number of lots of {lot:g}", found=f"{size:g}",
-    )  # fmt: skip
+    code, found = Reject.SIZE_NOT_WHOLE_LOTS, f"{size:g}"
+    return _wrong(code, "positions", f"a whole number of lots of {lot:g}", found, field=name)
 
 
 def _no_account(name: str, known: list[str]) -> Problem:
-    return Problem(
-        code=Reject.ACCOUNT_EMPTY, source="accounts",
-        expected=f"one of {len(known)} accounts, such as {known[0] if known else 'none'!r}",
-        found=repr(name),
-    )  # fmt: skip
+    told = f"one of {len(known)} accounts, such as {known[0] if known else 'none'!r}"
+    return _wrong(Reject.ACCOUNT_EMPTY, "accounts", told, repr(name))
+
+
+def _wrong(code: Reject, source: str, expected: str, found: str, *, field: str = "") -> Problem:
+    return Problem(code=code, source=source, field=field, expected=expected, found=found)

@@ -9,7 +9,9 @@ import typer
 from solvent.cli import (
     adl,
     apply,
+    backtest,
     books,
+    calibrate,
     checks,
     clearing,
     credit,
@@ -26,6 +28,7 @@ from solvent.cli import (
     record,
     replay,
     rulebooks,
+    screen,
     soak,
     state,
     surface,
@@ -49,12 +52,14 @@ app.command("explain")(books.explain)
 app.command("compare")(whatif.compare)
 app.command("whatif")(whatif.whatif)
 app.command("liquidation")(whatif.liquidation)
+app.command("screen")(screen.screen)
 app.command("span")(clearing.span)
 app.command("simm")(clearing.simm)
 app.command("waterfall")(waterfall.waterfall)
 app.add_typer(credit.app, name="credit")
 app.command("market")(checks.market)
 app.command("surface")(surface.surface)
+app.add_typer(calibrate.app, name="calibrate")
 app.command("index")(oracle.index)
 app.command("conform")(checks.conform)
 app.command("rulebooks")(rulebooks.rulebooks)
@@ -64,6 +69,7 @@ app.command("apply")(apply.apply)
 app.command("state")(state.state)
 app.command("audit")(state.audit)
 app.command("replay")(replay.replay)
+app.command("backtest")(backtest.backtest)
 app.add_typer(journal.app, name="journal")
 order.app.command("book")(order_book.book)
 order.app.command("markout")(order_book.markout)

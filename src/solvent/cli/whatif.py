@@ -32,6 +32,7 @@ def compare(
     collateral: options.Collateral = None,
     orders: options.Orders = None,
     modes: options.Modes = None,
+    history: options.History = None,
     account: _Account = None,
     json: options.Json = False,
 ) -> None:
@@ -53,6 +54,7 @@ def compare(
         collateral=collateral,
         orders=orders,
         modes=modes,
+        history=history or None,
         accounts=account,
     ).to_polars()
     if json:
@@ -84,6 +86,7 @@ def whatif(
     collateral: options.Collateral = None,
     orders: options.Orders = None,
     modes: options.Modes = None,
+    history: options.History = None,
     rulebook: options.Rulebook = "deribit-pm",
     add: Annotated[
         list[str] | None,
@@ -106,16 +109,17 @@ def whatif(
     Example: solvent whatif --market chain.csv.gz --positions book.csv --collateral balances.csv
     --account alice --add BTC-PERPETUAL=-10000 --deposit USDC=5000
     """
+    from solvent import api
     from solvent.cli import console
     from solvent.whatif import Desk, holdings
 
-    snapshot = _read(market)
+    snapshot, series = _read(market), api.read_history(history or None)
     held = holdings(positions, collateral, orders=orders, modes=modes, accounts=[account])[account]
     added, deposited = _amounts(add, "--add"), _amounts(deposit, "--deposit")
     changed = held.changed(add=added, close=close or [], scale=scale, deposit=deposited)
     desks = {
-        "before": Desk(held, snapshot, rulebook, also=added),
-        "after": Desk(changed, snapshot, rulebook, also=added),
+        "before": Desk(held, snapshot, rulebook, also=added, history=series),
+        "after": Desk(changed, snapshot, rulebook, also=added, history=series),
     }
     states = {name: desk.now() for name, desk in desks.items()}
     edges = {name: _edges(desk, states[name]) for name, desk in desks.items()}
@@ -135,6 +139,7 @@ def liquidation(
     ],
     orders: options.Orders = None,
     modes: options.Modes = None,
+    history: options.History = None,
     rulebook: options.Rulebook = "deribit-pm",
     account: _Account = None,
     json: options.Json = False,
@@ -150,6 +155,7 @@ def liquidation(
         collateral=collateral,
         orders=orders,
         modes=modes,
+        history=history or None,
         accounts=account,
     )
     if json:
