@@ -25,8 +25,8 @@ $(VENV)/.synced: $(BIN)/uv pyproject.toml uv.lock
 
 setup: $(VENV)/.synced  ## make .venv with everything that demo and test need
 
-demo: setup      ## margin a generated venue of 100,000 accounts and write its report
-	$(BIN)/solvent demo
+demo: setup      ## margin a generated venue of 100,000 accounts, then serve one live: open its page
+	$(BIN)/solvent demo $(DEMO)
 
 lint: setup      ## ruff: style and format
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from bench import (
     engine,
     orders,
     revaluation,
+    service,
     start_up,
     surface,
     tails,
@@ -56,6 +57,7 @@ def main() -> None:
     watch.main()
     surface.main()
     tails.main()
+    service.main()
 
 
 def _revaluation(limits: Mapping[str, float]) -> dict[str, Any]:

@@ -276,7 +276,7 @@ def test_generate_and_demo(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     document = run_json("margin", "--market", market, "--positions", book, "--collateral", balances)
     assert len(document["accounts"]) == 40
-    done = run("demo", "--accounts", 500, "--report", tmp_path / "demo.html")
+    done = run("demo", "--accounts", 500, "--report", tmp_path / "demo.html", "--once")
     assert done.returncode == 0, done.stderr
     assert "500 accounts margined in" in done.stdout
     assert "▶ binding" in done.stdout

@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 from solvent.cli.order_text import duration_ms, in_words, listed
-from solvent.cli.refusal_text import readable
 from solvent.errors import Reject
 from solvent.feeds.write import write_market
 from solvent.host import Engine
 from solvent.market import Snapshot
 from solvent.market.moved import moved
+from solvent.refusal_text import readable
 from tests.conftest import ROOT
 from tests.test_engine_cli import COMMANDS, MOMENT, Done, Run, run
 

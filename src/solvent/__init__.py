@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from solvent.answer import Margin
     from solvent.api import margin, prepare, read_market, read_positions
     from solvent.clearing import SimmMargin, SpanMargin, simm, span
+    from solvent.client import connect, connect_async
     from solvent.counterfactual import Comparison, replay
     from solvent.credit_run.api import run_credit
     from solvent.errors import BadInput, RulebookError, SolventError
@@ -54,6 +55,8 @@ _HOME = {
     "SpanMargin": "clearing",
     "backtest": "lab.court.run",
     "compare": "whatif",
+    "connect": "client",
+    "connect_async": "client",
     "holdings": "whatif",
     "liquidation_prices": "whatif",
     "load_rulebook": "feeds.library",
@@ -88,6 +91,8 @@ __all__ = [
     "__version__",
     "backtest",
     "compare",
+    "connect",
+    "connect_async",
     "holdings",
     "liquidation_prices",
     "load_rulebook",

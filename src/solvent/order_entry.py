@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from solvent.engine.apply import identity_of
 from solvent.engine.state import State
@@ -111,28 +111,15 @@ class OrderEntry(ABC):
 
         `order` is its name. `expire` (milliseconds, or a moment with a zone): it is good till then.
         """
-        name = order or key or _free_name(self.state, account)
-        source, grid, way = f"order {name}", grid_of(self.state, symbol), side_named(side)
-        kind = _type_of(source, order_type, price, stop_price)
-        until = _expire_ms(source, expire)
-        life = TimeInForce.GTD if until is not None else None
-        if time_in_force is not None:
-            life = _word(TimeInForce, time_in_force, source, "time_in_force")
-        command = c.PlaceOrder(
+        command = placing(
+            self.state, account, symbol, side, size, price,
+            order=order or key or _free_name(self.state, account), order_type=order_type,
+            time_in_force=time_in_force, expire=expire, post_only=post_only,
+            reduce_only=reduce_only, display=display, self_trade=self_trade,
+            stop_price=stop_price, stop_trigger=stop_trigger, group=group, session=session,
             key=key or self._key(actor or account, "place"), actor=actor or account,
-            account=account, order=name, symbol=symbol, side=way,
-            lots=grid.lots(size, source=source),
-            price_ticks=None if price is None else grid.ticks(price, source=source),
-            time_in_force=life, expire_ms=until, post_only=post_only, reduce_only=reduce_only,
-            display_lots=None if display is None
-            else grid.lots(display, source=source, field="display"),
-            self_trade=_word(SelfTrade, self_trade, source, "self_trade"),
-            stop=_stop(source, grid, way, kind, stop_price, stop_trigger),
-            group=group, session=session,
         )  # fmt: skip
-        answer = self.submit(command, time_ms=time_ms)
-        lots = command.lots if way is Side.BUY else -command.lots
-        return outcome_of(self.state, answer, account=account, order=name, grid=grid, lots=lots)
+        return placed(self.state, command, self.submit(command, time_ms=time_ms))
 
     def amend(
         self, account: str, order: str, *, size: Told | None = None, price: Told | None = None,
@@ -140,20 +127,11 @@ class OrderEntry(ABC):
     ) -> Outcome:  # fmt: skip
         """Change an order's price, or its size: all of it, what has traded counted. It keeps its
         place where only size is taken off."""
-        found = _order_named(self.state, account, order)
-        grid = None if found is None else grid_by_number(self.state, found.instrument)
-        lots = 0 if found is None else found.lots
-        source = f"order {order}"
-        command = c.AmendOrder(
+        asked = amending(
+            self.state, account, order, size=size, price=price,
             key=key or self._key(actor or account, "amend"), actor=actor or account,
-            account=account, order=order,
-            # What is not there has no grid: the engine says so.
-            lots=None if size is None or grid is None else grid.lots(size, source=source),
-            price_ticks=None if price is None or grid is None
-            else grid.ticks(price, source=source),
         )  # fmt: skip
-        answer = self.submit(command, time_ms=time_ms)
-        return outcome_of(self.state, answer, account=account, order=order, grid=grid, lots=lots)
+        return asked.outcome(self.state, self.submit(asked.command, time_ms=time_ms))
 
     def cancel(
         self, account: str, order: str, *, key: str | None = None, actor: str | None = None,
@@ -301,6 +279,75 @@ class OrderEntry(ABC):
         while identity_of(actor, f"{verb}-{number}") in log.answers:
             number += 1
         return f"{verb}-{number}"
+
+
+def placing(
+    state: State, account: str, symbol: str, side: str, size: Told, price: Told | None = None, *,
+    order: str, key: str, actor: str, order_type: str | None = None,
+    time_in_force: str | None = None, expire: int | datetime | None = None,
+    post_only: bool = False, reduce_only: bool = False, display: Told | None = None,
+    self_trade: str = SelfTrade.NEWEST, stop_price: Told | None = None,
+    stop_trigger: str = Trigger.MARK, group: str | None = None, session: str | None = None,
+) -> c.PlaceOrder:  # fmt: skip
+    """The command that places an order: see `OrderEntry.place`."""
+    source, grid, way = f"order {order}", grid_of(state, symbol), side_named(side)
+    kind = _type_of(source, order_type, price, stop_price)
+    until = _expire_ms(source, expire)
+    life = TimeInForce.GTD if until is not None else None
+    if time_in_force is not None:
+        life = _word(TimeInForce, time_in_force, source, "time_in_force")
+    return c.PlaceOrder(
+        key=key, actor=actor, account=account, order=order, symbol=symbol, side=way,
+        lots=grid.lots(size, source=source),
+        price_ticks=None if price is None else grid.ticks(price, source=source),
+        time_in_force=life, expire_ms=until, post_only=post_only, reduce_only=reduce_only,
+        display_lots=None if display is None
+        else grid.lots(display, source=source, field="display"),
+        self_trade=_word(SelfTrade, self_trade, source, "self_trade"),
+        stop=_stop(source, grid, way, kind, stop_price, stop_trigger),
+        group=group, session=session,
+    )  # fmt: skip
+
+
+def placed(state: State, command: c.PlaceOrder, answer: Answer) -> Outcome:
+    """What came of an order that was placed."""
+    lots = command.lots if command.side is Side.BUY else -command.lots
+    return outcome_of(
+        state, answer, account=command.account, order=command.order,
+        grid=grid_of(state, command.symbol), lots=lots,
+    )  # fmt: skip
+
+
+class Amending(NamedTuple):
+    """The command that amends an order, and what the order was before."""
+
+    command: c.AmendOrder
+    grid: Grid | None
+    lots: int
+
+    def outcome(self, state: State, answer: Answer) -> Outcome:
+        """What came of it."""
+        told = self.command
+        return outcome_of(
+            state, answer, account=told.account, order=told.order, grid=self.grid, lots=self.lots
+        )
+
+
+def amending(
+    state: State, account: str, order: str, *, key: str, actor: str, size: Told | None = None,
+    price: Told | None = None,
+) -> Amending:  # fmt: skip
+    """The command that amends an order: see `OrderEntry.amend`."""
+    found = _order_named(state, account, order)
+    grid = None if found is None else grid_by_number(state, found.instrument)
+    source = f"order {order}"
+    command = c.AmendOrder(
+        key=key, actor=actor, account=account, order=order,
+        # What is not there has no grid: the engine says so.
+        lots=None if size is None or grid is None else grid.lots(size, source=source),
+        price_ticks=None if price is None or grid is None else grid.ticks(price, source=source),
+    )  # fmt: skip
+    return Amending(command, grid, 0 if found is None else found.lots)
 
 
 def _free_name(state: State, account: str) -> str:

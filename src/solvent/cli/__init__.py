@@ -18,6 +18,7 @@ from solvent.cli import (
     demo,
     feed,
     journal,
+    keys,
     liquidations,
     oracle,
     order,
@@ -29,6 +30,7 @@ from solvent.cli import (
     replay,
     rulebooks,
     screen,
+    serve,
     soak,
     state,
     surface,
@@ -70,7 +72,11 @@ app.command("state")(state.state)
 app.command("audit")(state.audit)
 app.command("replay")(replay.replay)
 app.command("backtest")(backtest.backtest)
+app.command("serve")(serve.serve)
 app.add_typer(journal.app, name="journal")
+app.add_typer(keys.app, name="keys")
+app.add_typer(keys.users_app, name="users")
+app.add_typer(keys.hooks_app, name="webhooks")
 order.app.command("book")(order_book.book)
 order.app.command("markout")(order_book.markout)
 order.app.command("relief")(order_desk.relief)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
 
 import typer
 
-from solvent.cli import options
+from solvent.cli import options, remote
 from solvent.cli.venue import Where
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ def apply(
     Example: solvent apply my-venue commands.jsonl
     """
     from solvent.cli import console
-    from solvent.host import Engine, clock_ms
 
     tally = Tally()
     with console.progress(quiet=json) as bar, _opened(commands) as (file, size):
@@ -87,15 +86,12 @@ def apply(
         if strict:
             lines = iter(list(lines))
             _refuse_malformed(tally, commands)
-        with Engine.open(where) as engine:
-            for some in _batches(lines, 1 if stop_on_reject else batch):
-                now_ms = engine.state.log.time_ms if hold_time else clock_ms()
-                _submit(engine, some, now_ms, tally, keep=json)
-                if stop_on_reject and tally.of("rejected"):
-                    tally.stopped = f"{commands}, line {some[-1].number}"
-                    break
-            document = _document(tally, engine)
-            hint = _hint(tally, engine)
+        do = _elsewhere if remote.is_url(where) else _here
+        batches = _batches(lines, 1 if stop_on_reject else batch)
+        document, hint = do(
+            where, batches, tally, keep=json, hold_time=hold_time,
+            stop=f"{commands}, line" if stop_on_reject else "",
+        )  # fmt: skip
     if json:
         console.print_json(document)
     else:
@@ -104,6 +100,51 @@ def apply(
             console.err.print(hint, markup=False, highlight=False)
     if tally.malformed or tally.stopped:
         raise typer.Exit(1)
+
+
+def _here(
+    where: str, batches: Iterator[list[Line]], tally: Tally, *, keep: bool, hold_time: bool,
+    stop: str,
+) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """Apply to a journal; the document of all, and a hint."""
+    from solvent.host import Engine, clock_ms
+
+    with Engine.open(where) as engine:
+        for some in batches:
+            now_ms = engine.state.log.time_ms if hold_time else clock_ms()
+            _submit(engine, some, now_ms, tally, keep=keep)
+            if _stopped(tally, stop, some):
+                break
+        end = (engine.state.log.sequence, engine.hash())
+        return _document(tally, *end), _hint(tally, engine)
+
+
+def _elsewhere(
+    where: str, batches: Iterator[list[Line]], tally: Tally, *, keep: bool, hold_time: bool,
+    stop: str,
+) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """The same by a service."""
+    import time
+
+    with remote.connected(where, hold_time=hold_time) as client:
+        for some in batches:
+            start = time.perf_counter()
+            found = remote.submitted(
+                client, [one.command for one in some], [one.time_ms for one in some]
+            )
+            tally.seconds += time.perf_counter() - start
+            for line, (answer, result) in zip(some, found, strict=True):
+                _count(line, answer, result, tally, keep=keep)
+            if _stopped(tally, stop, some):
+                break
+        venue = client.venue(hashed=True)
+    return _document(tally, venue.commands, venue.state_hash or ""), ""
+
+
+def _stopped(tally: Tally, stop: str, some: list[Line]) -> bool:
+    if stop and tally.of("rejected"):
+        tally.stopped = f"{stop} {some[-1].number}"
+    return bool(tally.stopped)
 
 
 @contextmanager
@@ -198,7 +239,7 @@ def _count(line: Line, answer: Answer, result: str, tally: Tally, *, keep: bool)
         )  # fmt: skip
 
 
-def _document(tally: Tally, engine: Engine) -> dict[str, Any]:
+def _document(tally: Tally, sequence: int, state_hash: str) -> dict[str, Any]:
     by_code: dict[str, dict[str, int]] = {}
     for (code, kind), count in sorted(tally.codes.items()):
         by_code.setdefault(code, {})[kind] = count
@@ -220,8 +261,8 @@ def _document(tally: Tally, engine: Engine) -> dict[str, Any]:
         "by_type": by_type,
         "seconds": tally.seconds,
         "stopped_at": tally.stopped or None,
-        "sequence": engine.state.log.sequence,
-        "state_hash": engine.hash(),
+        "sequence": sequence,
+        "state_hash": state_hash,
         "answers": tally.answers,
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from solvent.cli import options
+from solvent.cli import options, remote
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from solvent.api import AnyMargin
     from solvent.margining.explain import AccountView, SetView
     from solvent.margining.plan import Plan
+
+
+_Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write every account to a .csv, .parquet or .json file."),
+]
+_Report = Annotated[Path | None, typer.Option("--report", help="Write an HTML report with plots.")]
+_Top = Annotated[
+    int, typer.Option("--top", min=0, help="Show so many accounts, largest margin first.")
+]
+_Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Processors to use (default: all).")
+]
 
 
 def margin(
@@ -30,21 +43,16 @@ def margin(
     rulebook: options.MaybeRulebook = None,
     json: options.Json = False,
     skip_bad: options.SkipBad = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Write every account to a .csv, .parquet or .json file."),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Write an HTML report with plots.")
-    ] = None,
-    top: Annotated[
-        int, typer.Option("--top", min=0, help="Show so many accounts, largest margin first.")
-    ] = 20,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Processors to use (default: all).")
-    ] = None,
+    out: _Out = None,
+    report: _Report = None,
+    top: _Top = 20,
+    threads: _Threads = None,
+    url: options.Url = None,
+    account: options.OneAccount = None,
 ) -> None:
     """Margin every account of a book on a market, or with --from one's own account at a venue.
+
+    With --url a service is asked: about one of its accounts, or a book on what it has published.
 
     Example: solvent margin --market chain.csv.gz --positions book.csv --rulebook deribit-pm
     """
@@ -53,6 +61,10 @@ def margin(
     from solvent.cli import accounts_in, console
     from solvent.cli.processors import spread_threads
 
+    if url is not None:
+        others = (market, orders, modes, inputs, out, report, source)
+        remote.margin(url, account, positions, collateral, rulebook, others, json=json)
+        return
     if source is not None:
         if any((market, positions, collateral, orders, modes, inputs, history, out, report)):
             raise typer.BadParameter("takes --rulebook and --json alone", param_hint="--from")

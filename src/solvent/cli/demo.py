@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same venue.")]
 Once = Annotated[
-    bool, typer.Option("--once", help="A short table of the moving market, no picture.")
+    bool,
+    typer.Option(
+        "--once", help="End by itself: some ticks are served without a port; no moving picture."
+    ),
+]
+Port = Annotated[
+    int, typer.Option("--port", min=1, max=65_535, help="Of a venue: where its pages are served.")
 ]
 Png = Annotated[
     Path | None, typer.Option("--png", help="Of a crash: also a picture, by a browser.")
@@ -81,10 +87,13 @@ def demo(
     moments: Moments = None,
     journal: Journal = None,
     once: Once = False,
+    port: Port = 8_080,
     json: options.Json = False,
 ) -> None:
     """Margin a generated venue: its totals, one account explained, and a report with plots; then
     its market moves, and accounts change their states with it (solvent demo live shows that alone).
+    Then a venue of as many accounts is served, live, with pages that show it crash, until Ctrl-C;
+    with --once (and --json) it ends by itself.
 
     solvent demo crash: the crashes of 12-13 March 2020 and 10-11 October 2025 under isolated, cross
     and portfolio margin, from calls to auto-deleveraging; made up where real prices are not there.
@@ -108,6 +117,8 @@ def demo(
         return
     where = report or Path("out/demo.html")
     _venue(accounts or 100_000, seed, rulebook, where, once=once, json=json)
+    if not json:
+        _served(accounts or 100_000, seed, rulebook, port, once=once)
 
 
 def _venue(
@@ -154,6 +165,24 @@ def _venue(
     )
     console.out.print()
     live_demo(accounts=None, seed=seed, rulebook=rulebook, once=once, json=False)
+
+
+def _served(accounts: int, seed: int, rulebook: str, port: int, *, once: bool) -> None:
+    """The same size of venue on an engine, with pages."""
+    from solvent.cli import console
+    from solvent.cli.demo_serve import serve_demo
+
+    found = serve_demo(
+        accounts=accounts, seed=seed, rulebook=rulebook, port=port, once=once, json=False
+    )
+    if found:
+        states = ", ".join(f"{count:,} {name}" for name, count in found["states"].items() if count)
+        console.out.print(
+            f"served: {found['commands']:,} commands, {found['ticks']} ticks, {states}; from a "
+            f"durable publication to figures of {found['accounts']:,} accounts "
+            f"{found['tick_to_figures_ms']['half']:,.0f} ms",
+            highlight=False,
+        )
 
 
 def _most_telling(answer: Margin) -> str:

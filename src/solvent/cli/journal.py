@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from solvent.cli import options
+from solvent.cli import options, remote
 from solvent.cli.venue import Where
 
 if TYPE_CHECKING:
@@ -49,12 +50,19 @@ def ls(
     from solvent.cli import console
     from solvent.journal import Journal
 
-    with Journal.open(where, read_only=True) as journal:
-        lines: list[dict[str, Any]] = []
-        more = False
-        for line in _chosen(
-            journal, kind or [], account, _bound(start), _bound(end), rejected=rejected
-        ):
+    lines: list[dict[str, Any]] = []
+    more = False
+    with ExitStack() as opened:
+        if remote.is_url(where):
+            if account is not None:
+                raise typer.BadParameter("expected none of a served venue", param_hint="--account")
+            chosen = _elsewhere(where, kind or [], _bound(start), _bound(end), rejected=rejected)
+        else:
+            journal = opened.enter_context(Journal.open(where, read_only=True))
+            chosen = _chosen(
+                journal, kind or [], account, _bound(start), _bound(end), rejected=rejected
+            )
+        for line in chosen:
             if limit and len(lines) == limit:
                 more = True
                 break
@@ -124,6 +132,27 @@ def _chosen(
         if account is not None and not _touches(command, events, account, number):
             continue
         yield _line(row, command, events[0] if refused else None)
+
+
+def _elsewhere(
+    where: str, kinds: list[str], start: tuple[str, int] | None, end: tuple[str, int] | None, *,
+    rejected: bool,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The same of a served venue, as far as it is told by rows alone."""
+    from solvent.errors import Reject
+
+    after = start[1] - 1 if start and start[0] == "sequence" else 0
+    for row in remote.journal_rows(where, max(0, after)):
+        if end and (row.sequence if end[0] == "sequence" else row.time_ms) > end[1]:
+            return
+        early = start is not None and start[0] == "ms" and row.time_ms < start[1]
+        if early or (kinds and row.kind not in kinds) or (rejected and not row.code):
+            continue
+        yield {
+            "sequence": row.sequence, "time_ms": row.time_ms, "time": _moment(row.time_ms),
+            "kind": row.kind, "actor": row.actor, "key": row.key,
+            "result": Reject(row.code).name if row.code else "accepted",
+        }  # fmt: skip
 
 
 def _line(row: Row, command: Command, refused: Any) -> dict[str, Any]:

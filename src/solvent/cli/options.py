@@ -19,6 +19,13 @@ _POSITIONS = typer.Option(
     "venue's own unit.",
     show_default=False,
 )
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="A service (http://host:port) that is asked instead."),
+]
+OneAccount = Annotated[
+    str | None, typer.Option("--account", help="With --url: one account of that venue.")
+]
 Market = Annotated[list[Path], _MARKET]
 Positions = Annotated[Path, _POSITIONS]
 MaybeMarket = Annotated[list[Path] | None, _MARKET]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from solvent.cli import options
+from solvent.cli import options, remote
 from solvent.cli.order_text import (
     Account,
     Actor,
@@ -18,7 +18,6 @@ from solvent.cli.order_text import (
     outcome_document,
     outcome_lines,
     say,
-    stop_words,
     tell,
 )
 from solvent.cli.venue import Where
@@ -97,14 +96,22 @@ def place(
     Example: solvent order place my-venue --account alice --symbol BTC_USDC-PERPETUAL --side buy
     --size 0.5 --price 64000
     """
+    terms: dict[str, Any] = {
+        "order": order, "order_type": order_type, "time_in_force": tif, "expire": _moment(expire),
+        "post_only": post_only, "reduce_only": reduce_only, "display": display,
+        "self_trade": self_trade, "stop_price": stop_price, "stop_trigger": stop_trigger,
+        "group": group, "session": session, "key": key,
+    }  # fmt: skip
+    if remote.is_url(where):
+        with remote.connected(where, actor=actor, hold_time=hold_time) as client:
+            remote.tell_outcome(
+                client.place(account, symbol, side, size, price, **terms), json=json
+            )
+        return
     with opened(where, quiet=json, hold_time=hold_time) as (engine, time_ms, head):
         found = engine.place(
-            account, symbol, side, size, price, order=order, order_type=order_type,
-            time_in_force=tif, expire=_moment(expire), post_only=post_only,
-            reduce_only=reduce_only, display=display, self_trade=self_trade,
-            stop_price=stop_price, stop_trigger=stop_trigger, group=group, session=session,
-            key=key, actor=actor, time_ms=time_ms,
-        )  # fmt: skip
+            account, symbol, side, size, price, **terms, actor=actor, time_ms=time_ms
+        )
         tell(engine, head, found.answer, outcome_document(found), outcome_lines(engine, found),
              json=json, symbol=symbol)  # fmt: skip
 
@@ -142,6 +149,11 @@ def amend(
 
     Example: solvent order amend my-venue --account alice --order a1 --size 0.3
     """
+    if remote.is_url(where):
+        with remote.connected(where, actor=actor, hold_time=hold_time) as client:
+            done = client.amend(account, order, size=size, price=price, key=key)
+            remote.tell_outcome(done, json=json)
+        return
     with opened(where, quiet=json, hold_time=hold_time) as (engine, time_ms, head):
         found = engine.amend(account, order, size=size, price=price, key=key, actor=actor,
                              time_ms=time_ms)  # fmt: skip
@@ -179,6 +191,11 @@ def cancel(
         raise typer.BadParameter("expected one of --order, --all and --session")
     if not everything and (account is None or any(filters)):
         raise typer.BadParameter("expected --account and no filters without --all")
+    if remote.is_url(where):
+        named = {"symbol": symbol, "underlying": underlying, "side": side, "group": group}
+        with remote.connected(where, actor=actor, hold_time=hold_time) as client:
+            remote.cancel(client, account, order, session, named, key=key, actor=actor, json=json)
+        return
     with opened(where, quiet=json, hold_time=hold_time) as (engine, time_ms, head):
         asked: dict[str, Any] = {"key": key, "actor": actor, "time_ms": time_ms}
         if everything:
@@ -225,8 +242,14 @@ def ls(
     from solvent.cli.state import read_only
     from solvent.order_rows import open_orders
 
-    with read_only(where, quiet=json) as (_, state):
-        rows = open_orders(state, account, symbol)
+    if remote.is_url(where):
+        if account is None:
+            raise typer.BadParameter("expected one of a served venue", param_hint="--account")
+        with remote.connected(where) as client:
+            rows = client.orders(account, symbol=symbol)
+    else:
+        with read_only(where, quiet=json) as (_, state):
+            rows = open_orders(state, account, symbol)
     if json:
         console.print_json({"orders": [_order_document(row) for row in rows]})
     elif not rows:
@@ -247,6 +270,7 @@ def _print_orders(rows: list[OpenOrder]) -> None:
     from rich.markup import escape
 
     from solvent.cli.console import out, table
+    from solvent.documents import stop_words
     from solvent.order_units import spaced
 
     told = [

@@ -67,10 +67,10 @@ def tell(
     """What came of a command after `head`: lines, or a document; of a refusal the reason, with exit
     code 1."""
     from solvent.cli import console
-    from solvent.cli.refusal_text import readable
     from solvent.errors import Reject
     from solvent.messages.codec import event_fields
     from solvent.outcomes import refusal_of
+    from solvent.refusal_text import readable
 
     detail = refusal_of(answer.events)
     again = 0 < answer.sequence <= head
@@ -103,6 +103,7 @@ def tell(
 
 def outcome_lines(engine: Engine, outcome: Outcome) -> list[str]:
     """What came of an order: what it traded, and what became of the rest."""
+    from solvent.documents import stop_words
     from solvent.order_units import spaced
 
     parts = []
@@ -125,15 +126,6 @@ def outcome_lines(engine: Engine, outcome: Outcome) -> list[str]:
     head = f"{outcome.order} of {outcome.account}: {'; '.join(parts)}"
     mine = outcome.account, outcome.order
     return [head, *happenings(engine.state, outcome.answer.events, mine=mine)]
-
-
-def stop_words(row: OpenOrder) -> str:
-    """When a stop becomes an order; empty for what is no stop."""
-    from solvent.order_units import spaced
-
-    if not row.stop_trigger:
-        return ""
-    return f"{row.stop_trigger} {'≥' if row.stop_rises else '≤'} {spaced(row.stop_price)}"
 
 
 def _open(engine: Engine, account: str) -> list[OpenOrder]:
@@ -183,10 +175,9 @@ def moment(time_ms: int) -> str:
     >>> moment(1_782_813_618_000), moment(1_782_813_618_250)
     ('2026-06-30 10:00:18', '2026-06-30 10:00:18.250')
     """
-    from solvent.instruments.contract import moment_of
+    from solvent.refusal_text import moment as told
 
-    text = f"{moment_of(time_ms):%Y-%m-%d %H:%M:%S.%f}"[:-3]
-    return text.removesuffix(".000")
+    return told(time_ms)
 
 
 def outcome_document(outcome: Outcome) -> dict[str, Any]:

@@ -3,21 +3,18 @@ add up. Both only read: an engine may be running."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from solvent.cli import options
+from solvent.cli import options, remote
 from solvent.cli.venue import Where
 
 if TYPE_CHECKING:
-    from solvent.account.position import Position
     from solvent.engine.audit import Audit
-    from solvent.engine.state import Account, Contract, Standing, State
+    from solvent.engine.state import Account, State
     from solvent.journal import Journal
     from solvent.verify.books import Findings
 
@@ -54,19 +51,28 @@ def state(
     """
     from solvent.cli import console
 
-    with read_only(where, quiet=json) as (_, found):
+    document, show = _document(where, account, quiet=json)
+    if json:
+        console.print_json(document)
+    else:
+        show(document)
+
+
+def _document(
+    where: str, account: str | None, *, quiet: bool
+) -> tuple[dict[str, Any], Callable[[dict[str, Any]], None]]:
+    """The document, and who prints it."""
+    from solvent.documents import account_document, in_floats, venue_document
+
+    if remote.is_url(where):
+        with remote.connected(where) as client:
+            if account is None:
+                return in_floats(client.venue(hashed=True)), _print_venue
+            return in_floats(client.account(account)), _print_account
+    with read_only(where, quiet=quiet) as (_, found):
         if account is None:
-            venue = venue_document(found)
-            if json:
-                console.print_json(venue)
-            else:
-                _print_venue(venue)
-            return
-        document = account_document(found, _named(found, account))
-        if json:
-            console.print_json(document)
-        else:
-            _print_account(document)
+            return in_floats(venue_document(found)), _print_venue
+        return in_floats(account_document(found, _named(found, account))), _print_account
 
 
 def _named(state: State, name: str) -> Account:
@@ -85,125 +91,6 @@ def _named(state: State, name: str) -> Account:
 
 
 # ── an account ───────────────────────────────────────────────────────────────────────────────────
-
-
-def account_document(state: State, account: Account) -> dict[str, Any]:
-    """All that is known of an account. Money in units of its asset, margins in dollars."""
-    from solvent.account.ledger import contract_of, slot_name
-    from solvent.cli.order_text import stop_words
-    from solvent.order_rows import open_orders
-
-    balances = []
-    for slot, asset, amount in state.ledger.of_owner(account.number):
-        name, decimals = state.assets[asset]
-        number = contract_of(slot)
-        balances.append(
-            {
-                "slot": slot_name(slot),
-                "instrument": None if number is None else state.contracts[number].listing.symbol,
-                "asset": name,
-                "amount": amount / 10**decimals,
-                "units": amount,
-            }
-        )
-    pending = [
-        {
-            "reference": reference, "asset": state.assets[one.asset][0], "units": one.amount,
-            "amount": one.amount / 10 ** state.assets[one.asset][1],
-            "direction": "in" if one.incoming else "out",
-        }
-        for reference, one in state.pending.items() if one.account == account.number
-    ]  # fmt: skip
-    return {
-        "account": account.name,
-        "kind": account.kind,
-        "status": account.status,
-        "parent": state.account(account.parent).name if account.parent >= 0 else None,
-        "rulebook": account.rulebook or None,
-        "standing": _standing(state, account),
-        "balances": balances,
-        "positions": [
-            _position(state.contracts[number], position, isolated=account.isolates(number))
-            for number, position in (account.positions or {}).items()
-        ],
-        "orders": [
-            {
-                "order": row.order, "instrument": row.symbol, "side": row.side, "lots": row.lots,
-                "size": float(row.size), "price": None if row.price is None else float(row.price),
-                "stop": stop_words(row) or None,
-            }
-            for row in open_orders(state, account.name)
-        ],
-        "modes": [
-            {
-                "instrument": state.contracts[number].listing.symbol,
-                "mode": "isolated" if mode.isolated else "cross",
-                "leverage": float(1 / mode.factor) if mode.factor else None,
-            }
-            for number, mode in (account.modes or {}).items()
-        ],
-        "pending": pending,
-    }  # fmt: skip
-
-
-def _position(contract: Contract, one: Position, *, isolated: bool) -> dict[str, Any]:
-    """Gains are in the settlement asset, by the average entry price."""
-    deal = contract.deal
-    entry: Fraction | None = None
-    if one.lots and deal.coin_numerator:
-        coin = Fraction(deal.coin_numerator, deal.coin_denominator)
-        entry = -one.lots * coin / one.entry_value * deal.point if one.entry_value else None
-    elif one.lots:
-        entry = Fraction(one.entry_value, one.lots) * deal.point
-    unrealised = None
-    if contract.mark_points is not None:
-        now = deal.value(one.lots, contract.mark_points)
-        unrealised = float(deal.money(now - one.entry_value) / deal.asset_scale)
-    mark = None if contract.mark_points is None else float(contract.mark_points * deal.point)
-    return {
-        "instrument": contract.listing.symbol,
-        "mode": "isolated" if isolated else "cross",
-        "lots": one.lots,
-        "size": float(one.lots * deal.lot_size),
-        "entry_price": None if entry is None else float(entry),
-        "mark": mark,
-        "asset": contract.listing.settlement,
-        "unrealised": unrealised,
-        "realised": one.realised / deal.asset_scale,
-    }
-
-
-def _standing(state: State, account: Account) -> dict[str, Any]:
-    """Where an account stands by its rulebook; amounts are None where it is not known, or where
-    each contract is margined by itself."""
-    from solvent.engine import contract_rules
-    from solvent.engine.standing import standing, view
-
-    nothing = dict.fromkeys(("equity", "initial", "maintenance", "available", "health"))
-    if account.kind == "system":
-        return {"status": "none", **nothing}
-    if state.house.contract is not None:
-        held = [state.contracts[number] for number in account.positions or ()]
-        bad = any(contract_rules.distressed(state, account, one) for one in held)
-        return {"status": "liquidate" if bad else "healthy", **nothing}
-    found = standing(state, view(state, account))
-    if not found.known:
-        return {"status": "unknown", **nothing}
-    return {
-        "status": status_of(found),
-        "equity": found.equity_micro / 1e6,
-        "initial": found.initial_micro / 1e6,
-        "maintenance": found.maintenance_micro / 1e6,
-        "available": (found.equity_micro - found.initial_micro) / 1e6,
-        "health": (found.equity_micro - found.maintenance_micro) / 1e6,
-    }
-
-
-def status_of(found: Standing) -> str:
-    """A standing in one word."""
-    if not found.known:
-        return "unknown"
-    return "liquidate" if found.liquidate else "call" if found.call else "healthy"
 
 
 def _print_account(document: dict[str, Any]) -> None:
@@ -271,52 +158,6 @@ def _cell(value: object) -> str:
 # ── the venue ────────────────────────────────────────────────────────────────────────────────────
 
 
-def venue_document(state: State) -> dict[str, Any]:
-    """The venue in short: what it holds, and how its accounts stand."""
-    from solvent.account.ledger import EXTERNAL, FIRST_ACCOUNT, GENERAL, SYSTEM_NAMES, node
-    from solvent.engine.image import state_hash
-    from solvent.engine.standing import has_risk, standings, view
-
-    accounts = [one for one in state.accounts[FIRST_ACCOUNT:] if one is not None]
-    views = [one for one in (view(state, account) for account in accounts) if has_risk(one)]
-    by_account = state.house.contract is None
-    found = standings(state, views) if by_account else []
-    money = [
-        {
-            "asset": name,
-            "held": -state.ledger.balance(node(EXTERNAL, GENERAL, number)) / 10**decimals,
-            **{
-                pool: state.ledger.balance(node(owner, GENERAL, number)) / 10**decimals
-                for owner, pool in SYSTEM_NAMES.items()
-                if pool in ("insurance", "fees", "venue", "rounding")
-            },
-        }
-        for number, (name, decimals) in enumerate(state.assets)
-    ]
-    return {
-        "commands": state.log.sequence,
-        "time_ms": state.log.time_ms,
-        "state_hash": state_hash(state),
-        "accounts": dict(Counter(one.status for one in accounts)),
-        "with_risk": len(views),
-        "standings": dict(Counter(map(status_of, found))) if by_account else None,
-        "initial": sum(one.initial_micro for one in found) / 1e6,
-        "maintenance": sum(one.maintenance_micro for one in found) / 1e6,
-        "instruments": sum(not one.settled for one in state.contracts),
-        "positions": sum(len(one.holders) for one in state.contracts),
-        "orders": sum(map(len, state.desk.orders.values())),
-        "pending": len(state.pending),
-        "rulebooks": [
-            {
-                "name": name, "day": rules.day, "venue": name == state.venue_rulebook,
-                "arrays_as_of_ms": None if rules.arrays is None else int(rules.arrays.as_of_ms),
-            }
-            for name, rules in state.rules.items()
-        ],
-        "money": money,
-    }  # fmt: skip
-
-
 def _print_venue(venue: dict[str, Any]) -> None:
     from solvent.cli.console import money, out
     from solvent.instruments.contract import moment_of
@@ -354,6 +195,9 @@ def audit(where: Where, json: options.Json = False) -> None:
     """Check the books: money adds up, positions net to zero, no pool is below zero; and check the
     journal with a program that shares no code with the engine. Exit code 1 where something does not
     hold."""
+    if remote.is_url(where):
+        _audit_elsewhere(where, json=json)
+        return
     from solvent.cli import console
     from solvent.engine.audit import audit as audited
     from solvent.engine.image import image
@@ -371,21 +215,58 @@ def audit(where: Where, json: options.Json = False) -> None:
     count = len(books.violations) + checked.problems_count
     if json:
         console.print_json(
-            {
-                "accounts": books.accounts,
-                "positions": books.positions,
-                "assets": [
-                    {"asset": name, "sum": total, "outside": books.outside[name]}
-                    for name, total in books.assets.items()
-                ],
-                "commands_checked": checked.commands,
-                "violations_count": count,
-                "violations": wrong,
-            }
-        )
+            _audit_document(
+                books.accounts, books.positions, books.assets, books.outside, checked.commands,
+                count, wrong,
+            )
+        )  # fmt: skip
     else:
         _print_audit(books, checked, wrong, count)
     if count:
+        raise typer.Exit(1)
+
+
+def _audit_document(
+    accounts: int, positions: int, assets: Mapping[str, int], outside: Mapping[str, int],
+    commands: int, count: int, wrong: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "accounts": accounts,
+        "positions": positions,
+        "assets": [
+            {"asset": name, "sum": total, "outside": outside[name]}
+            for name, total in assets.items()
+        ],
+        "commands_checked": commands,
+        "violations_count": count,
+        "violations": wrong,
+    }
+
+
+def _audit_elsewhere(where: str, *, json: bool) -> None:
+    """The audit of a served venue, which it makes itself."""
+    from solvent.cli import console
+    from solvent.cli.order_text import say
+
+    with remote.connected(where) as client:
+        found = client.audit()
+    if json:
+        console.print_json(
+            _audit_document(
+                found.accounts, found.positions, found.assets, found.outside,
+                found.commands_checked, found.violations_count, found.violations,
+            )
+        )  # fmt: skip
+    else:
+        say(
+            f"{found.accounts:,} accounts, {found.positions:,} positions; "
+            f"{found.commands_checked:,} commands recomputed by the service with a program that "
+            "shares no code with its engine"
+        )
+        for one in found.violations:
+            say(f"violated {one}")
+        say(f"{found.violations_count:,} violations")
+    if found.violations_count:
         raise typer.Exit(1)
 
 

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from solvent.messages.fields import Command
 
 Where = Annotated[
-    str, typer.Argument(metavar="URL", help="A directory, or postgresql://user@host/database.")
+    str,
+    typer.Argument(
+        metavar="URL",
+        help="A directory, postgresql://user@host/database, or for some commands a service at "
+        "http://host:port.",
+    ),
 ]
 Files = Annotated[
     list[Path] | None,

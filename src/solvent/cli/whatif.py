@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from solvent.cli import options
+from solvent.cli import options, remote
 
 if TYPE_CHECKING:
     from solvent.market import Snapshot
@@ -80,14 +80,14 @@ def compare(
 
 
 def whatif(
-    market: options.Market,
-    positions: options.Positions,
     account: Annotated[str, typer.Option("--account", help="The account to change.")],
+    market: options.MaybeMarket = None,
+    positions: options.MaybePositions = None,
     collateral: options.Collateral = None,
     orders: options.Orders = None,
     modes: options.Modes = None,
     history: options.History = None,
-    rulebook: options.Rulebook = "deribit-pm",
+    rulebook: options.MaybeRulebook = None,
     add: Annotated[
         list[str] | None,
         typer.Option("--add", help="INSTRUMENT=SIZE to trade at the mark; may be given again."),
@@ -102,6 +102,7 @@ def whatif(
         list[str] | None,
         typer.Option("--deposit", help="ASSET=AMOUNT, negative to withdraw; may be given again."),
     ] = None,
+    url: options.Url = None,
     json: options.Json = False,
 ) -> None:
     """What trades, transfers or scaling would do to one account: before and after.
@@ -113,6 +114,17 @@ def whatif(
     from solvent.cli import console
     from solvent.whatif import Desk, holdings
 
+    if url is not None:
+        changes = {
+            "add": [{"symbol": one, "size": size} for one, size in _texts(add, "--add")],
+            "close": close or [], "deposit": dict(_texts(deposit, "--deposit")),
+        }  # fmt: skip
+        others = (market, orders, modes, scale != 1.0)
+        remote.whatif(url, account, positions, collateral, rulebook, changes, others, json=json)
+        return
+    if not market or positions is None:
+        raise typer.BadParameter("expected --market and --positions, or --url")
+    rulebook = rulebook or "deribit-pm"
     snapshot, series = _read(market), api.read_history(history or None)
     held = holdings(positions, collateral, orders=orders, modes=modes, accounts=[account])[account]
     added, deposited = _amounts(add, "--add"), _amounts(deposit, "--deposit")
@@ -207,6 +219,12 @@ def _amounts(told: list[str] | None, option: str) -> dict[str, float]:
                 Problem(code=Reject.ROW_MALFORMED, source=option, expected="NAME=NUMBER", found=one)
             )
     return amounts
+
+
+def _texts(told: list[str] | None, option: str) -> list[tuple[str, str]]:
+    """The same pairs as they were told, in order."""
+    _amounts(told, option)
+    return [(name, number) for name, _, number in (one.rpartition("=") for one in told or [])]
 
 
 def _edges(desk: Desk, state: State) -> dict[str, dict[str, Any]]:

@@ -220,7 +220,7 @@ def _filled(state: State, seen: View, *, buys: bool) -> View:
         if not lots:
             continue
         if instrument < COMBO_FIRST:
-            _fill(state.contracts[instrument], lots, value, held, owned)
+            fill(state.contracts[instrument], lots, value, held, owned)
             continue
         combo = state.combos[instrument - COMBO_FIRST]
         # At its average price, rounded against the account; at the marks where that has no sense.
@@ -230,18 +230,24 @@ def _filled(state: State, seen: View, *, buys: bool) -> View:
             points = contract.mark_points or 0
             if prices is not None:
                 points = prices[place] * deal.points_per_tick
-            _fill(contract, ratio * lots, deal.value(ratio * lots, points), held, owned)
-    for number, (lots, basis) in held.items():
-        if not lots and basis:
-            # It has closed: what it gained or lost is money.
-            deal = state.contracts[number].deal
-            gain = div_down(-basis * deal.numerator, deal.denominator)
-            owned[deal.asset] = owned.get(deal.asset, 0) + gain
-    held = {number: one for number, one in held.items() if one[0]}
+            fill(contract, ratio * lots, deal.value(ratio * lots, points), held, owned)
+    held = closed_out(state, held, owned)
     return View(seen.account, held, owned, seen.margins, [], seen.modes)
 
 
-def _fill(
+def closed_out(
+    state: State, held: Mapping[int, tuple[int, int]], owned: dict[int, int]
+) -> dict[int, tuple[int, int]]:
+    """What is still held; what positions that have closed gained or lost is money in `owned`."""
+    for number, (lots, basis) in held.items():
+        if not lots and basis:
+            deal = state.contracts[number].deal
+            gain = div_down(-basis * deal.numerator, deal.denominator)
+            owned[deal.asset] = owned.get(deal.asset, 0) + gain
+    return {number: one for number, one in held.items() if one[0]}
+
+
+def fill(
     contract: Contract, lots: int, value: int, held: dict[int, tuple[int, int]],
     owned: dict[int, int],
 ) -> None:  # fmt: skip

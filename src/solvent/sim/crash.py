@@ -100,11 +100,11 @@ def rehearse(
     """
     if engine.state.log.sequence:
         raise SolventError(f"{engine.journal.name}: expected an empty journal for a rehearsal")
-    stage = _Stage(engine, Random(seed), rulebook)
+    stage = Stage(engine, Random(seed), rulebook)
     opening = generate_market(seed=seed, expiries=6, strikes=12)
     if not inverse:
         opening = restricted(opening, np.flatnonzero(~opening.universe.inverse).tolist())
-    _open_venue(stage, opening, accounts, seed)
+    open_venue(stage, opening, accounts, seed)
     rng = np.random.Generator(np.random.PCG64(seed))
     low = 1.0
     for step, (spot, vol) in enumerate(weather(rng, steps), 1):
@@ -127,7 +127,7 @@ def rehearse(
 # ── the stage ────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Stage:
+class Stage:
     """The engine, and what is remembered between steps."""
 
     def __init__(self, engine: Engine, random: Random, rulebook: str) -> None:
@@ -145,6 +145,7 @@ class _Stage:
 
     @property
     def state(self) -> State:
+        """The engine's books."""
         return self.engine.state
 
     def key(self) -> str:
@@ -184,7 +185,7 @@ class _Stage:
 # ── the opening ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _open_venue(stage: _Stage, market: Snapshot, accounts: int, seed: int) -> None:
+def open_venue(stage: Stage, market: Snapshot, accounts: int, seed: int) -> None:
     """List, adopt, publish; open accounts with money and positions; fill up who has too little."""
     stage.time_ms = int(market.as_of_ms)
     stage.must(publishing.listings(market, actor=ACTOR))
@@ -222,7 +223,7 @@ def _open_venue(stage: _Stage, market: Snapshot, accounts: int, seed: int) -> No
 
 
 def _first_money(
-    stage: _Stage, market: Snapshot, balances: Collateral, names: Sequence[str]
+    stage: Stage, market: Snapshot, balances: Collateral, names: Sequence[str]
 ) -> Iterator[Deposit]:
     """What accounts own, in dollars where the venue knows no coins."""
     decimals = dict(stage.state.assets)
@@ -239,7 +240,7 @@ def _first_money(
 
 
 def _balanced(
-    stage: _Stage, held: Sequence[tuple[str, str, int]], dealers: Sequence[str]
+    stage: Stage, held: Sequence[tuple[str, str, int]], dealers: Sequence[str]
 ) -> Iterator[OpeningPosition]:
     """Positions entered near the mark, and dealers who hold the other side of what is left."""
     net: dict[str, int] = {}
@@ -258,7 +259,7 @@ def _balanced(
                 yield OpeningPosition(dealers[(number + place) % _DEALERS], symbol, -share, mark)
 
 
-def _fill_up(stage: _Stage) -> None:
+def _fill_up(stage: Stage) -> None:
     """Who stands below its margin at the opening pays in; dealers have plenty."""
     paid = []
     for account, one in stage.standing():
@@ -277,7 +278,7 @@ def _fill_up(stage: _Stage) -> None:
 # ── one step ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _publish(stage: _Stage, market: Snapshot, name: str) -> None:
+def _publish(stage: Stage, market: Snapshot, name: str) -> None:
     """New prices, and the arrays that follow from them."""
     stage.time_ms = int(market.as_of_ms)
     stage.must([publishing.market(market, key=f"market {name}", actor=ACTOR)])
@@ -291,7 +292,7 @@ def _publish(stage: _Stage, market: Snapshot, name: str) -> None:
     )
 
 
-def _wind_up(stage: _Stage) -> None:
+def _wind_up(stage: Stage) -> None:
     """Take over what accounts below maintenance hold, as far as the insurance fund reaches."""
     begin = [
         BeginLiquidation(key=stage.key(), actor=ACTOR, account=account.name)
@@ -304,7 +305,7 @@ def _wind_up(stage: _Stage) -> None:
             stage.wound_up.add(command.account)
     state = stage.state
     bad = [one for one in state.accounts if one is not None and one.status == LIQUIDATION]
-    stage.tell(list(_take_overs(stage, bad)))
+    stage.tell(list(take_overs(stage, bad)))
     debts = []
     for account in bad:
         for asset, (name, _) in enumerate(state.assets):
@@ -320,7 +321,7 @@ def _wind_up(stage: _Stage) -> None:
     stage.tell(EndLiquidation(key=stage.key(), actor=ACTOR, account=one.name) for one in bad)
 
 
-def _take_overs(stage: _Stage, bad: Sequence[Account]) -> Iterator[TakeOver]:
+def take_overs(stage: Stage, bad: Sequence[Account]) -> Iterator[TakeOver]:
     """What is sold for money first: it pays for the rest."""
     for account in bad:
         held = [
@@ -334,7 +335,7 @@ def _take_overs(stage: _Stage, bad: Sequence[Account]) -> Iterator[TakeOver]:
             )  # fmt: skip
 
 
-def _business(stage: _Stage, step: int, count: int) -> None:
+def _business(stage: Stage, step: int, count: int) -> None:
     """What everyone else does before the next publication."""
     stage.time_ms += STEP_MS // 3
     held = stage.standing()
@@ -354,7 +355,7 @@ def _business(stage: _Stage, step: int, count: int) -> None:
     ]
     stage.outgoing.clear()
     accounts = [account for account, _ in held]
-    commands += [_act(stage, stage.random.choice(accounts), accounts) for _ in range(count)]
+    commands += [act(stage, stage.random.choice(accounts), accounts) for _ in range(count)]
     if step % 20 == 0:
         commands += _funding(stage)
     answers = stage.tell(commands)
@@ -365,7 +366,7 @@ def _business(stage: _Stage, step: int, count: int) -> None:
             stage.resting.append((command.account, command.order))
 
 
-def _act(stage: _Stage, account: Account, accounts: Sequence[Account]) -> Command:
+def act(stage: Stage, account: Account, accounts: Sequence[Account]) -> Command:
     """One thing that one account wants."""
     dice = stage.random.random()
     if dice < 0.08:
@@ -384,7 +385,7 @@ def _act(stage: _Stage, account: Account, accounts: Sequence[Account]) -> Comman
     return _trade(stage, account, other, contract, _size(stage, contract))
 
 
-def _reduction(stage: _Stage, account: Account) -> Trade:
+def _reduction(stage: Stage, account: Account) -> Trade:
     """Part of a position, against a dealer."""
     number = stage.random.choice(list(account.positions or {}))
     contract = stage.state.contracts[number]
@@ -397,7 +398,7 @@ def _reduction(stage: _Stage, account: Account) -> Trade:
     return _trade(stage, buyer, seller, contract, part)
 
 
-def _trade(stage: _Stage, buyer: Account, seller: Account, contract: Contract, lots: int) -> Trade:
+def _trade(stage: Stage, buyer: Account, seller: Account, contract: Contract, lots: int) -> Trade:
     return Trade(
         key=stage.key(), actor=ACTOR, buyer=buyer.name, seller=seller.name,
         symbol=contract.listing.symbol, lots=lots, price_ticks=_ticks(contract),
@@ -405,7 +406,7 @@ def _trade(stage: _Stage, buyer: Account, seller: Account, contract: Contract, l
     )  # fmt: skip
 
 
-def _order(stage: _Stage, account: Account) -> PlaceOrder:
+def _order(stage: Stage, account: Account) -> PlaceOrder:
     (contract,) = stage.random.choices(stage.state.contracts, stage.weights)
     key = stage.key()
     buys = stage.random.random() < 0.5
@@ -417,7 +418,7 @@ def _order(stage: _Stage, account: Account) -> PlaceOrder:
     )  # fmt: skip
 
 
-def _withdrawal(stage: _Stage, account: Account) -> RequestWithdrawal:
+def _withdrawal(stage: Stage, account: Account) -> RequestWithdrawal:
     """A part of the largest balance; a coin's account may ask for what it does not have."""
     balances = [
         stage.state.ledger.balance(node(account.number, GENERAL, asset))
@@ -432,7 +433,7 @@ def _withdrawal(stage: _Stage, account: Account) -> RequestWithdrawal:
     )  # fmt: skip
 
 
-def _funding(stage: _Stage) -> list[Command]:
+def _funding(stage: Stage) -> list[Command]:
     """Shorts pay in a crash."""
     return [
         PayFunding(
@@ -447,7 +448,7 @@ def _funding(stage: _Stage) -> list[Command]:
     ]
 
 
-def _size(stage: _Stage, contract: Contract) -> int:
+def _size(stage: Stage, contract: Contract) -> int:
     """Lots for some thousand dollars, from a heavy tail."""
     deal = contract.deal
     price = stage.state.underlyings[deal.underlying].price_nano / 1e9
@@ -460,5 +461,5 @@ def _ticks(contract: Contract) -> int:
     return max(1, round((contract.mark_points or 0) / contract.deal.points_per_tick))
 
 
-def _contract(stage: _Stage, symbol: str) -> Contract:
+def _contract(stage: Stage, symbol: str) -> Contract:
     return stage.state.contracts[stage.state.contract_numbers[symbol]]

@@ -10,7 +10,7 @@ import numpy as np
 
 from solvent.market import Quotes, Snapshot, assemble
 from solvent.pricing.black import black76
-from solvent.units import TimeMs
+from solvent.units import Float64, TimeMs
 
 STEPS: Final = 60
 """Publications after the opening one, where nobody says otherwise."""
@@ -33,9 +33,9 @@ def weather(rng: np.random.Generator, steps: int) -> Iterator[tuple[float, float
         yield math.exp(level + noise), 1.0 + 1.3 * depth * (1.0 - 0.4 * back)
 
 
-def shaken(opening: Snapshot, *, spot: float, vol: float, time_ms: int) -> Snapshot:
+def shaken(opening: Snapshot, *, spot: float | Float64, vol: float, time_ms: int) -> Snapshot:
     """The opening market later: prices and volatilities times a factor, options at their model's
-    marks."""
+    marks. `spot` may be a factor by instrument, the same for all of one underlying."""
     universe = opening.universe
     option = universe.is_option
     later = TimeMs(time_ms)

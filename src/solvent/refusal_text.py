@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from solvent.engine.state import State
 from solvent.errors import Reject
+from solvent.instruments.contract import moment_of
 from solvent.order_units import NANO, Grid, decimal_of, grid_by_number, grid_of, spaced
 
 _PRICES = (
@@ -35,12 +36,15 @@ def readable(state: State, detail: str, code: Reject, symbol: str | None = None)
     return text
 
 
+def moment(time_ms: int) -> str:
+    """A time in UTC, to the millisecond where it is no whole second."""
+    return f"{moment_of(time_ms):%Y-%m-%d %H:%M:%S.%f}"[:-3].removesuffix(".000")
+
+
 Words = Callable[[re.Match[str]], str]
 
 
 def _everywhere(state: State) -> list[tuple[str, Words]]:
-    from solvent.cli.order_text import moment
-
     def account(found: re.Match[str]) -> str:
         number = int(found[1])
         known = number < len(state.accounts) and found[1] not in state.account_numbers

@@ -1,0 +1,154 @@
+"""Limits of requests, before anything of them is read: how many at a time, how large, how deep.
+
+Plain ASGI: a request that is refused costs next to nothing, and nothing here keeps what streams.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from solvent.service.problems import problem, wait
+
+OPEN_PATHS: Final = ("/health/", "/metrics")
+"""What is answered however much there is to do."""
+_OPENING: Final = frozenset(b"[{")
+_CLOSING: Final = frozenset(b"]}")
+_REST: Final = rb'[^"\\]*(?:\\.[^"\\]*)*(?P<end>"|\\?\Z)'
+"""The rest of a string: to its end, or to that of the bytes, where an escape may have begun."""
+_STRING: Final = re.compile(_REST, re.DOTALL)
+_TOKENS: Final = re.compile(rb'[\[\]{}]|"' + _REST, re.DOTALL)
+
+
+class TooLarge(Exception):
+    """A body is larger or deeper than it may be."""
+
+
+class InFlight:
+    """No more than so many requests at a time; the others are told to come again.
+
+    Streams (WebSockets) are not counted.
+    """
+
+    def __init__(self, app: ASGIApp, *, most: int) -> None:
+        self._app = app
+        self._most = most
+        self.now = 0
+        self.refused = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
+        if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
+            await self._app(scope, receive, send)
+            return
+        if self.now >= self._most:
+            self.refused += 1
+            refusal = wait(503, "OVERLOADED", f"{self._most} requests are worked on already", 0.1)
+            await refusal(scope, receive, send)
+            return
+        self.now += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.now -= 1
+
+
+class Bodies:
+    """No body is larger, and no JSON deeper, than it may be.
+
+    `bulk` are paths that take `bulk_most` bytes. What streams in under one of them (JSON lines) is
+    held to a depth line by line.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, most: int, bulk_most: int, depth: int, bulk: tuple[str, ...]
+    ) -> None:
+        self._app = app
+        self._most, self._bulk_most, self._depth = most, bulk_most, depth
+        self._bulk = bulk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        most = self._bulk_most if scope["path"].startswith(self._bulk) else self._most
+        length = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        if length.isdigit() and int(length) > most:
+            await problem(413, detail=f"expected a body of at most {most} bytes")(
+                scope, receive, send
+            )
+            return
+        seen, depth, begun = 0, Depth(self._depth), False
+        refusal: Response | None = None
+
+        async def checked() -> Message:
+            nonlocal seen, refusal
+            message = await receive()
+            body = message.get("body", b"")
+            seen += len(body)
+            if seen > most:
+                refusal = problem(413, detail=f"expected a body of at most {most} bytes")
+            elif not depth.take(body, last=not message.get("more_body", False)):
+                detail = f"expected JSON at most {self._depth} deep"
+                refusal = problem(422, code="TOO_DEEP", detail=detail)
+            if refusal is not None:
+                raise TooLarge
+            return message
+
+        async def unless_refused(message: Message) -> None:
+            nonlocal begun
+            if refusal is None or begun:
+                begun = True
+                await send(message)
+
+        try:
+            await self._app(scope, checked, unless_refused)
+        except TooLarge:
+            if begun:
+                raise
+        if refusal is not None and not begun:
+            await refusal(scope, receive, send)
+
+
+class Depth:
+    """How deep brackets nest in bytes that come in parts; those in strings do not count.
+
+    >>> Depth(2).take(b'[{"a": "[[["}]', last=True), Depth(2).take(b"[[[]]]", last=True)
+    (True, False)
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._deep = 0
+        self._begun = self._quoted = self._escaped = False
+
+    def take(self, body: bytes, *, last: bool) -> bool:
+        """Whether it is not too deep with these bytes."""
+        if last and not self._begun and body.count(b"[") + body.count(b"{") <= self._most:
+            return True
+        self._begun = True
+        for token in _TOKENS.finditer(body, self._after_string(body)):
+            found = token[0]
+            if found[0] in _OPENING:
+                self._deep += 1
+                if self._deep > self._most:
+                    return False
+            elif found[0] in _CLOSING:
+                self._deep = max(0, self._deep - 1)
+            elif token["end"] != b'"':
+                self._quoted, self._escaped = True, token["end"] == b"\\"
+        return True
+
+    def _after_string(self, body: bytes) -> int:
+        """Where a string ends that has begun in an earlier part."""
+        if not self._quoted or not body:
+            return 0
+        rest = _STRING.match(body, 1 if self._escaped else 0)
+        if rest is None:
+            return 0
+        self._quoted, self._escaped = rest["end"] != b'"', rest["end"] == b"\\"
+        return rest.end()
