@@ -115,11 +115,8 @@ def whatif(
     from solvent.whatif import Desk, holdings
 
     if url is not None:
-        changes = {
-            "add": [{"symbol": one, "size": size} for one, size in _texts(add, "--add")],
-            "close": close or [], "deposit": dict(_texts(deposit, "--deposit")),
-        }  # fmt: skip
-        others = (market, orders, modes, scale != 1.0)
+        changes = _told(add, close, deposit)
+        others = (market, orders, modes, history, scale != 1.0)
         remote.whatif(url, account, positions, collateral, rulebook, changes, others, json=json)
         return
     if not market or positions is None:
@@ -219,6 +216,16 @@ def _amounts(told: list[str] | None, option: str) -> dict[str, float]:
                 Problem(code=Reject.ROW_MALFORMED, source=option, expected="NAME=NUMBER", found=one)
             )
     return amounts
+
+
+def _told(
+    add: list[str] | None, close: list[str] | None, deposit: list[str] | None
+) -> dict[str, Any]:
+    """Changes as a service takes them."""
+    return {
+        "add": [{"symbol": one, "size": size} for one, size in _texts(add, "--add")],
+        "close": close or [], "deposit": dict(_texts(deposit, "--deposit")),
+    }  # fmt: skip
 
 
 def _texts(told: list[str] | None, option: str) -> list[tuple[str, str]]:
