@@ -29,11 +29,11 @@ GROWTH: Final = 4
 """After so many times as many tiles bounds are looked for again."""
 GUESS_DEVIATIONS: Final = 4.0
 GUESS_MORE: Final = 2
-GUESS_WIDER: Final = 1.5
+GUESS_WIDER: Final = 1.4
 """And so many times more, as a deviation of few totals is not the true one."""
 GUESSED_FROM: Final = 8 * TILE
 """Scenarios from which on a bound is guessed once (`by_guess`) where all weigh alike."""
-LISTED_PER_SET: Final = 48
+LISTED_PER_SET: Final = 96
 """Room in a list, beside that of one whole tile; a full list is merged early."""
 
 
@@ -144,7 +144,9 @@ class _Block:
                 self.listed, starts, counts, self.tail.reach, self.bound, self.held, self.values
             )
             done, starts, counts = self._list(by_guess.tile, done, len(self.laid))
-        by_guess.finish(self.listed, starts, counts, self.tail.mass, self.held, self.values, value)
+        by_guess.finish(
+            self.listed, starts, counts, self.tail.mass, self.bound, self.held, self.values, value
+        )
         place[:] = self.worst
         broken = self.worst < 0
         again = np.flatnonzero(np.isnan(value) & ~broken)

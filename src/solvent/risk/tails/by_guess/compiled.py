@@ -24,6 +24,7 @@ from solvent.limits import EXACT_MAX
 from solvent.risk.compiled import (
     _PREFETCH_AHEAD,
     _emit_loop,
+    _first_at,
     _least,
     _prefetch,
     _row,
@@ -39,7 +40,6 @@ from solvent.risk.tails.compiled import (
     _squeezed,
     _write,
     keep,
-    least_greatest,
     narrowed,
     up_to,
 )
@@ -167,21 +167,13 @@ def begin(  # type: ignore[no-untyped-def]
             if low < least[here]:
                 least[here] = low
                 if worst[here] >= 0:
-                    worst[here] = t * TILE + _place(part, low)
+                    worst[here] = t * TILE + _first_at(part, low, WIDTH)
             end = keep(part, t * TILE, cells, bound[here], mine, nowhere, end, 0, 0)
         if end > values.shape[1]:
             bound[here], end = narrowed(mine, nowhere, end, reach, False)
         held[here] = end
         for i in range(end):
             values[here, i] = mine[i]
-
-
-@njit(nogil=True, cache=True)
-def _place(total, low):  # type: ignore[no-untyped-def]
-    for i in range(TILE):
-        if total[i] == low:
-            return i
-    return 0
 
 
 @njit(nogil=True, cache=True)
@@ -213,7 +205,7 @@ def tile(  # type: ignore[no-untyped-def]
             low, place = np.inf, 0
             if end > at:
                 low = least_of(total, WIDTH)
-                place = _place(total, low)
+                place = _first_at(total, low, WIDTH)
         counts[here] = end - at
         at = end
         if low < least[here]:
@@ -224,7 +216,7 @@ def tile(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def finish(listed, ends, counts, mass, held, values, out):  # type: ignore[no-untyped-def]
+def finish(listed, ends, counts, mass, bound, held, values, out):  # type: ignore[no-untyped-def]
     """(Σ of the ⌊mass⌋ least + the rest of mass × the next) ÷ mass of what each set holds and tiles
     listed of it: NaN where those are too few, or no whole numbers whose sums are exact.
     """
@@ -250,10 +242,13 @@ def finish(listed, ends, counts, mass, held, values, out):  # type: ignore[no-un
         out[here] = np.nan
         if end < need or not _exact(mine, end, _RANGE / (need + 1)):
             continue
-        high = _bound_of(mine, end, need)
+        high = _bound_of(mine, end, need, bound[here])
         total, count = _sum_up_to(mine, end, high)
-        last = _greatest(mine, end, high)
+        if count == need and part == 0.0:
+            out[here] = total / mass
+            continue
         # Of more than are wanted the last are equal to the bound.
+        last = _greatest(mine, end, high)
         total -= (count - need) * last
         out[here] = ((total - last) + part * last) / mass if part > 0.0 else total / mass
 
@@ -268,37 +263,45 @@ def _exact(mine, count, reach):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _bound_of(mine, count, need):  # type: ignore[no-untyped-def]
-    """A number that `need` of some numbers do not pass, and others only if they are equal to it."""
+def _bound_of(mine, count, need, high):  # type: ignore[no-untyped-def]
+    """A number that `need` of some numbers do not pass, and others only if they are equal to it;
+    none of them passes `high`.
+
+    How many do not pass x falls about as exp(x / scale), with the mean distance to `high` as the
+    scale: from each number that was tried the next one is foreseen by that, between those that are
+    known to be too low and too high.
+    """
     vectors = (count + LANES - 1) // LANES
     for i in range(count, vectors * LANES):
         mine[i] = np.inf
-    low, high = least_greatest(mine, vectors, (need + LANES - 1) // LANES)
-    if high == np.inf:
-        high = _greatest(mine, count, np.inf)
-    under = up_to(mine, vectors, low)
-    if under >= need:
-        return low
-    passed, tries = up_to(mine, vectors, high), 0
+    scale = high - _sum_up_to(mine, count, high)[0] / count
+    low, passed, tries = -np.inf, count, 0
+    middle = high - scale * np.log(count / need)
     while passed > need:
-        if tries == 0:
-            share = np.sqrt((need + 0.5) / passed)
-        elif tries < TRIES_MAX:
-            share = (need + 0.5 - under) / (passed - under)
-        else:
-            share = 0.5
-        middle = low + (high - low) * share
-        if not low < middle < high:
+        if not low < middle < high or tries >= TRIES_MAX:
+            if low == -np.inf:
+                low = -_greatest_of_negated(mine, count)
+                if up_to(mine, vectors, low) >= need:
+                    return low
             middle = low + (high - low) * 0.5
-        if not low < middle < high:
-            break
+            if not low < middle < high:
+                break
         tries += 1
         found = up_to(mine, vectors, middle)
         if found >= need:
             high, passed = middle, found
         else:
-            low, under = middle, found
+            low = middle
+        middle += scale * np.log((need + 0.5) / (found + 0.5))
     return high
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nnan"})
+def _greatest_of_negated(mine, count):  # type: ignore[no-untyped-def]
+    greatest = -np.inf
+    for i in range(count):
+        greatest = max(greatest, -mine[i])
+    return greatest
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc"})
