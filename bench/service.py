@@ -49,6 +49,8 @@ class Load:
     seconds: float
     server_us: float = 0.0
     """The server's own time on a processor, for each request."""
+    untold: int = 0
+    """Refusals (429, 503) that do not say when to come again."""
 
 
 class Server:
@@ -114,12 +116,19 @@ def request(method: str, path: str, body: bytes = b"") -> bytes:
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    status, _, body = await _whole(reader)
+    return status, body
+
+
+async def _whole(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
+    """Status, head in small letters, body."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = 0
+    head = head.lower()
     for line in head.split(b"\r\n"):
-        if line.lower().startswith(b"content-length:"):
+        if line.startswith(b"content-length:"):
             length = int(line[15:])
-    return int(head[9:12]), await reader.readexactly(length) if length else b""
+    return int(head[9:12]), head, await reader.readexactly(length) if length else b""
 
 
 async def once(port: int, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
@@ -132,23 +141,32 @@ async def once(port: int, method: str, path: str, body: bytes = b"") -> tuple[in
 
 
 async def offered(
-    port: int, name: str, a_second: float, seconds: float, draw: Body, *, connections: int = 64
-) -> Load:
-    """Requests that come at a rate, over so many connections in turn."""
+    port: int, name: str, a_second: float, seconds: float, draw: Body, *, connections: int = 64,
+    sent: bool = False,
+) -> Load:  # fmt: skip
+    """Requests that come at a rate, over so many connections in turn. `sent`: latencies count from
+    when a request was sent, as this process cannot send more than the server takes."""
     took: list[float] = []
     statuses: Counter[str] = Counter()
+    untold = 0
     begun_s = time.perf_counter() + 0.2
     count = int(a_second * seconds)
 
     async def one(first: int) -> None:
+        nonlocal untold
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for number in range(first, count, connections):
             due_s = begun_s + number / a_second
             wait_s = due_s - time.perf_counter()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
+            if sent:
+                due_s = time.perf_counter()
+                if due_s - begun_s > seconds:
+                    break
             writer.write(draw(number))
-            status, _ = await _answer(reader)
+            status, head, _ = await _whole(reader)
+            untold += status in (429, 503) and b"\r\nretry-after:" not in head
             statuses[str(status)] += 1
             if 200 <= status < 300:
                 took.append(1_000 * (time.perf_counter() - due_s))
@@ -160,7 +178,7 @@ async def offered(
     return Load(
         name=name, offered_a_second=a_second, answered_a_second=round(len(took) / spent_s, 1),
         statuses=dict(statuses), p50_ms=_at(took, 0.5), p99_ms=_at(took, 0.99),
-        max_ms=_at(took, 1.0), seconds=round(spent_s, 2),
+        max_ms=_at(took, 1.0), seconds=round(spent_s, 2), untold=untold,
     )  # fmt: skip
 
 
@@ -218,6 +236,24 @@ def deposits() -> Body:
     return draw
 
 
+def relief() -> Body:
+    """Deposits, which have a lane of their own, a key each."""
+    body = json.dumps({"asset": "USDC", "amount": "1"}).encode()
+    return lambda number: request("POST", "/v1/accounts/bench/deposits", body)
+
+
+async def overload(
+    port: int, ask: Body, *, a_second: float, seconds: float, connections: int = 256
+) -> tuple[Load, Load]:
+    """Many times as many what-ifs as can be answered, and twenty deposits a second meanwhile."""
+    flood, kept = await asyncio.gather(
+        offered(port, "what-ifs, overload", a_second, seconds, ask, connections=connections,
+                sent=True),
+        offered(port, "deposits under overload", 20, seconds, relief(), connections=8, sent=True),
+    )  # fmt: skip
+    return flood, kept
+
+
 async def measured(server: Server, *, seconds: float) -> list[Load]:
     """Every load in turn."""
     port = server.port
@@ -236,6 +272,8 @@ async def measured(server: Server, *, seconds: float) -> list[Load]:
         load = await offered(port, name, a_second, seconds, draw)
         used_us = 1e6 * (server.cpu_s() - before_s) / max(1, sum(load.statuses.values()))
         loads.append(replace(load, server_us=round(used_us)))
+    rated = max(one.answered_a_second for one in loads if one.name == what)
+    loads += await overload(port, ask, a_second=10 * rated, seconds=2 * seconds)
     return loads
 
 

@@ -583,9 +583,9 @@ def test_too_many_at_a_time_are_told_so() -> None:
         app = InFlight(slow, most=2)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-            held = [asyncio.create_task(http.get("/v1/x")) for _ in range(2)]
+            held = [asyncio.create_task(http.delete("/v1/x")) for _ in range(2)]
             await asyncio.sleep(0.01)
-            refused = await http.get("/v1/x")
+            refused = await http.delete("/v1/x")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert refused.json()["code"] == "OVERLOADED"
             health = asyncio.create_task(http.get("/health/live"))

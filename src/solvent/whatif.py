@@ -94,7 +94,8 @@ class Holding:
 class Desk:
     """One account on one market under one rulebook, ready to be asked many times.
 
-    Only the instruments that are held (or named in `also`) are priced.
+    Only the instruments that are held (or named in `also`) are priced. `pause` is called before
+    each repricing, and may raise where nobody waits for more.
     """
 
     def __init__(
@@ -107,9 +108,11 @@ class Desk:
         inputs: Mapping[str, Any] | None = None,
         joint: api.Joint = None,
         history: api.HistoryLike = None,
+        pause: Callable[[], object] | None = None,
     ) -> None:
-        self.holding, self.inputs = holding, inputs
+        self.holding, self.inputs, self._pause = holding, inputs, pause
         self._told: Any = {"joint": joint, "history": history}
+        self._found: dict[tuple[tuple[str, float], ...], State] = {}
         told = {str(row["instrument"]) for row in (*holding.orders, *holding.modes)}
         wanted = {name.lstrip("+") for name in holding.positions} | set(also) | told
         self.market = restricted(market, _rows(market, wanted, holding.balances))
@@ -135,7 +138,13 @@ class Desk:
 
     def at(self, factors: Mapping[str, float]) -> State:
         """Where it would stand with prices of underlyings times a factor."""
-        return self._states([self.holding], self._on(moved(self.market, factors)))[0]
+        key = tuple(sorted(factors.items()))
+        if key not in self._found:
+            if self._pause is not None:
+                self._pause()
+            plan = self._on(moved(self.market, factors))
+            self._found[key] = self._states([self.holding], plan)[0]
+        return self._found[key]
 
     def _on(self, market: Snapshot) -> AnyPlan:
         return api.prepare(market, self.rulebook, joint=self._shocks or None)
@@ -360,26 +369,21 @@ class Comparison:
 
 
 def compare(
-    positions: Any,
-    market: Snapshot,
-    rulebooks: Sequence[api.RulebookLike],
-    *,
-    collateral: Any = None,
-    orders: Any = None,
-    modes: Any = None,
-    history: api.HistoryLike = None,
-    accounts: Sequence[str] | None = None,
-) -> Comparison:
+    positions: Any, market: Snapshot, rulebooks: Sequence[api.RulebookLike], *,
+    collateral: Any = None, orders: Any = None, modes: Any = None,
+    history: api.HistoryLike = None, accounts: Sequence[str] | None = None,
+    pause: Callable[[], object] | None = None,
+) -> Comparison:  # fmt: skip
     """The same book under several rulebooks: margins, leverage, liquidation distance, reason.
 
     `liquidation_down` and `liquidation_up` are the relative moves of all underlyings together at
     which the account would be liquidated; null where no move does that, 0 where it is now.
-    Where a rulebook cannot margin an account its row says why.
+    Where a rulebook cannot margin an account its row says why. `pause`: see `Desk`.
     """
     told = holdings(positions, collateral, orders=orders, modes=modes, accounts=accounts)
     series = api.read_history(history)
     rows = [
-        {"account": account, **_compared(holding, market, rulebook, series)}
+        {"account": account, **_compared(holding, market, rulebook, series, pause)}
         for account, holding in told.items()
         for rulebook in rulebooks
     ]
@@ -387,9 +391,10 @@ def compare(
 
 
 def _compared(
-    holding: Holding, market: Snapshot, rulebook: api.RulebookLike, history: api.HistoryLike
-) -> dict[str, Any]:
-    desk = Desk(holding, market, rulebook, history=history)
+    holding: Holding, market: Snapshot, rulebook: api.RulebookLike, history: api.HistoryLike,
+    pause: Callable[[], object] | None,
+) -> dict[str, Any]:  # fmt: skip
+    desk = Desk(holding, market, rulebook, history=history, pause=pause)
     row: dict[str, Any] = {"rulebook": desk.rulebook.name}
     try:
         state = desk.now()
@@ -428,28 +433,22 @@ def _gross_notional(desk: Desk) -> float:
 
 
 def liquidation_prices(
-    positions: Any,
-    market: Snapshot,
-    rulebook: api.RulebookLike = "deribit-pm",
-    *,
-    collateral: Any,
-    orders: Any = None,
-    modes: Any = None,
-    inputs: Mapping[str, Any] | None = None,
-    history: api.HistoryLike = None,
-    accounts: Sequence[str] | None = None,
-) -> pl.DataFrame:
+    positions: Any, market: Snapshot, rulebook: api.RulebookLike = "deribit-pm", *,
+    collateral: Any, orders: Any = None, modes: Any = None,
+    inputs: Mapping[str, Any] | None = None, history: api.HistoryLike = None,
+    accounts: Sequence[str] | None = None, pause: Callable[[], object] | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """Where each account would be liquidated: a row an account and underlying, and one for all.
 
     `below` and `above` are prices of the underlying (factors for `all`), null where none is;
     `already` says that the account is liquidated now, `unknown` that the search met a price at
     which its margin is not known. At `bankrupt_below` and `bankrupt_above` equity
-    is gone.
+    is gone. `pause`: see `Desk`.
     """
     told = holdings(positions, collateral, orders=orders, modes=modes, accounts=accounts)
     rows, series = [], api.read_history(history)
     for account, holding in told.items():
-        desk = Desk(holding, market, rulebook, inputs=inputs, history=series)
+        desk = Desk(holding, market, rulebook, inputs=inputs, history=series, pause=pause)
         held = {name.lstrip("+") for name in holding.positions}
         universe = desk.market.universe
         mine = {

@@ -61,7 +61,7 @@ def create_app(
     board, steps = Board(), Steps(venue)
     app.state.board, app.state.steps, app.state.ladders = board, steps, Ladders()
     app.state.whatifs = WhatIfs(board, wait_s=settings.what_if_wait_ms / 1_000)
-    app.state.asks = Asks()
+    app.state.asks = Asks(seconds=settings.ask_s)
     app.state.streams = Streams(venue, board)
     venue.hooks.append(board)
     venue.hooks.append(lambda engine, entries: None if entries else steps.follow(engine.state))
@@ -74,7 +74,10 @@ def create_app(
         Bodies, most=settings.body_bytes_max, bulk_most=settings.bulk_bytes_max,
         depth=settings.depth_max, bulk=BULK,
     )  # fmt: skip
-    app.add_middleware(InFlight, most=settings.in_flight_max)
+    app.add_middleware(
+        InFlight, most=settings.in_flight_max, wait_s=app.state.whatifs.waits_s,
+        patience_s=settings.what_if_patience_ms / 1_000,
+    )  # fmt: skip
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     return app
 

@@ -1,5 +1,6 @@
 """Slow questions of a portfolio: why it must post what it must, where it is liquidated, what other
-rulebooks ask of it. One thread answers them in turn, on what was published last.
+rulebooks ask of it. One thread answers them in turn, on what was published last, and gives one up
+that takes longer than somebody waits.
 
 These reprice markets and search roots in floats, as `sv.margin` and `sv.compare` do: amounts are
 dollars, and what is not known is null.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -27,29 +29,69 @@ from solvent.service.published import Published
 from solvent.whatif import compare, liquidation_prices
 
 WAITING_MAX: Final = 32
+ASK_S: Final = 5.0
+"""For so long somebody waits for an answer, with the time in line."""
 RULEBOOKS_MAX: Final = 8
 """Rulebooks of one comparison."""
 _NAME: Final = "portfolio"
 T = TypeVar("T")
 
 
+class Patience:
+    """How long somebody waits from now on: work calls it between two steps, and it raises
+    Overloaded once that is over.
+
+    >>> Patience(60.0)()
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._until_s = time.monotonic() + seconds
+
+    def __call__(self) -> None:
+        """Raises Overloaded where nobody waits any more."""
+        if time.monotonic() > self._until_s:
+            raise self.over()
+
+    def over(self) -> Overloaded:
+        """What somebody is told who has waited for so long."""
+        why = f"no answer within {self.seconds:.3g} s: ask of less, or when less is asked"
+        return Overloaded("ask", why=why, retry_after_s=max(1.0, self.seconds))
+
+
 class Asks:
-    """A thread for slow questions, and how many may wait for it."""
+    """A thread for slow questions, how many may wait for it, and for how long."""
 
-    def __init__(self, *, most: int = WAITING_MAX) -> None:
+    def __init__(self, *, most: int = WAITING_MAX, seconds: float = ASK_S) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="solvent-asks")
-        self._most = most
+        self._most, self._seconds = most, seconds
         self.waiting = 0
+        """Questions that are not answered, given up ones too while the thread is at them."""
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """What some work comes to. Raises Overloaded where too much waits."""
+    async def run(self, work: Callable[[Patience], T], *, seconds: float | None = None) -> T:
+        """What some work comes to. Raises Overloaded where too much waits, or it takes too long:
+        then whoever asked is told so at once, and the work ends when it next asks."""
         if self.waiting >= self._most:
             raise Overloaded("ask", why=f"{self._most} wait already", retry_after_s=1.0)
+        patience = Patience(seconds or self._seconds)
+
+        def done() -> T:
+            patience()
+            return work(patience)
+
         self.waiting += 1
+        running = asyncio.get_running_loop().run_in_executor(self._thread, done)
+        running.add_done_callback(self._ended)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        finally:
-            self.waiting -= 1
+            return await asyncio.wait_for(asyncio.shield(running), patience.seconds)
+        except TimeoutError:
+            raise patience.over() from None
+
+    def _ended(self, done: asyncio.Future[Any]) -> None:
+        self.waiting -= 1
+        if not done.cancelled():
+            # Nobody may be there any more to hear of it.
+            done.exception()
 
     def stop(self) -> None:
         """Let the thread end."""
@@ -59,7 +101,9 @@ class Asks:
 # ── the work ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def explained(now: Published, seen: View, rulebook: str) -> dict[str, Any]:
+def explained(
+    now: Published, seen: View, rulebook: str, patience: Callable[[], object]
+) -> dict[str, Any]:
     """What an account is charged for, and each position's share of it. Orders are not in it: under
     a rulebook of scans they are margined by what filling them would come to."""
     positions, collateral = rows_of(now, seen)
@@ -68,6 +112,7 @@ def explained(now: Published, seen: View, rulebook: str) -> dict[str, Any]:
         return {"worst_scenario": None, "charges": {}, "positions": [], "problems": []}
     answer = api.margin(positions, plan, collateral=collateral or None, skip_bad=True)
     row = next(answer.to_dicts())
+    patience()
     shares: list[dict[str, Any]] = []
     if isinstance(answer, Margin) and not answer.unknown[0]:
         told = answer.explain(str(row["account"]))
@@ -81,18 +126,23 @@ def explained(now: Published, seen: View, rulebook: str) -> dict[str, Any]:
     }
 
 
-def liquidation(now: Published, seen: View, rulebook: str) -> list[dict[str, Any]]:
+def liquidation(
+    now: Published, seen: View, rulebook: str, patience: Patience | None = None
+) -> list[dict[str, Any]]:
     """Prices of underlyings at which an account is liquidated, and of all together as a factor."""
     positions, collateral = rows_of(now, seen)
     if not positions:
         return []
     frame = liquidation_prices(
-        positions, market_of(now), now.rules[rulebook].rulebook, collateral=collateral or None
-    )
+        positions, market_of(now), now.rules[rulebook].rulebook, collateral=collateral or None,
+        pause=patience,
+    )  # fmt: skip
     return [_known({k: v for k, v in row.items() if k != "account"}) for row in frame.to_dicts()]
 
 
-def compared(now: Published, seen: View, rulebooks: Sequence[str]) -> list[dict[str, Any]]:
+def compared(
+    now: Published, seen: View, rulebooks: Sequence[str], patience: Patience | None = None
+) -> list[dict[str, Any]]:
     """The same account under several rulebooks: those of the venue by their names here, or others
     that Solvent has."""
     if not 1 <= len(rulebooks) <= RULEBOOKS_MAX:
@@ -104,7 +154,7 @@ def compared(now: Published, seen: View, rulebooks: Sequence[str]) -> list[dict[
     books: list[api.RulebookLike] = [
         now.rules[name].rulebook if name in now.rules else _shipped(name) for name in rulebooks
     ]
-    frame = compare(positions, market_of(now), books, collateral=collateral or None)
+    frame = compare(positions, market_of(now), books, collateral=collateral or None, pause=patience)
     return [
         _known({k: v for k, v in row.items() if k != "account"})
         for row in frame.to_polars().to_dicts()

@@ -8,7 +8,7 @@ as they were when it was made.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,6 +26,8 @@ from solvent.service.published import Board, Published
 from solvent.service.venue import Venue
 
 GAPS: Final = (-0.5, -0.3, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+LADDER_S: Final = 30.0
+"""A ladder of many accounts and contracts takes so long at most."""
 
 
 class RungRow(Struct):
@@ -67,7 +69,9 @@ async def ladder(
     if found is None or found.sequence != now.sequence:
         market_of(now)
         views = await venue.read(lambda engine: _views(engine.state, name))
-        found = kept.made[name] = await asks.run(lambda: _made(now, name, views))
+        found = kept.made[name] = await asks.run(
+            lambda patience: _made(now, name, views, patience), seconds=LADDER_S
+        )
     return found
 
 
@@ -86,13 +90,18 @@ def _views(state: State, rulebook: str) -> list[View]:
     return found
 
 
-def _made(now: Published, rulebook: str, views: Sequence[View]) -> Ladder:
+def _made(
+    now: Published, rulebook: str, views: Sequence[View], pause: Callable[[], object]
+) -> Ladder:
     rules = now.rules[rulebook]
-    rungs = tuple(rung(now, rulebook, gap, views) for gap in GAPS)
+    rungs = []
+    for gap in GAPS:
+        pause()
+        rungs.append(rung(now, rulebook, gap, views))
     return Ladder(
         rulebook=rulebook, sequence=now.sequence,
         as_of_ms=0 if rules.arrays is None else int(rules.arrays.as_of_ms), accounts=len(views),
-        rungs=rungs,
+        rungs=tuple(rungs),
     )  # fmt: skip
 
 

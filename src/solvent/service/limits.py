@@ -1,13 +1,17 @@
 """Limits of requests, before anything of them is read: how many at a time, how large, how deep.
 
 Plain ASGI: a request that is refused costs next to nothing, and nothing here keeps what streams.
+Places are kept for what makes risk smaller: questions may take half of them, everything else but
+cancellations, deposits and reduce-only orders three quarters.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +19,9 @@ from solvent.service.problems import problem, wait
 
 OPEN_PATHS: Final = ("/health/", "/metrics")
 """What is answered however much there is to do."""
+WHAT_IF: Final = "/v1/whatif"
+QUESTIONS: Final = frozenset({WHAT_IF, "/v1/margin", "/v1/compare", "/v1/liquidation"})
+"""What is asked with a body and changes nothing."""
 _OPENING: Final = frozenset(b"[{")
 _CLOSING: Final = frozenset(b"]}")
 _REST: Final = rb'[^"\\]*(?:\\.[^"\\]*)*(?P<end>"|\\?\Z)'
@@ -27,15 +34,27 @@ class TooLarge(Exception):
     """A body is larger or deeper than it may be."""
 
 
+class _ReduceOnly(msgspec.Struct):
+    """As much of an order as says whether it makes risk smaller."""
+
+    reduce_only: bool = False
+
+
 class InFlight:
     """No more than so many requests at a time; the others are told to come again.
 
-    Streams (WebSockets) are not counted.
+    Streams (WebSockets) are not counted. `wait_s` tells how long a question of what if would wait
+    now: one that would wait longer than `patience_s` is refused, so that those that are taken are
+    answered in time.
     """
 
-    def __init__(self, app: ASGIApp, *, most: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, most: int, wait_s: Callable[[], float] | None = None,
+        patience_s: float = 0.0,
+    ) -> None:  # fmt: skip
         self._app = app
         self._most = most
+        self._wait_s, self._patience_s = wait_s, patience_s
         self.now = 0
         self.refused = 0
 
@@ -44,9 +63,20 @@ class InFlight:
         if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
             await self._app(scope, receive, send)
             return
-        if self.now >= self._most:
-            self.refused += 1
-            refusal = wait(503, "OVERLOADED", f"{self._most} requests are worked on already", 0.1)
+        if self._wait_s is not None and scope["path"] == WHAT_IF:
+            wait_s = self._wait_s()
+            if wait_s > self._patience_s:
+                why = f"it would wait more than {self._patience_s:.3g} s"
+                await self._refuse(why, wait_s)(scope, receive, send)
+                return
+        most = _places(scope, self._most)
+        if self.now >= most and most < self._most and _orders(scope):
+            first = await receive()
+            receive = _again(first, receive)
+            if _reduces(first):
+                most = self._most
+        if self.now >= most:
+            refusal = self._refuse(f"{self.now} requests are worked on already", 0.1)
             await refusal(scope, receive, send)
             return
         self.now += 1
@@ -54,6 +84,41 @@ class InFlight:
             await self._app(scope, receive, send)
         finally:
             self.now -= 1
+
+    def _refuse(self, why: str, wait_s: float) -> Response:
+        self.refused += 1
+        return wait(503, "OVERLOADED", why, wait_s)
+
+
+def _places(scope: Scope, most: int) -> int:
+    """How many of the places a request may be the last to take."""
+    path, method = scope["path"], scope["method"]
+    if method == "DELETE" or path.endswith("/deposits"):
+        return most
+    share = 2 if method in ("GET", "HEAD") or path in QUESTIONS else 4
+    return max(1, most - most // share)
+
+
+def _orders(scope: Scope) -> bool:
+    return scope["method"] == "POST" and scope["path"].endswith("/orders")
+
+
+def _again(message: Message, receive: Receive) -> Receive:
+    """What was read already, and then the rest."""
+    waiting = [message]
+
+    async def next_one() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return next_one
+
+
+def _reduces(message: Message) -> bool:
+    """Whether the first part of a body is a whole order that makes risk smaller."""
+    try:
+        return msgspec.json.decode(message.get("body", b""), type=_ReduceOnly).reduce_only
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
 
 
 class Bodies:

@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     what_if_wait_ms: float = Field(
         5.0, ge=0, le=1_000, description="Where many ask what-ifs, they wait so long for company."
     )
+    what_if_patience_ms: float = Field(
+        20.0, gt=0, description="A what-if that would wait longer is refused."
+    )
+    ask_s: float = Field(5.0, gt=0, description="A slow question is given up after so long.")
     security: Path | None = Field(None, description="The vault; none: open to this machine alone.")
     behind_proxy: bool = Field(False, description="A proxy ends TLS: listen beyond loopback plain.")
     public_market: bool = Field(True, description="What is published is shown to everybody.")

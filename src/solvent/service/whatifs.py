@@ -39,6 +39,8 @@ TOGETHER: Final = 64
 """Questions that are margined together at most."""
 ROOM: Final = 4_096
 """Questions that may wait."""
+_NEWS: Final = 0.2
+"""What the last batch counts for in the speed of late."""
 
 
 class WhatIfTold(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -85,7 +87,12 @@ class WhatIfs:
         self._settled: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
         self._shelf = Shelf.of(board.now.state)
         self._thread = Thread(target=self._live, name="solvent-whatif", daemon=True)
+        self._each_s = 0.0
         self.asked = self.batches = 0
+
+    def waits_s(self) -> float:
+        """How long a question that comes now would wait for its turn, by the speed of late."""
+        return len(self._waiting) * self._each_s
 
     def start(self) -> None:
         """Begin to answer."""
@@ -137,7 +144,10 @@ class WhatIfs:
             waiting = self._waiting
             some = [waiting.popleft() for _ in range(min(TOGETHER, len(waiting)))]
             together = len(some)
+            begun_s = time.perf_counter()
             self._answer(some)
+            each_s = (time.perf_counter() - begun_s) / together
+            self._each_s += _NEWS * (each_s - self._each_s)
             self.asked, self.batches = self.asked + len(some), self.batches + 1
             for loop, settled in self._settled.items():
                 if not loop.is_closed():

@@ -11,6 +11,7 @@ from solvent import __version__
 from solvent.engine.state import Contract
 from solvent.host import Engine
 from solvent.order_rows import ShownBook
+from solvent.service.callers import Action
 from solvent.service.deribit.quotes import models, summary_row, ticker_row, tops
 from solvent.service.deribit.rpc import INVALID_PARAMS, Asked, Fault, Nothing, method
 from solvent.service.deribit.terms import contracts, index_of, instrument_row
@@ -68,7 +69,7 @@ async def status(told: Nothing, asked: Asked) -> dict[str, Any]:
     return {"locked": "false", "locked_indices": []}
 
 
-@method("public/get_currencies", Nothing)
+@method("public/get_currencies", Nothing, Action.MARKET_READ)
 async def get_currencies(told: Nothing, asked: Asked) -> list[dict[str, Any]]:
     """The venue's assets."""
     del told
@@ -85,20 +86,20 @@ async def get_currencies(told: Nothing, asked: Asked) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-@method("public/get_instruments", Listed)
+@method("public/get_instruments", Listed, Action.MARKET_READ)
 async def get_instruments(told: Listed, asked: Asked) -> list[dict[str, Any]]:
     """Contracts that are listed."""
     found = contracts(asked.now, currency=told.currency, kind=told.kind, ended=told.expired)
     return [instrument_row(one) for one in found]
 
 
-@method("public/get_instrument", OfOne)
+@method("public/get_instrument", OfOne, Action.MARKET_READ)
 async def get_instrument(told: OfOne, asked: Asked) -> dict[str, Any]:
     """One contract."""
     return instrument_row(contract_of(asked.now, told.instrument_name))
 
 
-@method("public/get_index_price", OfIndex)
+@method("public/get_index_price", OfIndex, Action.MARKET_READ)
 async def get_index_price(told: OfIndex, asked: Asked) -> dict[str, Any]:
     """An index, and what would be delivered at."""
     base = told.index_name.partition("_")[0].upper()
@@ -109,14 +110,14 @@ async def get_index_price(told: OfIndex, asked: Asked) -> dict[str, Any]:
     return {"index_price": index, "estimated_delivery_price": index}
 
 
-@method("public/get_book_summary_by_currency", Listed)
+@method("public/get_book_summary_by_currency", Listed, Action.MARKET_READ)
 async def get_book_summary_by_currency(told: Listed, asked: Asked) -> list[dict[str, Any]]:
     """Quotes and marks of all contracts of a currency and kind: an option chain."""
     wanted = list(contracts(asked.now, currency=told.currency, kind=told.kind))
     return await _summaries(asked, wanted)
 
 
-@method("public/get_book_summary_by_instrument", OfOne)
+@method("public/get_book_summary_by_instrument", OfOne, Action.MARKET_READ)
 async def get_book_summary_by_instrument(told: OfOne, asked: Asked) -> list[dict[str, Any]]:
     """The same of one contract."""
     return await _summaries(asked, [contract_of(asked.now, told.instrument_name)])
@@ -128,7 +129,7 @@ async def _summaries(asked: Asked, wanted: list[Contract]) -> list[dict[str, Any
     return [summary_row(now, one, quotes[one.number], told.get(one.number)) for one in wanted]
 
 
-@method("public/ticker", OfOne)
+@method("public/ticker", OfOne, Action.MARKET_READ)
 async def ticker(told: OfOne, asked: Asked) -> dict[str, Any]:
     """Quotes, marks and greeks of a contract."""
     return await ticker_of(asked, told.instrument_name)
@@ -142,7 +143,7 @@ async def ticker_of(asked: Asked, name: str) -> dict[str, Any]:
     return ticker_row(now, one, quotes[one.number], models(now, [one]).get(one.number))
 
 
-@method("public/get_order_book", OfBook)
+@method("public/get_order_book", OfBook, Action.MARKET_READ)
 async def get_order_book(told: OfBook, asked: Asked) -> dict[str, Any]:
     """A contract's ticker, and its book to a depth as pairs of price and size."""
     row = await ticker_of(asked, told.instrument_name)

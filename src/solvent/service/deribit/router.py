@@ -9,12 +9,12 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.requests import Request
 from starlette.responses import Response
 
-from solvent.service.callers import Caller
-from solvent.service.deribit import private, public
+from solvent.service.deribit import auth, private, public
 from solvent.service.deribit.rpc import (
     INVALID_REQUEST,
     METHODS,
     PARSE_ERROR,
+    Known,
     answered,
 )
 
@@ -24,7 +24,7 @@ MESSAGE_MAX: Final = 1 << 16
 CALLS_MAX: Final = 1_000
 """Calls of one array of JSON."""
 router = APIRouter(tags=["deribit"])
-REGISTERED: Final = (public, private)
+REGISTERED: Final = (auth, public, private)
 """Imported for the methods that they put into the table."""
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -77,20 +77,20 @@ def _refused(code: int, message: str, reason: str) -> dict[str, Any]:
 async def socket(connection: WebSocket) -> None:
     """Calls one after another over a WebSocket, answered in order."""
     await connection.accept()
-    caller: Caller | None = None
+    known = Known()
     try:
         while True:
             text = await connection.receive_text()
             if len(text) > MESSAGE_MAX:
                 await connection.close(1009, f"expected a message of at most {MESSAGE_MAX} bytes")
                 return
-            found = await _one(connection, text, caller)
+            found = await _one(connection, text, known)
             await connection.send_text(_ENCODER.encode(found).decode())
     except WebSocketDisconnect:
         return
 
 
-async def _one(connection: WebSocket, text: str, caller: Caller | None) -> Any:
+async def _one(connection: WebSocket, text: str, known: Known) -> Any:
     try:
         told = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as fault:
@@ -98,7 +98,7 @@ async def _one(connection: WebSocket, text: str, caller: Caller | None) -> Any:
     if not isinstance(told, dict):
         return _refused(INVALID_REQUEST, "Invalid Request", "expected an object")
     _, found = await answered(
-        connection, told.get("method"), told.get("params"), told.get("id"), caller
+        connection, told.get("method"), told.get("params"), told.get("id"), known
     )
     return found
 

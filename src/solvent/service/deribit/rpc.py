@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -29,6 +29,7 @@ from solvent.service.callers import (
 from solvent.service.lanes import Overloaded
 from solvent.service.problems import NotThere, Rejected
 from solvent.service.published import Board, Published
+from solvent.service.security.masking import Secret
 from solvent.service.venue import NotServing, Venue
 
 METHOD_NOT_FOUND: Final = -32601
@@ -44,6 +45,7 @@ TEMPORARILY_UNAVAILABLE: Final = 13028
 NOT_ENOUGH_FUNDS: Final = 10009
 OTHER_REJECT: Final = 11030
 TOO_MANY: Final = 10028
+WRONG_CREDENTIALS: Final = 13004
 T = TypeVar("T")
 _LOG: Final = logging.getLogger(__name__)
 
@@ -56,12 +58,21 @@ class Fault(SolventError):
         self.code, self.message, self.data = code, message, data
 
 
+@dataclass(slots=True)
+class Known:
+    """Who has said on a connection who they are, until it ends."""
+
+    caller: Caller | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One call: over which connection, and who calls (None of a public method)."""
+    """One call: over which connection, who calls (None where nobody need say), and what that
+    connection remembers."""
 
     connection: HTTPConnection
     caller: Caller | None
+    known: Known
 
     @property
     def now(self) -> Published:
@@ -88,7 +99,7 @@ class Method:
     params: type[msgspec.Struct]
     run: Callable[[Any, Asked], Awaitable[Any]]
     action: Action | None
-    """None of a public method."""
+    """None where nobody need say who they are."""
 
 
 METHODS: Final[dict[str, Method]] = {}
@@ -113,13 +124,13 @@ class Nothing(msgspec.Struct):
 
 async def answered(
     connection: HTTPConnection, name: object, params: object, number: object,
-    caller: Caller | None = None,
+    known: Known | None = None,
 ) -> tuple[int, dict[str, Any]]:  # fmt: skip
-    """One call's HTTP status and envelope. `caller` is who a WebSocket has been told before."""
+    """One call's HTTP status and envelope. `known` is what a WebSocket has been told before."""
     start_us = time.time_ns() // 1_000
     status, told = 200, {}
     try:
-        told = {"result": await _called(connection, name, params, caller)}
+        told = {"result": await _called(connection, name, params, known or Known())}
     except Exception as fault:
         found = _fault(fault)
         if found.code == INTERNAL:
@@ -133,9 +144,7 @@ async def answered(
     return status, {"jsonrpc": "2.0"} | identity | told
 
 
-async def _called(
-    connection: HTTPConnection, name: object, params: object, caller: Caller | None
-) -> Any:
+async def _called(connection: HTTPConnection, name: object, params: object, known: Known) -> Any:
     found = METHODS.get(name) if isinstance(name, str) else None
     if found is None:
         raise Fault(METHOD_NOT_FOUND, "Method not found", method=str(name)[:64])
@@ -143,16 +152,48 @@ async def _called(
         params = {}
     if not isinstance(params, Mapping):
         raise Fault(INVALID_PARAMS, "Invalid params", reason="expected params by name")
-    if found.action is not None and caller is None:
-        callers: Callers = connection.app.state.callers
-        caller = await callers.caller(connection)
-    if found.action is not None and caller is not None:
+    caller = None
+    if found.action is not None:
+        caller = await _who(connection, params, known)
         await let_in(connection, caller, found.action, None, elsewhere=True)
     try:
         told = msgspec.convert(params, found.params, strict=False)
     except msgspec.ValidationError as fault:
         raise Fault(INVALID_PARAMS, "Invalid params", reason=str(fault)) from None
-    return await found.run(told, Asked(connection, caller))
+    return await found.run(told, Asked(connection, caller, known))
+
+
+async def _who(connection: HTTPConnection, params: Mapping[str, Any], known: Known) -> Caller:
+    """Who calls: who the connection knows, as they are now, or whose token comes with the call, or
+    whom the headers name. Raises Unauthorised."""
+    callers: Callers = connection.app.state.callers
+    if isinstance(callers, Authenticates):
+        if isinstance(token := params.get("access_token"), str):
+            return callers.by_bearer(token)
+        if known.caller is not None:
+            known.caller = callers.still(known.caller)
+            return known.caller
+    return await callers.caller(connection)
+
+
+@runtime_checkable
+class Authenticates(Protocol):
+    """Callers who prove who they are in a message; see `security.callers.KeyedCallers`."""
+
+    def authenticate(
+        self, client_id: str, *, client_secret: str | None = None, timestamp: int | str = "",
+        signature: str = "", nonce: str = "", data: str = "", address: str = "",
+    ) -> Caller:  # fmt: skip
+        """Who says this. Raises Unauthorised and TooMany."""
+
+    def by_bearer(self, told: str) -> Caller:
+        """Who comes with a token. Raises Unauthorised."""
+
+    def still(self, caller: Caller) -> Caller:
+        """Somebody who came before, as they are now. Raises Unauthorised."""
+
+    def token(self, caller: Caller, *, ttl_s: int) -> Secret:
+        """A token for somebody who came with a key."""
 
 
 def _fault(fault: Exception) -> Fault:

@@ -154,7 +154,7 @@ async def _margin(request: Request, caller: Caller, wanted: AskTold) -> Response
     whatifs: WhatIfs = request.app.state.whatifs
     asks: Asks = request.app.state.asks
     stands = await whatifs.ask(WhatIfTold(rulebook=name), view)
-    why = await asks.run(lambda: explained(now, view, name))
+    why = await asks.run(lambda patience: explained(now, view, name, patience))
     return answer(
         MarginDocument(
             stands.rulebook, stands.as_of_ms, stands.age_ms, stands.stale, stands.before, **why
@@ -185,7 +185,7 @@ async def _liquidation(request: Request, caller: Caller, wanted: AskTold) -> Res
         request, caller, wanted.account, wanted.portfolio, wanted.rulebook
     )
     asks: Asks = request.app.state.asks
-    rows = await asks.run(lambda: liquidation(now, view, name))
+    rows = await asks.run(lambda patience: liquidation(now, view, name, patience))
     return answer(LiquidationDocument(name, rows))
 
 
@@ -201,7 +201,7 @@ async def compare(request: Request, caller: Questions) -> Response:
     wanted = await told(request, _COMPARE, once=False)
     now, view, _ = await _view(request, caller, wanted.account, wanted.portfolio, None)
     asks: Asks = request.app.state.asks
-    rows = await asks.run(lambda: compared(now, view, wanted.rulebooks))
+    rows = await asks.run(lambda patience: compared(now, view, wanted.rulebooks, patience))
     return answer(ComparisonDocument(rows))
 
 

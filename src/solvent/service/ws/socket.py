@@ -19,6 +19,7 @@ from solvent.errors import SolventError
 from solvent.host import Engine
 from solvent.service.callers import Action, Caller, Callers, Forbidden, Unauthorised
 from solvent.service.published import Board
+from solvent.service.security.rates import network_of
 from solvent.service.venue import NotServing, Venue
 from solvent.service.wire import encode
 from solvent.service.ws.firsts import first_of
@@ -191,7 +192,11 @@ class Talk:
         if authenticate is None or told.key is None:
             self._caller = await self._callers.caller(self._connection)
         else:
-            self._caller = await authenticate(told.key, client_secret=told.secret)
+            client = self._connection.client
+            self._caller = authenticate(
+                told.key, client_secret=told.secret or "",
+                address=network_of(client.host if client else ""),
+            )  # fmt: skip
         assert self._caller is not None
         self._say({"op": "authenticated", "id": told.id, "name": self._caller.name})
 
