@@ -22,6 +22,7 @@ from bench import (
     service,
     start_up,
     surface,
+    tails,
     watch,
     whole_book,
 )
@@ -55,6 +56,7 @@ def main() -> None:
     orders.main()
     watch.main()
     surface.main()
+    tails.main()
     service.main()
 
 

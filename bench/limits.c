@@ -14,24 +14,34 @@ static double now(void) {
 
 typedef double v8 __attribute__((vector_size(64)));
 
+/* In one of all vector registers: "x" would allow the first sixteen alone. */
+#ifdef __AVX512F__
+#define HELD(sum) "+v"(sum)
+#else
+#define HELD(sum) "+x"(sum)
+#endif
+
 static double fma_gflops(void) {
-  v8 a[12];
-  for (int i = 0; i < 12; i++)
-    for (int j = 0; j < 8; j++) a[i][j] = 1.0 + i + j;
-  v8 m, c;
+  /* Twelve sums of their own names: an array of them would lie in memory. */
+  v8 one = {1, 2, 3, 4, 5, 6, 7, 8}, m, c;
+  v8 a0 = one, a1 = one + 1, a2 = one + 2, a3 = one + 3, a4 = one + 4, a5 = one + 5;
+  v8 a6 = one + 6, a7 = one + 7, a8 = one + 8, a9 = one + 9, b0 = one + 10, b1 = one + 11;
   for (int j = 0; j < 8; j++) m[j] = 0.999999, c[j] = 1e-9;
   double best = 1e9;
   for (int r = 0; r < 7; r++) {
     double t = now();
     for (int k = 0; k < 4000000; k++) {
-      for (int i = 0; i < 12; i++) a[i] = a[i] * m + c;
-      __asm__ volatile("" : "+x"(a[0]), "+x"(a[1]), "+x"(a[2]), "+x"(a[3]), "+x"(a[4]), "+x"(a[5]),
-                            "+x"(a[6]), "+x"(a[7]), "+x"(a[8]), "+x"(a[9]), "+x"(a[10]),
-                            "+x"(a[11]));
+      a0 = a0 * m + c, a1 = a1 * m + c, a2 = a2 * m + c, a3 = a3 * m + c;
+      a4 = a4 * m + c, a5 = a5 * m + c, a6 = a6 * m + c, a7 = a7 * m + c;
+      a8 = a8 * m + c, a9 = a9 * m + c, b0 = b0 * m + c, b1 = b1 * m + c;
+      __asm__ volatile("" : HELD(a0), HELD(a1), HELD(a2), HELD(a3), HELD(a4), HELD(a5), HELD(a6),
+                            HELD(a7), HELD(a8), HELD(a9), HELD(b0), HELD(b1));
     }
     t = now() - t;
     if (t < best) best = t;
   }
+  v8 sum = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7 + a8 + a9 + b0 + b1;
+  if (sum[0] == 0.12345) puts("");
   return 4000000.0 * 12 * 8 * 2 / best / 1e9;
 }
 

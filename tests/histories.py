@@ -291,6 +291,7 @@ def _trading(h: History) -> None:
               amount=1)  # fmt: skip
     h.must(c.UnfreezeAccount, account="frank")
     h.must(c.AssignRulebook, account="frank", rulebook=h.rulebook)
+    h.must(c.SetInputs, account="frank", inputs={}, reason="none are asked for")
 
 
 def _orders(h: History) -> None:

@@ -22,6 +22,7 @@ from solvent.risk import Book
 from solvent.solvency.books import Books
 from solvent.solvency.by_rulebook import states_of
 from solvent.units import TimeMs
+from tests.past import past
 
 SIZES = (0.002, 0.01, 0.03, 0.1, 0.5)
 """How far prices go in a step, at most."""
@@ -35,7 +36,7 @@ def market() -> Snapshot:
 
 @cache
 def plan(name: str) -> AnyPlan:
-    return api.prepare(market(), name)
+    return api.prepare(market(), name, history=past(market()))
 
 
 def book_of(rows: list[dict[int, float]], *, entries: np.ndarray | None = None) -> Book:
@@ -163,7 +164,7 @@ def steps(name: str, rng: np.random.Generator, count: int) -> Iterator[AnyPlan]:
         late = int(rng.choice((0, 0, 1_000, 60_000, 3_600_000)))
         seen = replace(now, as_of_ms=TimeMs(max(now.as_of_ms, seen.as_of_ms) + late))
         try:
-            yield api.prepare(seen, name)
+            yield api.prepare(seen, name, history=past(market()))
         except RulebookError:
             seen = replace(market(), as_of_ms=seen.as_of_ms)
 

@@ -25,6 +25,7 @@ from solvent.margining.levels.modes import Modes
 from solvent.margining.requirement import Standing
 from solvent.market import Snapshot
 from solvent.risk import Book, book
+from tests.past import past
 
 ACCOUNTS = 400
 SCANS, FORMULAS = "deribit-pm", "deribit-xpm"
@@ -42,7 +43,7 @@ def venue() -> Venue:
 
 @cache
 def plan(name: str) -> AnyPlan:
-    return api.prepare(market(), name)
+    return api.prepare(market(), name, history=past(market()))
 
 
 def balances(name: str, told: Collateral) -> Balances:

@@ -129,9 +129,9 @@ def test_an_isolated_pool_is_called_by_itself() -> None:
     # 625 dollars were put to it; they count, wherever they are.
     assert (found.equity_micro, found.call, found.liquidate) == (60_000 * DOLLAR, False, False)
     venue.state.ledger.move(node(16, 16, 0), 16 << 30, 126 * DOLLAR)
-    assert stands(venue, "alice")[3:] == (True, True, False)
+    assert stands(venue, "alice")[3:6] == (True, True, False)
     venue.state.ledger.move(node(16, 16, 0), 16 << 30, 250 * DOLLAR)
-    assert stands(venue, "alice")[3:] == (True, True, True)
+    assert stands(venue, "alice")[3:6] == (True, True, True)
     assert stands(venue, "alice").equity_micro == 60_000 * DOLLAR
 
 
@@ -155,7 +155,7 @@ def test_what_is_not_known() -> None:
         found = standings(venue.state, [view(venue.state, venue.account(name))
                                         for name in ("member", "carol")])  # fmt: skip
         assert [one.known for one in found] == [True, False]
-        assert found[1][4:] == (False, False)
+        assert found[1][4:6] == (False, False)
         # Arrays of now have no row for it either.
         venue.publish()
     venue.do(c.AdoptRulebook, name="tenth", day="2026-06-01", venue=True,

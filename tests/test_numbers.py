@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from solvent.answer import Margin
 from solvent.errors import BadInput, RulebookError
 from solvent.feeds.library import shipped_rulebook
 from solvent.feeds.synthetic_market import generate_market
+from solvent.margining.exact import exact_sets
+from solvent.margining.plan import Plan
 from solvent.margining.rulebook import check_rulebook, in_force, read_rulebook
 from solvent.margining.schema import RulebookText
 from solvent.market import Snapshot
@@ -128,6 +131,28 @@ def test_a_formula_without_a_number_for_the_market_is_refused(
 ) -> None:
     with pytest.raises(RulebookError, match=message):
         margined(market, **{part: formula})
+
+
+def test_a_scan_does_not_add_up_coins_as_dollars(market: Snapshot) -> None:
+    """Nor dollars as coins: both ways refuse by name, and what is paid alike goes on."""
+    rows = [{"account": name, "instrument": name, "size": 10}
+            for name in ("BTC-PERPETUAL", "BTC_USDC-PERPETUAL")]  # fmt: skip
+    for numeraire, ways in {
+        "dollar": ("counts in USD, BTC-PERPETUAL pays in BTC", ""),
+        "coin": ("", "counts in BTC, BTC_USDC-PERPETUAL pays in USDC"),
+        "settlement": ("", ""),
+    }.items():
+        text = RULEBOOK.replace('"settlement"\n[', f'"{numeraire}"\n[').format(**PLAIN)
+        rulebook = read_rulebook(text, source="mine")
+        plan = sv.prepare(market, rulebook)
+        assert isinstance(plan, Plan)
+        told = sv.margin(rows, plan).to_polars().to_dicts()
+        for row, why in zip(told, ways, strict=True):
+            assert row["status"] == ("unknown" if why else "unfunded")
+            assert why in row["reason"]
+            held = {market.universe.symbols.index(row["account"]): 10.0}
+            with pytest.raises(BadInput, match=why) if why else nullcontext():
+                exact_sets(plan, held)
 
 
 OPEN = "open_orders_margin"

@@ -21,6 +21,7 @@ from solvent.units import TimeMs
 from tests.rulebook_histories import books, fitting, market, plan, recomputed, steps
 
 UNBOUNDED = {
+    **{name: f"{name}: scenarios." for name in ("fhs", "solvent-core", "solvent-dynamic")},
     "span": "span: at.commodity.calendar_charge: spreads",
     "strategy-based": "strategy-based: at.position.same_right: market.ahead",
 }

@@ -33,6 +33,7 @@ from solvent.market.moved import restricted
 from solvent.market.wire import decode_snapshot, encode_snapshot
 from solvent.risk import RiskArrays
 from solvent.risk.wire import decode_arrays, encode_arrays
+from tests.past import past
 
 ACCOUNTS = 300
 HEAD = 21
@@ -107,7 +108,7 @@ def assert_same(one: Any, other: Any) -> None:
 
 @pytest.mark.parametrize("name", rulebook_names())
 def test_arrays_come_back_bit_for_bit_and_answer_alike(name: str) -> None:
-    plan = api.prepare(market(), name)
+    plan = api.prepare(market(), name, history=past(market()))
     data = encode_arrays(plan.arrays)
     arrays = decode_arrays(data, listed())
     assert_same(arrays, plan.arrays)

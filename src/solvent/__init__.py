@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from solvent.clearing import SimmMargin, SpanMargin, simm, span
     from solvent.client import connect, connect_async
     from solvent.counterfactual import Comparison, replay
+    from solvent.credit_run.api import run_credit
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
     from solvent.host import Engine
+    from solvent.lab.court.result import CourtResult
+    from solvent.lab.court.run import backtest
     from solvent.levels_answer import LevelsMargin
     from solvent.market_feed import Feed, mark_outs
     from solvent.order_entry import OrderType
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 _HOME = {
     "BadInput": "errors",
     "Comparison": "counterfactual",
+    "CourtResult": "lab.court.result",
     "Desk": "whatif",
     "Engine": "host",
     "Feed": "market_feed",
@@ -49,6 +53,7 @@ _HOME = {
     "SimmMargin": "clearing",
     "SolventError": "errors",
     "SpanMargin": "clearing",
+    "backtest": "lab.court.run",
     "compare": "whatif",
     "connect": "client",
     "connect_async": "client",
@@ -62,12 +67,14 @@ _HOME = {
     "read_positions": "api",
     "replay": "counterfactual",
     "rulebook_names": "feeds.library",
+    "run_credit": "credit_run.api",
     "simm": "clearing",
     "span": "clearing",
 }
 __all__ = [
     "BadInput",
     "Comparison",
+    "CourtResult",
     "Desk",
     "Engine",
     "Feed",
@@ -82,6 +89,7 @@ __all__ = [
     "SolventError",
     "SpanMargin",
     "__version__",
+    "backtest",
     "compare",
     "connect",
     "connect_async",
@@ -95,6 +103,7 @@ __all__ = [
     "read_positions",
     "replay",
     "rulebook_names",
+    "run_credit",
     "simm",
     "span",
 ]

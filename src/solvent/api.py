@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 import numpy as np
 
@@ -37,12 +37,19 @@ from solvent.margining.plan import Plan
 from solvent.margining.rulebook import Rulebook, in_force
 from solvent.margining.schema import RulebookText
 from solvent.market import Snapshot
-from solvent.risk import Book, publish
+from solvent.risk import Book, RiskArrays, publish
+from solvent.scenarios import JointShocks, bring
+from solvent.scenarios.bring import history_needed
+
+if TYPE_CHECKING:
+    from solvent.scenarios.history import Series
 
 DEFAULT_RULEBOOK: Final = "deribit-pm"
 MarketLike = Snapshot | str | Path
 PositionsLike = Positions | Book | Any
 AnyMargin = Margin | LevelsMargin
+Joint = Mapping[str, JointShocks] | None
+HistoryLike: TypeAlias = "Series | str | Path | Sequence[str | Path] | None"
 RulebookLike = str | Path | RulebookText | LevelsText | Rulebook | LevelsRulebook
 
 
@@ -82,17 +89,76 @@ def rulebook_in_force(rulebook: RulebookLike, on: date) -> Rulebook | LevelsRule
 
 
 @overload
-def prepare(market: Snapshot, rulebook: RulebookText | Rulebook) -> Plan: ...
+def prepare(
+    market: Snapshot, rulebook: RulebookText | Rulebook, *, joint: Joint = ...,
+    history: HistoryLike = ...,
+) -> Plan: ...  # fmt: skip
 @overload
-def prepare(market: Snapshot, rulebook: RulebookLike = "deribit-pm") -> AnyPlan: ...
-def prepare(market: Snapshot, rulebook: RulebookLike = "deribit-pm") -> AnyPlan:
+def prepare(
+    market: Snapshot, rulebook: RulebookLike = "deribit-pm", *, joint: Joint = ...,
+    history: HistoryLike = ...,
+) -> AnyPlan: ...  # fmt: skip
+def prepare(
+    market: Snapshot, rulebook: RulebookLike = "deribit-pm", *, joint: Joint = None,
+    history: HistoryLike = None,
+) -> AnyPlan:  # fmt: skip
     """Price a market under a rulebook's scenarios and compile the rulebook against it.
 
     Worth keeping when several books are margined on one market: `margin` takes the result.
+
+    Args:
+        joint: joint shocks by the name under which the rulebook asks for them.
+        history: of which a rulebook makes scenarios up to the market's moment: a `Series`, a path
+            of prices, or several. What was repaired on the way is in the plan's `notes`.
     """
     book = rulebook_in_force(rulebook, moment_of(market.as_of_ms).date())
+    arrays, notes = published(market, book, joint=joint, history=history)
+    plan = plan_of(book, arrays)
+    return replace(plan, notes=notes) if isinstance(plan, Plan) else plan
+
+
+def published(
+    market: Snapshot, book: Rulebook | LevelsRulebook, *, joint: Joint = None,
+    history: HistoryLike = None,
+) -> tuple[RiskArrays, tuple[str, ...]]:  # fmt: skip
+    """Risk arrays of a market under a rulebook in force, and notes on how its scenarios came to be.
+
+    Raises RulebookError that names what a rulebook's joint scenarios lack.
+    """
     need = shocking(book) if isinstance(book, LevelsRulebook) else book
-    return plan_of(book, publish(market, sets=need.sets, rules=need.rules, tables=need.tables))
+    sets, notes = bring(
+        need.sets, rulebook=book.name, as_of_ms=int(market.as_of_ms), joint=joint,
+        history=read_history(history) if history_needed(need.sets) else None,
+    )  # fmt: skip
+    arrays = publish(market, sets=sets, rules=need.rules, tables=need.tables)
+    return arrays, tuple(map(str, notes))
+
+
+def joint_shocks(
+    book: Rulebook | LevelsRulebook, market: Snapshot, *, joint: Joint = None,
+    history: HistoryLike = None,
+) -> dict[str, JointShocks]:  # fmt: skip
+    """The joint shocks of a rulebook at a market's moment, by set, ready for `prepare`."""
+    need = shocking(book) if isinstance(book, LevelsRulebook) else book
+    sets, _ = bring(
+        need.sets, rulebook=book.name, as_of_ms=int(market.as_of_ms), joint=joint,
+        history=read_history(history) if history_needed(need.sets) else None,
+    )  # fmt: skip
+    return {one.name: one.told for one in sets if one.told is not None}
+
+
+def read_history(source: HistoryLike) -> Series | None:
+    """A history from one file or several (`time,name,price`, or as venues write bars)."""
+    if source is None:
+        return None
+    from solvent.scenarios.history import Series
+
+    if isinstance(source, Series):
+        return source
+    from solvent.feeds.histories import read_history as read_files
+
+    paths = [source] if isinstance(source, str | Path) else list(source)
+    return read_files(paths)
 
 
 @overload
@@ -105,6 +171,8 @@ def margin(
     orders: Any = ...,
     modes: Any = ...,
     inputs: Any = ...,
+    joint: Joint = ...,
+    history: HistoryLike = ...,
     skip_bad: bool = ...,
     threads: int | None = ...,
 ) -> Margin: ...
@@ -118,6 +186,8 @@ def margin(
     orders: Any = ...,
     modes: Any = ...,
     inputs: Any = ...,
+    joint: Joint = ...,
+    history: HistoryLike = ...,
     skip_bad: bool = ...,
     threads: int | None = ...,
 ) -> AnyMargin: ...
@@ -130,6 +200,8 @@ def margin(
     orders: Any = None,
     modes: Any = None,
     inputs: Any = None,
+    joint: Joint = None,
+    history: HistoryLike = None,
     skip_bad: bool = False,
     threads: int | None = None,
 ) -> AnyMargin:
@@ -149,12 +221,13 @@ def margin(
         inputs: rulebook inputs: a number a netting set, or under a rulebook of formulas
             `level.column` → a number, or one by name of what tells the level's rows apart; or rows
             `account, set, input, amount` from a file or a frame.
+        joint, history: what the rulebook's joint scenarios are, or are made of, as in `prepare`.
         skip_bad: leave bad rows out and list them in `problems`.
         threads: 1 to the number of processors; the answer does not depend on it.
 
     Raises BadInput for input that cannot be used, RulebookError for a rulebook that cannot.
     """
-    plan = _prepared(market, rulebook)
+    plan = _prepared(market, rulebook, joint, history)
     if inputs is not None and not isinstance(inputs, Mapping):
         inputs = read_inputs(inputs)
     told = _told(positions, collateral, orders, modes, plan, skip_bad=skip_bad)
@@ -287,8 +360,13 @@ def market_report(*paths: str | Path, skip_bad: bool = False) -> MarketRead:
     return read_market_files(paths, skip_bad=skip_bad)
 
 
-def _prepared(market: Any, rulebook: RulebookLike | None) -> AnyPlan:
+def _prepared(
+    market: Any, rulebook: RulebookLike | None, joint: Joint, history: HistoryLike
+) -> AnyPlan:
     if isinstance(market, Plan | LevelsPlan):
+        if joint is not None or history is not None:
+            expected = "none beside a market that was prepared with its scenarios"
+            raise BadInput(_wrong_kind("joint, history", expected, "one"))
         if rulebook is not None:
             _check_same(market, rulebook)
         return market
@@ -299,7 +377,8 @@ def _prepared(market: Any, rulebook: RulebookLike | None) -> AnyPlan:
     if not isinstance(market, Snapshot):
         found = type(market).__name__
         raise BadInput(_wrong_kind("market", "a snapshot, a path, or what `prepare` made", found))
-    return prepare(market, DEFAULT_RULEBOOK if rulebook is None else rulebook)
+    chosen = DEFAULT_RULEBOOK if rulebook is None else rulebook
+    return prepare(market, chosen, joint=joint, history=history)
 
 
 def _check_same(plan: AnyPlan, rulebook: RulebookLike) -> None:

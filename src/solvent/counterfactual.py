@@ -18,12 +18,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import msgspec
 
 from solvent import publishing
 from solvent.account.ledger import FIRST_ACCOUNT
+from solvent.api import HistoryLike, read_history
 from solvent.chains import ORIGIN
 from solvent.engine.apply import Applied, apply_all
 from solvent.engine.image import image_hash, state_hash
@@ -41,6 +42,9 @@ from solvent.messages.events import Rejected
 from solvent.messages.fields import Command
 from solvent.recovery import REPLAY_BATCH, ReplayDiverged, batches, uncollected
 from solvent.recovery import replay as replay_rows
+
+if TYPE_CHECKING:
+    from solvent.scenarios.history import Series
 
 Progress = Callable[[int, int], None]
 RECORDED: Final = "as recorded"
@@ -65,11 +69,11 @@ def replay(url: str | Path, *, progress: Progress | None = ...) -> Replayed: ...
 @overload
 def replay(
     url: str | Path, *, rulebook: str | Path, only: str | None = ...,
-    progress: Progress | None = ..., processes: int = ...,
+    history: HistoryLike = ..., progress: Progress | None = ..., processes: int = ...,
 ) -> Comparison: ...  # fmt: skip
 def replay(
     url: str | Path, *, rulebook: str | Path | None = None, only: str | None = None,
-    progress: Progress | None = None, processes: int = 1,
+    history: HistoryLike = None, progress: Progress | None = None, processes: int = 1,
 ) -> Replayed | Comparison:  # fmt: skip
     """Replay a journal from nothing; with a rulebook, compare it with the same history under that.
 
@@ -78,6 +82,7 @@ def replay(
         rulebook: a shipped rulebook's name or a path to a .toml, and `name@2026-12-01` for the
             parameters of another day than the one that was adopted.
         only: replace the rulebook that was adopted under this name; all of them if not given.
+        history: of which the rulebook makes scenarios at each publication, up to its moment.
         progress: called with commands done and commands in all.
         processes: 2 runs both worlds at the same time.
 
@@ -86,7 +91,7 @@ def replay(
     """
     if rulebook is None:
         return _replayed(url, progress)
-    other = _Other.read(str(rulebook), only)
+    other = _Other.read(str(rulebook), only, read_history(history))
     if processes == 1:
         return Comparison(run(url, None), run(url, other, progress))
     # A process that begins afresh: what a parent's threads hold would not survive a fork.
@@ -186,12 +191,14 @@ class _Other:
     toml: str
     day: str | None
     only: str | None
+    history: Series | None = None
 
     @classmethod
-    def read(cls, told: str, only: str | None) -> _Other:
+    def read(cls, told: str, only: str | None, history: Series | None = None) -> _Other:
         name, _, day = told.rpartition("@") if "@" in told else (told, "", "")
         found = day_of(day).isoformat() if day else None
-        return cls(name=told, toml=rulebook_source(name), day=found, only=only)
+        toml = rulebook_source(name)
+        return cls(name=told, toml=toml, day=found, only=only, history=history)
 
     def replaces(self, name: str) -> bool:
         """Whether a rulebook that was adopted under a name gives way."""
@@ -326,7 +333,10 @@ class _Runner:
             market = decode_snapshot(self._snapshot, known, like=like)
             self._read = market
             name, key, actor = command.rulebook, command.key, command.actor
-            found = publishing.arrays(market, rulebook, name=name, key=key, actor=actor).arrays
+            history = None if self._other is None else self._other.history
+            found = publishing.arrays(
+                market, rulebook, name=name, key=key, actor=actor, history=history
+            ).arrays
             self._arrays[rulebook.digest] = found
         return found
 

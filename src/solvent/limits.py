@@ -38,6 +38,8 @@ ICEBERG_PARTS_MAX: Final = 1_000
 """Parts in which an order may show itself: each is an event when all of it trades at once."""
 KEYS_MAX: Final = 1 << 20
 """Idempotency keys that are remembered; the oldest sixteenth is forgotten when there are more."""
+INPUTS_MAX: Final = 64
+"""Numbers that are brought for one account's rulebook."""
 COMMAND_BYTES_MAX: Final = 1 << 26
 """A command as it is stored. Risk arrays of a large venue are a few megabytes."""
 

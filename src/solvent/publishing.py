@@ -12,13 +12,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from solvent.api import RulebookLike, rulebook_in_force
+from solvent.api import HistoryLike, Joint, RulebookLike, published, rulebook_in_force
 from solvent.feeds.library import rulebook_source
 from solvent.instruments import Instrument, Kind
 from solvent.instruments.contract import moment_of, plain
 from solvent.limits import POINTS_MAX
-from solvent.margining.levels.market import shocking
-from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.market import Index, Snapshot
 from solvent.market.indexed import index_prices
 from solvent.market.wire import encode_snapshot
@@ -30,7 +28,6 @@ from solvent.messages.commands import (
     PublishMarket,
 )
 from solvent.messages.fields import Command, IndexPrice, MarkPrice, TermText
-from solvent.risk import publish
 from solvent.risk.wire import encode_arrays
 from solvent.units import asset_decimals
 
@@ -114,12 +111,16 @@ def _marks(snapshot: Snapshot) -> Iterable[MarkPrice]:
 
 
 def arrays(
-    snapshot: Snapshot, rulebook: RulebookLike, *, name: str, key: str, actor: str
-) -> PublishArrays:
-    """The command that publishes a market's risk arrays under a rulebook adopted as `name`."""
+    snapshot: Snapshot, rulebook: RulebookLike, *, name: str, key: str, actor: str,
+    joint: Joint = None, history: HistoryLike = None,
+) -> PublishArrays:  # fmt: skip
+    """The command that publishes a market's risk arrays under a rulebook adopted as `name`.
+
+    `joint` and `history` are what its joint scenarios are, or are made of (`api.prepare`): the
+    arrays carry them from here on, so that a replay needs neither.
+    """
     book = rulebook_in_force(rulebook, moment_of(snapshot.as_of_ms).date())
-    shocks = shocking(book) if isinstance(book, LevelsRulebook) else book
-    priced = publish(snapshot, sets=shocks.sets, rules=shocks.rules, tables=shocks.tables)
+    priced, _ = published(snapshot, book, joint=joint, history=history)
     return PublishArrays(key=key, actor=actor, rulebook=name, arrays=encode_arrays(priced))
 
 

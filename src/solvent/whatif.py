@@ -25,6 +25,7 @@ from solvent.margining.requirement import Standing
 from solvent.market import Snapshot
 from solvent.market.moved import moved, restricted
 from solvent.risk import Book, book
+from solvent.scenarios import JointShocks
 
 JOINT: Final = "all"
 """Every underlying moves by the same factor."""
@@ -105,9 +106,12 @@ class Desk:
         *,
         also: Iterable[str] = (),
         inputs: Mapping[str, Any] | None = None,
+        joint: api.Joint = None,
+        history: api.HistoryLike = None,
         pause: Callable[[], object] | None = None,
     ) -> None:
         self.holding, self.inputs, self._pause = holding, inputs, pause
+        self._told: Any = {"joint": joint, "history": history}
         self._found: dict[tuple[tuple[str, float], ...], State] = {}
         told = {str(row["instrument"]) for row in (*holding.orders, *holding.modes)}
         wanted = {name.lstrip("+") for name in holding.positions} | set(also) | told
@@ -118,7 +122,7 @@ class Desk:
     @cached_property
     def plan(self) -> AnyPlan:
         """The rulebook on the market of now."""
-        return api.prepare(self.market, self.rulebook)
+        return self._on(self.market)
 
     def now(self) -> State:
         """Where the account stands."""
@@ -138,9 +142,17 @@ class Desk:
         if key not in self._found:
             if self._pause is not None:
                 self._pause()
-            plan = api.prepare(moved(self.market, factors), self.rulebook)
+            plan = self._on(moved(self.market, factors))
             self._found[key] = self._states([self.holding], plan)[0]
         return self._found[key]
+
+    def _on(self, market: Snapshot) -> AnyPlan:
+        return api.prepare(market, self.rulebook, joint=self._shocks or None)
+
+    @cached_property
+    def _shocks(self) -> dict[str, JointShocks]:
+        # Made once: scenarios of a history are of the moment, whatever prices are tried.
+        return api.joint_shocks(self.rulebook, self.market, **self._told)
 
     def liquidation(self, underlying: str, *, below: bool) -> Boundary:
         """The nearest price of an underlying (or factor of `JOINT`) where maintenance is not met.
@@ -359,7 +371,8 @@ class Comparison:
 def compare(
     positions: Any, market: Snapshot, rulebooks: Sequence[api.RulebookLike], *,
     collateral: Any = None, orders: Any = None, modes: Any = None,
-    accounts: Sequence[str] | None = None, pause: Callable[[], object] | None = None,
+    history: api.HistoryLike = None, accounts: Sequence[str] | None = None,
+    pause: Callable[[], object] | None = None,
 ) -> Comparison:  # fmt: skip
     """The same book under several rulebooks: margins, leverage, liquidation distance, reason.
 
@@ -368,8 +381,9 @@ def compare(
     Where a rulebook cannot margin an account its row says why. `pause`: see `Desk`.
     """
     told = holdings(positions, collateral, orders=orders, modes=modes, accounts=accounts)
+    series = api.read_history(history)
     rows = [
-        {"account": account, **_compared(holding, market, rulebook, pause)}
+        {"account": account, **_compared(holding, market, rulebook, series, pause)}
         for account, holding in told.items()
         for rulebook in rulebooks
     ]
@@ -377,10 +391,10 @@ def compare(
 
 
 def _compared(
-    holding: Holding, market: Snapshot, rulebook: api.RulebookLike,
+    holding: Holding, market: Snapshot, rulebook: api.RulebookLike, history: api.HistoryLike,
     pause: Callable[[], object] | None,
 ) -> dict[str, Any]:  # fmt: skip
-    desk = Desk(holding, market, rulebook, pause=pause)
+    desk = Desk(holding, market, rulebook, history=history, pause=pause)
     row: dict[str, Any] = {"rulebook": desk.rulebook.name}
     try:
         state = desk.now()
@@ -400,17 +414,11 @@ def _compared(
         "maintenance_margin": state.maintenance,
         "leverage": gross / state.equity if funded and state.equity > 0 else None,
         "capital_efficiency": gross / state.initial if state.initial > 0 else None,
-        "liquidation_down": _move(down),
-        "liquidation_up": _move(up),
+        "liquidation_down": down and down.move,
+        "liquidation_up": up and up.move,
         "binding": state.binding,
         "reason": "",
     }
-
-
-def _move(found: Boundary | None) -> float | None:
-    if found is None or found.reach in (Reach.NONE, Reach.UNKNOWN):
-        return None
-    return 0.0 if found.reach is Reach.ALREADY else found.distance
 
 
 def _gross_notional(desk: Desk) -> float:
@@ -427,8 +435,8 @@ def _gross_notional(desk: Desk) -> float:
 def liquidation_prices(
     positions: Any, market: Snapshot, rulebook: api.RulebookLike = "deribit-pm", *,
     collateral: Any, orders: Any = None, modes: Any = None,
-    inputs: Mapping[str, Any] | None = None, accounts: Sequence[str] | None = None,
-    pause: Callable[[], object] | None = None,
+    inputs: Mapping[str, Any] | None = None, history: api.HistoryLike = None,
+    accounts: Sequence[str] | None = None, pause: Callable[[], object] | None = None,
 ) -> pl.DataFrame:  # fmt: skip
     """Where each account would be liquidated: a row an account and underlying, and one for all.
 
@@ -437,10 +445,10 @@ def liquidation_prices(
     which its margin is not known. At `bankrupt_below` and `bankrupt_above` equity
     is gone. `pause`: see `Desk`.
     """
-    rows = []
     told = holdings(positions, collateral, orders=orders, modes=modes, accounts=accounts)
+    rows, series = [], api.read_history(history)
     for account, holding in told.items():
-        desk = Desk(holding, market, rulebook, inputs=inputs, pause=pause)
+        desk = Desk(holding, market, rulebook, inputs=inputs, history=series, pause=pause)
         held = {name.lstrip("+") for name in holding.positions}
         universe = desk.market.universe
         mine = {
@@ -468,29 +476,24 @@ def liquidation_prices(
 
 
 def _no_position(name: str, held: list[str]) -> Problem:
-    return Problem(
-        code=Reject.SYMBOL_UNKNOWN, source="close",
-        expected=f"a position that is held ({', '.join(held)})", found=name,
-    )  # fmt: skip
+    told = f"a position that is held ({', '.join(held)})"
+    return _wrong(Reject.SYMBOL_UNKNOWN, "close", told, name)
 
 
 def _not_in_market(name: str) -> Problem:
-    return Problem(
-        code=Reject.INSTRUMENT_NOT_IN_MARKET, source="positions", field="instrument",
-        expected="an instrument of the market", found=name,
-    )  # fmt: skip
+    told = Reject.INSTRUMENT_NOT_IN_MARKET, "positions", "an instrument of the market"
+    return _wrong(*told, name, field="instrument")
 
 
 def _not_whole(name: str, size: float, lot: float) -> Problem:
-    return Problem(
-        code=Reject.SIZE_NOT_WHOLE_LOTS, source="positions", field=name,
-        expected=f"a whole number of lots of {lot:g}", found=f"{size:g}",
-    )  # fmt: skip
+    code, found = Reject.SIZE_NOT_WHOLE_LOTS, f"{size:g}"
+    return _wrong(code, "positions", f"a whole number of lots of {lot:g}", found, field=name)
 
 
 def _no_account(name: str, known: list[str]) -> Problem:
-    return Problem(
-        code=Reject.ACCOUNT_EMPTY, source="accounts",
-        expected=f"one of {len(known)} accounts, such as {known[0] if known else 'none'!r}",
-        found=repr(name),
-    )  # fmt: skip
+    told = f"one of {len(known)} accounts, such as {known[0] if known else 'none'!r}"
+    return _wrong(Reject.ACCOUNT_EMPTY, "accounts", told, repr(name))
+
+
+def _wrong(code: Reject, source: str, expected: str, found: str, *, field: str = "") -> Problem:
+    return Problem(code=code, source=source, field=field, expected=expected, found=found)

@@ -9,9 +9,12 @@ import typer
 from solvent.cli import (
     adl,
     apply,
+    backtest,
     books,
+    calibrate,
     checks,
     clearing,
+    credit,
     demo,
     feed,
     journal,
@@ -26,6 +29,7 @@ from solvent.cli import (
     record,
     replay,
     rulebooks,
+    screen,
     serve,
     soak,
     state,
@@ -50,11 +54,14 @@ app.command("explain")(books.explain)
 app.command("compare")(whatif.compare)
 app.command("whatif")(whatif.whatif)
 app.command("liquidation")(whatif.liquidation)
+app.command("screen")(screen.screen)
 app.command("span")(clearing.span)
 app.command("simm")(clearing.simm)
 app.command("waterfall")(waterfall.waterfall)
+app.add_typer(credit.app, name="credit")
 app.command("market")(checks.market)
 app.command("surface")(surface.surface)
+app.add_typer(calibrate.app, name="calibrate")
 app.command("index")(oracle.index)
 app.command("conform")(checks.conform)
 app.command("rulebooks")(rulebooks.rulebooks)
@@ -64,6 +71,7 @@ app.command("apply")(apply.apply)
 app.command("state")(state.state)
 app.command("audit")(state.audit)
 app.command("replay")(replay.replay)
+app.command("backtest")(backtest.backtest)
 app.command("serve")(serve.serve)
 app.add_typer(journal.app, name="journal")
 app.add_typer(keys.app, name="keys")

@@ -39,6 +39,7 @@ def margin(
     orders: options.Orders = None,
     modes: options.Modes = None,
     inputs: options.Inputs = None,
+    history: options.History = None,
     rulebook: options.MaybeRulebook = None,
     json: options.Json = False,
     skip_bad: options.SkipBad = False,
@@ -65,7 +66,7 @@ def margin(
         remote.margin(url, account, positions, collateral, rulebook, others, json=json)
         return
     if source is not None:
-        if any((market, positions, collateral, orders, modes, inputs, out, report)):
+        if any((market, positions, collateral, orders, modes, inputs, history, out, report)):
             raise typer.BadParameter("takes --rulebook and --json alone", param_hint="--from")
         accounts_in.margin_from(source, rulebook, as_json=json)
         return
@@ -74,7 +75,8 @@ def margin(
     spread_threads()
     answer = _margined(
         market, positions, rulebook or "deribit-pm", quiet=json, collateral=collateral,
-        orders=orders, modes=modes, inputs=inputs, skip_bad=skip_bad, threads=threads,
+        orders=orders, modes=modes, inputs=inputs, history=history, skip_bad=skip_bad,
+        threads=threads,
     )  # fmt: skip
     if out is not None:
         write_accounts(answer, out)
@@ -82,13 +84,12 @@ def margin(
         _write_report(answer, report)
     if json:
         console.print_json(as_json(answer))
-    else:
-        print_answer(answer, top)
-        for path in (out, report):
-            if path is not None:
-                console.out.print(f"written: {escape(str(path))}")
-    if not json:
-        console.print_problems(answer.problems, answer.dropped)
+        return
+    print_answer(answer, top)
+    for path in (out, report):
+        if path is not None:
+            console.out.print(f"written: {escape(str(path))}")
+    console.print_problems(answer.problems, answer.dropped)
 
 
 def explain(
@@ -99,6 +100,7 @@ def explain(
     orders: options.Orders = None,
     modes: options.Modes = None,
     inputs: options.Inputs = None,
+    history: options.History = None,
     rulebook: options.Rulebook = "deribit-pm",
     json: options.Json = False,
     skip_bad: options.SkipBad = False,
@@ -109,8 +111,7 @@ def explain(
 
     answer = _margined(
         market, positions, rulebook, quiet=json, collateral=collateral, orders=orders, modes=modes,
-        inputs=inputs,
-        skip_bad=skip_bad,
+        inputs=inputs, history=history, skip_bad=skip_bad,
     )  # fmt: skip
     if isinstance(answer, LevelsMargin):
         levels.print_or_dump(answer, answer.explain(account), as_json=json)
@@ -147,6 +148,7 @@ def _margined(
     rulebook: str,
     *,
     quiet: bool,
+    history: list[Path] | None,
     skip_bad: bool,
     **more: Any,
 ) -> AnyMargin:
@@ -160,7 +162,7 @@ def _margined(
         task = bar.add_task("reading the market", total=4)
         read = api.market_report(*market, skip_bad=skip_bad)
         bar.update(task, advance=1, description="pricing the scenarios")
-        plan = api.prepare(read.snapshot, rulebook)
+        plan = api.prepare(read.snapshot, rulebook, history=history or None)
         bar.update(task, advance=1, description="reading positions")
         told = api.read_positions(positions, skip_bad=skip_bad)
         bar.update(task, advance=1, description="margining")
@@ -181,7 +183,7 @@ def as_json(answer: AnyMargin) -> dict[str, Any]:
         "rulebook": plan.rulebook.name,
         "rulebook_digest": plan.rulebook.digest,
         "as_of": moment_of(plan.arrays.as_of_ms).isoformat(),
-        "notes": list(plan.rulebook.applied),
+        "notes": [*plan.rulebook.applied, *getattr(plan, "notes", ())],
         "accounts": list(answer.to_dicts()),
         "problems": [str(problem) for problem in answer.problems],
         "dropped": answer.dropped,
@@ -224,7 +226,7 @@ def print_answer(answer: AnyMargin, top: int) -> None:
         f"[bold]{len(answer):,} accounts, {answer.book.positions:,} positions[/bold] under "
         f"[bold]{plan.rulebook.name}[/bold] at {moment}, {plan.arrays.scenarios} scenarios"
     )
-    for note in plan.rulebook.applied:
+    for note in (*plan.rulebook.applied, *getattr(plan, "notes", ())):
         out.print(f"[dim]note: {escape(note)}[/dim]")
     totals = table("", "status", "accounts", "equity", "initial margin", "maintenance",
                    left=["status"])  # fmt: skip
@@ -285,7 +287,7 @@ def print_view(plan: Plan, view: AccountView) -> None:
     from rich.markup import escape
 
     from solvent.cli.console import out
-    from solvent.cli.heat import heat_maps
+    from solvent.cli.heat import scenario_tables, standing_for
 
     where = f"[bold]{escape(view.account)}[/bold] under {plan.rulebook.name}"
     if view.initial is None or view.maintenance is None:
@@ -304,10 +306,10 @@ def print_view(plan: Plan, view: AccountView) -> None:
             f"maintenance {one.maintenance:,.2f} USD"
         )
         for scan in one.scans:
-            for made in heat_maps(plan.arrays, one, scan):
+            for made in scenario_tables(plan.arrays, one, scan):
                 out.print(made)
             binding = plan.arrays.shocks.label(scan.binding, one.underlying)
-            out.print(f"▶ binding: {binding}")
+            out.print(f"▶ {standing_for(scan)}: {binding}")
         _print_charges(one)
         _print_positions(one)
 
@@ -350,6 +352,8 @@ def view_as_json(plan: Plan, view: AccountView) -> dict[str, Any]:
         scans = [
             {
                 "name": scan.name,
+                "reduce": scan.reduce,
+                **({} if scan.reduce == "worst" else {"level": scan.level}),
                 "binding": shocks.label(scan.binding, one.underlying),
                 "scenarios": [
                     {
@@ -357,8 +361,10 @@ def view_as_json(plan: Plan, view: AccountView) -> dict[str, Any]:
                         "move": float(shocks.move[one.underlying, s]),
                         "vol": shocks.vol_names[s],
                         "pnl": float(pnl),
+                        **({} if scan.reduce == "worst" else {"share": float(share)}),
+                        **({"from": shocks.moment(s)} if shocks.is_joint(s) else {}),
                     }
-                    for s, pnl in zip(scan.scenarios, scan.total, strict=True)
+                    for s, pnl, share in zip(scan.scenarios, scan.total, scan.share, strict=True)
                 ],
             }
             for scan in one.scans

@@ -1,4 +1,4 @@
-"""Scenario PnL as heat maps in the terminal, the binding scenario marked."""
+"""Scenario PnL in the terminal: a grid as a heat map, joint scenarios as a list of the worst."""
 
 from __future__ import annotations
 
@@ -10,6 +10,52 @@ from solvent.margining.explain import ScanView, SetView
 from solvent.risk import RiskArrays
 
 _BINDING = "▶"
+
+
+_LISTED = 30
+"""Joint scenarios that are listed at most."""
+
+
+def standing_for(scan: ScanView) -> str:
+    """What the binding scenario of a scan is, in words."""
+    if scan.reduce == "worst":
+        return "binding"
+    name = scan.reduce.replace("_", " ")
+    where = "at" if scan.reduce == "value_at_risk" else "worst of"
+    return f"{where} {name} {scan.level:g}"
+
+
+def scenario_tables(arrays: RiskArrays, view: SetView, scan: ScanView) -> list[Table]:
+    """A heat map a scenario set; of joint shocks a list of those that count, or of the worst."""
+    if scan.reduce == "worst" and not any(arrays.shocks.is_joint(int(s)) for s in scan.scenarios):
+        return heat_maps(arrays, view, scan)
+    return [_listed(arrays, view, scan)]
+
+
+def _listed(arrays: RiskArrays, view: SetView, scan: ScanView) -> Table:
+    """The scenarios that a tail is made of: when, every price's move, PnL, and what each is."""
+    shocks, names = arrays.shocks, arrays.universe.underlyings
+    counted = scan.tail[:_LISTED]
+    told = f", of {len(scan.tail):,} that count" if len(scan.tail) > _LISTED else ""
+    title = f"{view.node} · {scan.name} · {standing_for(scan)}: PnL in USD{told}"
+    made = Table(title=title, title_justify="left", box=None, header_style="bold")
+    for name in ("scenario", *names, "vol"):
+        made.add_column(name, justify="left" if name == "scenario" else "right")
+    made.add_column("PnL", justify="right", min_width=14)
+    made.add_column("share", justify="right")
+    reach = float(np.max(np.abs(scan.total))) or 1.0
+    for place in counted.tolist():
+        scenario = int(scan.scenarios[place])
+        moves = (f"{shocks.move[code, scenario]:+.2%}" for code in range(len(names)))
+        joint = shocks.is_joint(scenario)
+        made.add_row(
+            shocks.moment(scenario) if joint else shocks.set_names[scenario],
+            *moves,
+            "" if joint else shocks.vol_names[scenario],
+            _cell(scan, place, reach),
+            f"{scan.share[place]:.2%}",
+        )
+    return made
 
 
 def heat_maps(arrays: RiskArrays, view: SetView, scan: ScanView) -> list[Table]:

@@ -64,6 +64,15 @@ Inputs = Annotated[
         "open orders (`solvent rulebooks NAME` lists inputs).",
     ),
 ]
+History = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--history",
+        help="Prices over time, of which a rulebook such as fhs makes its scenarios: "
+        "time,name,price, or bars as venues write them. May be given again.",
+        show_default=False,
+    ),
+]
 Rulebook = Annotated[
     str, typer.Option("--rulebook", help="A shipped rulebook's name, or a path to a .toml.")
 ]

@@ -29,6 +29,7 @@ def replay(
         Path | None, typer.Option("--out", help="Write an HTML report with plots.")
     ] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="Show so many accounts.")] = 15,
+    history: options.History = None,
     json: options.Json = False,
 ) -> None:
     """Replay a journal from nothing: the same hashes, or where it diverged (exit code 1).
@@ -43,7 +44,7 @@ def replay(
     from solvent.recovery import ReplayDiverged
 
     try:
-        compared = _run(where, rulebook, only, quiet=json)
+        compared = _run(where, rulebook, only, history or None, quiet=json)
     except ReplayDiverged as fault:
         if json:
             console.print_json({"same": False, "sequence": fault.sequence, "why": str(fault)})
@@ -67,7 +68,7 @@ def replay(
 
 
 def _run(
-    where: str, rulebook: str | None, only: str | None, *, quiet: bool
+    where: str, rulebook: str | None, only: str | None, history: list[Path] | None, *, quiet: bool
 ) -> Replayed | Comparison:
     """Replay with a progress bar, on two processors where there are two worlds."""
     from solvent.cli import console
@@ -82,7 +83,10 @@ def _run(
         if rulebook is None:
             return run(where, progress=progress)
         processes = min(2, multiprocessing.cpu_count())
-        return run(where, rulebook=rulebook, only=only, progress=progress, processes=processes)
+        return run(
+            where, rulebook=rulebook, only=only, history=history, progress=progress,
+            processes=processes,
+        )  # fmt: skip
 
 
 def _show_replayed(found: Replayed, *, as_json: bool) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from solvent.cli import options
+from solvent.cli.dynamic import is_dynamic, list_dynamic, run_dynamic, show_dynamic
 
 if TYPE_CHECKING:
     from solvent.margining.levels.text import LevelsText
@@ -17,16 +19,28 @@ def rulebooks(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME | check FILE | diff A B | schema]",
+            metavar="[NAME | check FILE | diff A B | schema | dynamic [NAME FILE...]]",
             help="A rulebook to show (a name, or a path to a .toml), or what to do with one.",
         ),
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option("--out", help="With dynamic: write the rulebook with all announced rows."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="With dynamic: a file that keeps its state between runs."),
     ] = None,
     json: options.Json = False,
 ) -> None:
     """List the rulebooks; show one; check a file; tell two apart; print the JSON Schema.
 
+    `dynamic` steps a rulebook whose numbers follow the market over observed days
+    (`day,key,price,depth,...`, or any file of prices) and tells what it announces.
+
     Examples: solvent rulebooks deribit-pm · solvent rulebooks check mine.toml ·
-    solvent rulebooks diff deribit-pm@2026-01-01 deribit-pm@2026-03-01
+    solvent rulebooks diff deribit-pm@2026-01-01 deribit-pm@2026-03-01 ·
+    solvent rulebooks dynamic deribit-pm-dynamic prices.csv --out announced.toml
     """
     match words or []:
         case []:
@@ -37,17 +51,26 @@ def rulebooks(
             _diff(one, other, as_json=json)
         case ["schema"]:
             _schema()
+        case ["dynamic"]:
+            list_dynamic(as_json=json)
+        case ["dynamic", name, *paths] if paths:
+            run_dynamic(name, paths, target=target, state_file=state, as_json=json)
+        case [name] if is_dynamic(name):
+            show_dynamic(name, as_json=json)
         case [name]:
             _show(name, as_json=json)
         case _:
-            raise typer.BadParameter("expected NAME, check FILE, diff A B, or schema")
+            raise typer.BadParameter(
+                "expected NAME, check FILE, diff A B, schema, or dynamic NAME FILE"
+            )
 
 
 def _check(path: str, *, as_json: bool) -> None:
     from solvent.cli.console import out, print_json
+    from solvent.feeds.dynamic import load_dynamic
     from solvent.feeds.library import load_rulebook
 
-    text = load_rulebook(path)
+    text = load_dynamic(path).text if is_dynamic(path) else load_rulebook(path)
     if as_json:
         print_json({"path": path, "name": text.name, "ok": True})
     else:

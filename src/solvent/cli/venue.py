@@ -51,6 +51,7 @@ def init(
         bool, typer.Option("--generate", help="List and publish a generated market.")
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the generated market.")] = 1,
+    history: options.History = None,
     json: options.Json = False,
 ) -> None:
     """Make a venue: a journal, and with a market everything that is needed to trade.
@@ -66,7 +67,7 @@ def init(
         told = rulebook or ([] if snapshot is None else ["deribit-pm"])
         books = [_rulebook(one, snapshot) for one in told]
         bar.update(task, advance=1, description="pricing the scenarios")
-        commands = _opening(snapshot, books)
+        commands = _opening(snapshot, books, history or None)
         time_ms = None if snapshot is None else int(snapshot.as_of_ms)
         _rehearse(commands, time_ms)
         bar.update(task, advance=1, description="writing the journal")
@@ -93,13 +94,14 @@ def publish(
     market: Annotated[
         list[Path], typer.Option("--market", help="A market file; may be given again.")
     ],
+    history: options.History = None,
     json: options.Json = False,
 ) -> None:
     """Publish a market: its prices, and risk arrays for every adopted rulebook.
 
     Contracts that are new are listed first. Commands happen at the market's own time.
     """
-    from solvent import publishing
+    from solvent import api, publishing
     from solvent.cli import console
     from solvent.errors import SolventError
     from solvent.host import Engine
@@ -107,6 +109,7 @@ def publish(
     snapshot = _market(market, generate=False, seed=0)
     if snapshot is None:
         raise typer.BadParameter("expected a market file", param_hint="--market")
+    series = api.read_history(history or None)
     with console.progress(quiet=json) as bar, Engine.open(where) as engine:
         task = bar.add_task("pricing the scenarios", total=None)
         state, name = engine.state, f"{int(snapshot.as_of_ms)}"
@@ -118,7 +121,12 @@ def publish(
         commands.append(publishing.market(snapshot, key=f"market {name}", actor=ACTOR))
         commands += [
             publishing.arrays(
-                snapshot, rules.rulebook, name=book, key=f"arrays {book} {name}", actor=ACTOR
+                snapshot,
+                rules.rulebook,
+                name=book,
+                key=f"arrays {book} {name}",
+                actor=ACTOR,
+                history=series,
             )
             for book, rules in state.rules.items()
         ]
@@ -175,9 +183,11 @@ def _rulebook(told: str, snapshot: Snapshot | None) -> Rulebook:
     return Rulebook(name, rulebook_source(path or name), on.isoformat())
 
 
-def _opening(snapshot: Snapshot | None, books: list[Rulebook]) -> list[Command]:
+def _opening(
+    snapshot: Snapshot | None, books: list[Rulebook], history: list[Path] | None
+) -> list[Command]:
     """The first commands of a venue."""
-    from solvent import publishing
+    from solvent import api, publishing
     from solvent.engine.reference import read_rules
 
     commands: list[Command] = []
@@ -192,11 +202,14 @@ def _opening(snapshot: Snapshot | None, books: list[Rulebook]) -> list[Command]:
     ]  # fmt: skip
     if snapshot is not None:
         commands.append(publishing.market(snapshot, key="market 1", actor=ACTOR))
+        series = api.read_history(history)
         for book in books:
             rules = read_rules(book.name, book.toml, book.day)
             key = f"arrays {book.name} 1"
             commands.append(
-                publishing.arrays(snapshot, rules, name=book.name, key=key, actor=ACTOR)
+                publishing.arrays(
+                    snapshot, rules, name=book.name, key=key, actor=ACTOR, history=series
+                )
             )
     return commands
 

@@ -32,6 +32,7 @@ def compare(
     collateral: options.Collateral = None,
     orders: options.Orders = None,
     modes: options.Modes = None,
+    history: options.History = None,
     account: _Account = None,
     json: options.Json = False,
 ) -> None:
@@ -53,6 +54,7 @@ def compare(
         collateral=collateral,
         orders=orders,
         modes=modes,
+        history=history or None,
         accounts=account,
     ).to_polars()
     if json:
@@ -84,6 +86,7 @@ def whatif(
     collateral: options.Collateral = None,
     orders: options.Orders = None,
     modes: options.Modes = None,
+    history: options.History = None,
     rulebook: options.MaybeRulebook = None,
     add: Annotated[
         list[str] | None,
@@ -107,27 +110,25 @@ def whatif(
     Example: solvent whatif --market chain.csv.gz --positions book.csv --collateral balances.csv
     --account alice --add BTC-PERPETUAL=-10000 --deposit USDC=5000
     """
+    from solvent import api
     from solvent.cli import console
     from solvent.whatif import Desk, holdings
 
     if url is not None:
-        changes = {
-            "add": [{"symbol": one, "size": size} for one, size in _texts(add, "--add")],
-            "close": close or [], "deposit": dict(_texts(deposit, "--deposit")),
-        }  # fmt: skip
-        others = (market, orders, modes, scale != 1.0)
+        changes = _told(add, close, deposit)
+        others = (market, orders, modes, history, scale != 1.0)
         remote.whatif(url, account, positions, collateral, rulebook, changes, others, json=json)
         return
     if not market or positions is None:
         raise typer.BadParameter("expected --market and --positions, or --url")
     rulebook = rulebook or "deribit-pm"
-    snapshot = _read(market)
+    snapshot, series = _read(market), api.read_history(history or None)
     held = holdings(positions, collateral, orders=orders, modes=modes, accounts=[account])[account]
     added, deposited = _amounts(add, "--add"), _amounts(deposit, "--deposit")
     changed = held.changed(add=added, close=close or [], scale=scale, deposit=deposited)
     desks = {
-        "before": Desk(held, snapshot, rulebook, also=added),
-        "after": Desk(changed, snapshot, rulebook, also=added),
+        "before": Desk(held, snapshot, rulebook, also=added, history=series),
+        "after": Desk(changed, snapshot, rulebook, also=added, history=series),
     }
     states = {name: desk.now() for name, desk in desks.items()}
     edges = {name: _edges(desk, states[name]) for name, desk in desks.items()}
@@ -147,6 +148,7 @@ def liquidation(
     ],
     orders: options.Orders = None,
     modes: options.Modes = None,
+    history: options.History = None,
     rulebook: options.Rulebook = "deribit-pm",
     account: _Account = None,
     json: options.Json = False,
@@ -162,6 +164,7 @@ def liquidation(
         collateral=collateral,
         orders=orders,
         modes=modes,
+        history=history or None,
         accounts=account,
     )
     if json:
@@ -213,6 +216,16 @@ def _amounts(told: list[str] | None, option: str) -> dict[str, float]:
                 Problem(code=Reject.ROW_MALFORMED, source=option, expected="NAME=NUMBER", found=one)
             )
     return amounts
+
+
+def _told(
+    add: list[str] | None, close: list[str] | None, deposit: list[str] | None
+) -> dict[str, Any]:
+    """Changes as a service takes them."""
+    return {
+        "add": [{"symbol": one, "size": size} for one, size in _texts(add, "--add")],
+        "close": close or [], "deposit": dict(_texts(deposit, "--deposit")),
+    }  # fmt: skip
 
 
 def _texts(told: list[str] | None, option: str) -> list[tuple[str, str]]:

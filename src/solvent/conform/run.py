@@ -11,6 +11,7 @@ from typing import Any
 
 from solvent.conform import (
     auctions,
+    backtests,
     clearing,
     default_waterfall,
     deleveraging,
@@ -44,6 +45,8 @@ _READERS: Mapping[str, Reader] = {
     "tradfi/span_mcmillan_risk_arrays": clearing.arrays,
     "tradfi/span_scenarios": clearing.scenarios,
     "tradfi/span_full_synthetic": clearing.walk,
+    "tradfi/backtest_vectors": backtests.court_tests,
+    "tradfi/procyclicality_sp500_table": backtests.table,
     "tradfi/adl_vectors": deleveraging.cases,
     "tradfi/default_waterfall_vectors": default_waterfall.cases,
     "ore_simm/expected_SIMM*": simm.margins,

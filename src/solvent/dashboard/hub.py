@@ -407,7 +407,7 @@ def _stand(part: Part, rules: RulesNow) -> Judged:
         part, rules.plan,
         Assessed(
             equity_micro=nothing, initial_micro=nothing, maintenance_micro=nothing, known=nobody,
-            call=nobody, liquidate=nobody,
+            call=nobody, liquidate=nobody, credit_micro=nothing,
         ),
     )  # fmt: skip
 

@@ -30,6 +30,7 @@ def levels_of(told: CallsText) -> Levels:
     return Levels(
         distances=tuple(Fraction(repr(one)) for one in told.levels),
         hysteresis=Fraction(repr(told.hysteresis)), deadline_ms=told.deadline_ms,
+        when_short=told.when == "short",
     )  # fmt: skip
 
 
@@ -53,6 +54,7 @@ def review_margin(state: State, command: ReviewMargin, events: list[Event]) -> N
         was, equity_micro=found.equity_micro, initial_micro=found.initial_micro,
         maintenance_micro=found.maintenance_micro, time_ms=state.log.time_ms,
         levels=levels_of(state.rules[account.rulebook].closing.calls),
+        credit_micro=found.credit_micro,
     )  # fmt: skip
     now = reviewed.call
     posting = None

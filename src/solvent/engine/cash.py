@@ -175,6 +175,13 @@ def check_can_give(state: State, account: Account, asset: int, amount: int) -> N
         return
     after = standing(state, seen)
     check_margin(account, after)
+    own = state.rules[account.rulebook].house.money_out == "own"
+    if own and after.equity_micro < 0:
+        raise Refused(
+            Reject.CREDIT_NOT_WITHDRAWABLE,
+            f"account {account.name}: expected equity of its own of at least 0 afterwards, found "
+            f"{after.equity_micro} micro: what is lent to it does not leave",
+        )
 
 
 def _member(state: State, name: str) -> Account:

@@ -150,7 +150,17 @@ def sections(state: State) -> dict[str, bytes]:
         "fund_highs": [(asset, list(seen)) for asset, seen in state.fund_highs.items()],
         "disposals": list(state.disposals.items()),
     }  # fmt: skip
+    parts |= _inputs(state)
     return {name: _ENCODER.encode(part) for name, part in parts.items()}
+
+
+def _inputs(state: State) -> dict[str, Any]:
+    """A venue that brings none has the image that it had before there were any."""
+    found = [
+        (account.number, list(account.inputs.items()))
+        for account in state.accounts if account is not None and account.inputs
+    ]  # fmt: skip
+    return {"inputs": found} if found else {}
 
 
 def _text(factor: Fraction | None) -> str:
@@ -245,6 +255,8 @@ def restore(stored: bytes) -> State:
         }
     for number, given in parts["given"]:
         state.account(number).given = dict(given)
+    for number, inputs in parts["inputs"] if "inputs" in parts.stored else ():
+        state.account(number).inputs = dict(inputs)
     state.underlyings = {
         name: Underlying(price_nano=price, seen=deque((at, one) for at, one in seen))
         for name, price, seen in parts["underlyings"]
@@ -301,10 +313,10 @@ class _Parts(dict[str, Any]):
 
     def __init__(self, stored: Mapping[str, memoryview]) -> None:
         super().__init__()
-        self._stored = stored
+        self.stored = stored
 
     def __missing__(self, name: str) -> Any:
-        return msgspec.msgpack.decode(self._stored[name])
+        return msgspec.msgpack.decode(self.stored[name])
 
 
 def _log(sequence: int, time_ms: int, chain: bytes, identities: list[str], packed: bytes) -> Log:

@@ -14,6 +14,7 @@ import numpy as np
 
 from solvent.account.ledger import GENERAL, margin_slot, node
 from solvent.engine.combos import split
+from solvent.engine.inputs import brought
 from solvent.engine.open_orders import Asked, Sides, with_order
 from solvent.engine.state import Account, Contract, Mode, Rules, Standing, State
 from solvent.limits import COMBO_FIRST
@@ -176,6 +177,7 @@ def _key(seen: View) -> tuple[object, ...] | None:
     return (
         seen.account.number, tuple(seen.positions.items()), tuple(seen.balances.items()),
         tuple(seen.margins.items()), tuple(seen.orders), modes,
+        tuple((seen.account.inputs or {}).items()),
     )  # fmt: skip
 
 
@@ -265,7 +267,7 @@ def _columns(found: Assessed, views: Sequence[View]) -> Iterable[Standing]:
         for row in zip(
             found.equity_micro.tolist()[: len(views)], found.initial_micro.tolist(),
             found.maintenance_micro.tolist(), found.known.tolist(), found.call.tolist(),
-            found.liquidate.tolist(), strict=True,
+            found.liquidate.tolist(), found.credit_micro.tolist(), strict=True,
         )
     )  # fmt: skip
 
@@ -277,6 +279,7 @@ class Margined(NamedTuple):
     balances: Balances
     orders: Orders | None
     modes: Modes | None
+    inputs: dict[str, dict[str, float]]
     unlisted: list[int]
 
 
@@ -290,10 +293,12 @@ def margined(
         unlisted += [place for place, seen in enumerate(views) if _held_apart(seen)]
     if with_orders:
         unlisted += [place for place, seen in enumerate(views) if _orders_unlisted(rules, seen)]
+    inputs, strange = brought(rules, [seen.account for seen in views], names)
+    unlisted += strange
     return Margined(
         book, _balances(state, plan, views),
         _orders(state, rules, views) if with_orders else None,
-        _modes(state, rules, views, names), unlisted,
+        _modes(state, rules, views, names), inputs, unlisted,
     )  # fmt: skip
 
 
@@ -303,7 +308,8 @@ def _assess(
     told = margined(state, rules, plan, views, with_orders=with_orders)
     unlisted = told.unlisted
     answer = assess(
-        plan, told.book, balances=told.balances, orders=told.orders, modes=told.modes
+        plan, told.book, balances=told.balances, orders=told.orders, modes=told.modes,
+        inputs=told.inputs,
     )  # fmt: skip
     if not unlisted:
         return answer
@@ -312,7 +318,7 @@ def _assess(
     return Assessed(
         equity_micro=answer.equity_micro, initial_micro=answer.initial_micro,
         maintenance_micro=answer.maintenance_micro, known=known, call=answer.call & known,
-        liquidate=answer.liquidate & known,
+        liquidate=answer.liquidate & known, credit_micro=answer.credit_micro,
     )  # fmt: skip
 
 

@@ -34,7 +34,10 @@ from solvent.risk import RiskArrays
 
 
 class Standing(NamedTuple):
-    """Where an account stands. Money in millionths of a dollar; 0 where it is not `known`."""
+    """Where an account stands. Money in millionths of a dollar; 0 where it is not `known`.
+
+    `credit_micro` is what is lent to it at most. It is no part of equity; margins are after it.
+    """
 
     equity_micro: int
     initial_micro: int
@@ -42,6 +45,7 @@ class Standing(NamedTuple):
     known: bool
     call: bool
     liquidate: bool
+    credit_micro: int = 0
 
 
 OPEN: Final = "open"
@@ -69,6 +73,7 @@ class Account(Struct, eq=False, gc=False):
         frozen: by an operator: a status that liquidation hides comes back after it.
         subaccounts: how many open accounts have this one as parent.
         given: asset → smallest units that it has paid of others' losses since it last held nothing.
+        inputs: numbers brought for its rulebook, as they were told.
     """
 
     number: int
@@ -82,6 +87,7 @@ class Account(Struct, eq=False, gc=False):
     positions: dict[int, Position] | None = None
     modes: dict[int, Mode] | None = None
     given: dict[int, int] | None = None
+    inputs: dict[str, str] | None = None
 
     def mode(self, instrument: int) -> Mode | None:
         """How it holds a contract, where it has chosen."""

@@ -105,7 +105,8 @@ def _nearness(one: Pooled) -> Fraction:
     """What is not known comes before anything else."""
     if not one.found.known:
         return BELOW_ALL - 1
-    return distance(one.found.equity_micro, one.found.maintenance_micro)
+    credit = one.found.credit_micro
+    return distance(one.found.equity_micro + credit, one.found.maintenance_micro + credit)
 
 
 def target_reached(found: Standing, told: ReduceText) -> bool:

@@ -158,7 +158,7 @@ def _coin_rows(
         )
         mark = index * (1.0 + float(rng.normal(0.0, 2e-4)))
         rows.append((_sheet(perpetual), index, mark, np.nan))
-        for expiry in _expiries(as_of, expiries):
+        for expiry in listed_expiries(as_of, expiries):
             rows += _expiry_rows(
                 coin, surface, expiry, as_of, index, strikes, rng, quote, settlement
             )
@@ -222,8 +222,13 @@ def _strikes(coin: Coin, forward: float, deviation: float, count: int) -> list[D
     return sorted(nearest)
 
 
-def _expiries(as_of: TimeMs, count: int) -> list[TimeMs]:
-    """Next days, then Fridays, then last Fridays of months, then of quarters."""
+def listed_expiries(as_of: TimeMs, count: int) -> list[TimeMs]:
+    """Next days, then Fridays, then last Fridays of months, then of quarters; at 08:00 UTC.
+
+    >>> from solvent.instruments.contract import day_of_expiry
+    >>> [day_of_expiry(one) for one in listed_expiries(TimeMs(1_782_813_600_000), 4)]
+    ['1JUL26', '2JUL26', '3JUL26', '10JUL26']
+    """
     today = moment_of(as_of).date()
     days = [today + timedelta(days=n) for n in range(1, 400)]
     fridays = [day for day in days if day.weekday() == 4]

@@ -24,12 +24,14 @@ MET, LIFTED, UNMET = "met", "lifted", "unmet"
 class Levels:
     """Distances at which an account is told, falling; the last is a margin call.
 
-    A level is entered at its distance, and left only `hysteresis` above it.
+    A level is entered at its distance, and left only `hysteresis` above it. Where `when_short`, the
+    last is entered as soon as initial margin is not there, however far away liquidation is.
     """
 
     distances: tuple[Fraction, ...]
     hysteresis: Fraction
     deadline_ms: int
+    when_short: bool = False
 
     def __post_init__(self) -> None:
         told = self.distances
@@ -99,8 +101,11 @@ def review(
     maintenance_micro: int,
     time_ms: int,
     levels: Levels,
+    credit_micro: int = 0,
 ) -> Reviewed:
     """What an account is told now. A margin call keeps its deadline while it stands.
+
+    The distance is measured on what stands behind the account: its equity and what is lent to it.
 
     Its amount is what restores initial margin at the moment: it grows and falls with the need, and
     is never below it. An account whose initial margin is there is not called, only warned.
@@ -113,9 +118,12 @@ def review(
     (2, 400, 1007)
     """
     need = max(0, initial_micro - equity_micro)
-    level = _level(was, distance(equity_micro, maintenance_micro), levels)
+    away = distance(equity_micro + credit_micro, maintenance_micro + credit_micro)
+    level = _level(was, away, levels)
     if level == levels.last and not need:
         level -= 1
+    elif need and levels.when_short:
+        level = levels.last
     if was is not None and was.asks:
         if not need:
             return Reviewed(_warning(None, level, time_ms), MET)

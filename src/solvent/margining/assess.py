@@ -44,6 +44,7 @@ class Assessed:
         equity_micro: what the account is worth by the rulebook, rounded down.
         initial_micro, maintenance_micro: requirements, rounded up.
         call: below initial margin, in some pool. liquidate: the rulebook's own condition.
+        credit_micro: what is lent to the account at most, rounded down; no part of its equity.
     """
 
     equity_micro: Int64
@@ -52,6 +53,7 @@ class Assessed:
     known: Bool
     call: Bool
     liquidate: Bool
+    credit_micro: Int64
 
 
 def assess(
@@ -117,6 +119,7 @@ def _of_scans(
         known=known,
         call=known & (equity < initial),
         liquidate=known & (equity < needed.maintenance),
+        credit_micro=np.zeros(len(book), dtype=np.int64),
     )
 
 
@@ -259,7 +262,7 @@ def _of_formulas(
     answer = found.answer
     known = answer.known
     known[owing] = False
-    for amount in (answer.equity, answer.initial, answer.maintenance):
+    for amount in (answer.equity, answer.initial, answer.maintenance, answer.credit):
         known &= np.abs(amount) < _DOLLARS_MAX
     return Assessed(
         equity_micro=value_down(_micro(answer.equity, known)),
@@ -268,6 +271,7 @@ def _of_formulas(
         known=known,
         call=known & answer.call,
         liquidate=known & answer.liquidate,
+        credit_micro=value_down(_micro(answer.credit, known)),
     )
 
 

@@ -39,6 +39,11 @@ class Boundary:
     distance: float | None = None
     """(price − now) / now."""
 
+    @property
+    def move(self) -> float | None:
+        """The relative move that makes it fail: 0 where it fails now, None where none is known."""
+        return 0.0 if self.reach is Reach.ALREADY else self.distance
+
 
 def boundary(condition: Callable[[float], float], now: float, *, below: bool) -> Boundary:
     """The nearest root of a condition below or above `now`; NaN is a condition that is not known.

@@ -29,11 +29,14 @@ class CallsText(_Part):
         levels: distances to liquidation, (equity − MM) / equity, at which an account is warned.
         hysteresis: how much further away it must be for a warning to end.
         deadline_ms: how long it has to meet a call.
+        when: a margin call is made near liquidation (`near`), or as soon as initial margin is
+            short (`short`), which is how an agreement on credit has it.
     """
 
     levels: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = (0.20, 0.10)
     hysteresis: float = Field(default=0.02, gt=0.0, lt=1.0)
     deadline_ms: int = Field(default=3_600_000, gt=0)
+    when: Literal["near", "short"] = "near"
 
     @model_validator(mode="after")
     def _falls(self) -> Self:

@@ -15,6 +15,7 @@ from solvent.margining.plan import Plan, compile_plan
 from solvent.margining.rulebook import Rulebook
 from solvent.risk import RiskArrays
 from solvent.scenarios import ScenarioSet
+from solvent.scenarios.scenario import JOINT_VOL
 
 AnyRulebook = Rulebook | LevelsRulebook
 AnyPlan = Plan | LevelsPlan
@@ -40,7 +41,8 @@ def _check_scenarios(name: str, sets: Sequence[ScenarioSet], arrays: RiskArrays)
     for of, vol in zip(shocks.set_names, shocks.vol_names, strict=True):
         held.setdefault(of, []).append(vol)
     for one in sets:
-        wanted, found = [point.vol for point in one], held.get(one.name, [])
+        found = held.get(one.name, [])
+        wanted = [JOINT_VOL] * max(1, len(found)) if one.is_joint else [point.vol for point in one]
         if wanted != found:
             raise RulebookError(
                 f"{name}: scenarios {one.name!r}: expected {len(wanted)} published risk columns, "

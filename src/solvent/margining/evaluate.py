@@ -21,7 +21,8 @@ from solvent.margining.requirement import Requirements, Sets
 from solvent.margining.schema import RoundText
 from solvent.portable import power
 from solvent.risk import Book, Layout, layout
-from solvent.risk.product import check_exact, scan, signed_sums
+from solvent.risk.product import Totals, check_exact, signed_sums, worst_of
+from solvent.risk.tails import scan_tail
 from solvent.units import MICRO, Float64, Rounding, requirement_up
 
 Int32 = NDArray[np.int32]
@@ -194,10 +195,11 @@ def _undefined(parts: Mapping[str, Float64], room: Float64) -> dict[int, str]:
 def _scan(
     plan: Plan, one: ScanPlan, arranged: Layout, lots: Float64, threads: int
 ) -> tuple[Float64, Int32]:
-    """Worst loss of each set in its numeraire, never negative, and the scenario of it."""
+    """Worst loss of each set, or that of its tail, in its numeraire, never negative; and the
+    scenario of it."""
     low, top = plan.levels.index(one.node), plan.levels.index(plan.top.name)
     rows = arranged.levels[low]
-    least, binding = scan(
+    book = Totals(
         matrix=one.matrix,
         columns=len(one.scenarios),
         set_first=arranged.parents(low, top),
@@ -206,8 +208,11 @@ def _scan(
         index=arranged.instrument,
         lots=lots,
         node_map=one.node_map,
-        threads=threads,
     )
+    if one.tail is None:
+        least, binding = worst_of(book, threads=threads)
+    else:
+        least, binding = scan_tail(one.tail, book, tiles=one.tiles, threads=threads)
     quanta = plan.top.quanta[arranged.levels[top].node]
     loss = np.maximum(-least, 0.0)
     if one.round is not None:

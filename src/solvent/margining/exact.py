@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from solvent.errors import BadInput, Problem, Reject
 from solvent.expressions import ARRAYS
 from solvent.margining.plan import Formula, Plan, ScanPlan
 from solvent.margining.schema import RoundText
 from solvent.risk.product import NodeMap
+from solvent.risk.tails import tails_of
 from solvent.units import round_decimals
 
 
@@ -26,7 +29,7 @@ class ExactSet:
         components: name → amount. vectors: scan → mapped total per scenario.
         raw: scan → node name → PnL per scenario before the map, in the node's own numeraire.
         mapped: the same after the map.
-        binding: scan → number of the worst scenario.
+        binding: scan → number of the worst scenario, or of that which stands for a tail.
     """
 
     node: str
@@ -81,8 +84,8 @@ def _exact_set(
     vectors, raw, mapped, binding = {}, {}, {}, {}
     for scan in plan.scans:
         total, before, after = _scan(plan, scan, held)
-        worst = min(range(len(total)), key=lambda s: (total[s], s))
-        loss = max(0.0, -total[worst])
+        reduced, worst = _reduced(scan, total)
+        loss = max(0.0, -reduced)
         components[scan.name] = _rounded(loss, scan.round)
         vectors[scan.name], raw[scan.name], mapped[scan.name] = total, before, after
         binding[scan.name] = int(scan.scenarios[worst])
@@ -108,6 +111,15 @@ def _exact_set(
 
 
 _Vectors = Mapping[str, tuple[float, ...]]
+
+
+def _reduced(scan: ScanPlan, total: tuple[float, ...]) -> tuple[float, int]:
+    """The worst total, or the tail of all of them; and the scenario that stands for it."""
+    if scan.tail is None:
+        worst = min(range(len(total)), key=lambda s: (total[s], s))
+        return total[worst], worst
+    value, place = tails_of(scan.tail, np.array([total]))
+    return float(value[0]), int(place[0])
 
 
 def _scan(

@@ -1,7 +1,8 @@
 """Why an account must post what it must: scenarios, charges, and each position's share.
 
 Shares follow Euler's rule. At the binding scenario a position's share of the loss is its own part
-of its node's PnL, through the map's effect on that node. Of a charge it is the charge's derivative
+of its node's PnL, through the map's effect on that node; of a tail it is the same over the tail's
+scenarios, each as it counts. Of a charge it is the charge's derivative
 along the position, scaled so that shares add up to the charge. Shares of an account therefore sum
 to its requirement, but for inputs that no position causes.
 """
@@ -15,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvent.margining.duals import DUALS, Dual
+from solvent.margining.let_amounts import let_amounts
 from solvent.margining.plan import ChargePlan, Formula, Plan, ScanPlan, SumPlan
 from solvent.margining.requirement import Requirements
 from solvent.risk import Book
+from solvent.risk.tails import shares_of
 from solvent.units import MICRO, Float64
 
 Int64 = NDArray[np.int64]
@@ -50,7 +53,17 @@ class ScanView:
     by_node: Mapping[str, Float64]
     """Node → PnL before its map."""
     binding: int
-    """Number of the worst scenario."""
+    """Number of the worst scenario, or of that which stands for a tail."""
+    share: Float64
+    """What each scenario counts for: they sum to 1; of a worst loss the binding one is all."""
+    reduce: str = "worst"
+    level: float = 1.0
+
+    @property
+    def tail(self) -> Int64:
+        """Places of the scenarios that count, the worst first."""
+        held = np.flatnonzero(self.share > 0.0)
+        return held[np.argsort(self.total[held], kind="stable")].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +123,7 @@ def _set_view(plan: Plan, answer: Requirements, one: int) -> SetView:
     losses = {scan.name: _ScanParts(plan, scan, rows, lots) for scan in plan.scans}
     scans = tuple(parts.view(price) for parts in losses.values())
     shares = _shares(plan, answer, one, rows, lots, node, losses)
+    parts = {name: float(column[one]) for name, column in sets.components.items()}
     return SetView(
         node=plan.top.names[node],
         underlying=int(plan.arrays.universe.underlying[rows[0]]),
@@ -120,7 +134,8 @@ def _set_view(plan: Plan, answer: Requirements, one: int) -> SetView:
             name: float(column[one]) * price
             for name, column in sets.components.items()
             if name not in {total.name for total in plan.sums}
-        },
+        }
+        | {name: amount * price for name, amount in let_amounts(plan, parts, node).items()},
         scans=scans,
         positions=_positions(plan, rows, lots, scans, shares, price),
     )
@@ -143,6 +158,13 @@ class _ScanParts:
             self.mapped[code] = after * scan.to_set[code]
             self.total += self.mapped[code]
         self.worst = int(np.argmin(self.total))
+        if scan.tail is None:
+            self.share = np.zeros(len(self.total))
+            self.share[self.worst] = 1.0
+        else:
+            self.share = shares_of(scan.tail, self.total)
+            if scan.tail.kind == "value_at_risk":
+                self.worst = int(np.argmax(self.share))
 
     def view(self, price: float) -> ScanView:
         """In dollars."""
@@ -155,17 +177,22 @@ class _ScanParts:
                 for code, raw in self.raw.items()
             },
             binding=int(self.scan.scenarios[self.worst]),
+            share=self.share,
+            reduce="worst" if self.scan.tail is None else self.scan.tail.kind,
+            level=1.0 if self.scan.tail is None else self.scan.tail.level,
         )
 
     def shares(self) -> Float64:
-        """Each position's part of the loss in the binding scenario."""
-        share = np.zeros(len(self.rows))
+        """Each position's part of the loss in the scenarios that count."""
+        share, count = np.zeros(len(self.rows)), np.flatnonzero(self.share > 0.0)
         for code, raw in self.raw.items():
             here = self.codes == code
-            own = self.lots[here] * self.scan.matrix[self.rows[here], self.worst]
-            if raw[self.worst] != 0.0:
-                own = own / self.level.quanta[code]
-                share[here] = -self.mapped[code][self.worst] * own / raw[self.worst]
+            own = self.lots[here, None] * self.scan.matrix[np.ix_(self.rows[here], count)]
+            own = own / self.level.quanta[code]
+            held = raw[count] != 0.0
+            ratio = np.zeros(len(count))
+            ratio[held] = -self.mapped[code][count][held] / raw[count][held]
+            share[here] = own @ (ratio * self.share[count])
         return share
 
 

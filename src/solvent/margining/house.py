@@ -88,6 +88,8 @@ class EngineText(_Part):
             share of it. relief: which orders are taken back when margin is short: those that free
             most first (`largest`) until it is enough, or `all`. kept_orders: a column of level
             `order` takes its place, which is 1 for those that stay.
+        money_out: money may leave an account as far as its `margin` allows; or no further than
+            its equity is its own (`own`), which is not below 0 afterwards, whatever is lent to it.
         age_ms_max: risk arrays older than this are not known. settlement_window_ms: how long
             before its expiry a contract's settlement price is averaged.
     """
@@ -102,6 +104,7 @@ class EngineText(_Part):
     price_band: float | None = Field(default=None, gt=0.0, lt=1.0)
     relief: Literal["largest", "all"] = "largest"
     kept_orders: _Name | None = None
+    money_out: Literal["margin", "own"] = "margin"
     age_ms_max: int = Field(default=60_000, ge=0)
     settlement_window_ms: int = Field(default=1_800_000, ge=0)
     fees: tuple[FeeText, ...] = ()

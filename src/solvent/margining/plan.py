@@ -6,7 +6,7 @@ a few `+ − × ÷` per node. All lengths are those of the market; nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -19,12 +19,15 @@ from solvent.expressions import Expression, ExpressionError, inline, split
 from solvent.instruments import Universe, frozen
 from solvent.instruments.contract import day_of_expiry
 from solvent.limits import EXACT_MAX
+from solvent.margining.factors import factors_of
+from solvent.margining.refusals import Refusals
 from solvent.margining.rulebook import Rulebook
 from solvent.margining.schema import RoundText, ScanText
 from solvent.risk.arrays import RiskArrays, group_columns
 from solvent.risk.product import NodeMap, padded
-from solvent.scenarios import Table
+from solvent.risk.tails import Tail, Tiles, tail_of
 from solvent.scenarios.expand import evaluate
+from solvent.scenarios.scenario import PROBABILITY
 from solvent.units import YEAR_MS, Float64, quanta_per_unit, quantise
 
 Int32 = NDArray[np.int32]
@@ -41,12 +44,13 @@ class Node:
 
     Attributes:
         code: [instrument] → node. names: [node]. columns: name → [node] for formulas.
-        price: [node] dollars per unit of its numeraire. quanta: [node] quanta per unit.
+        assets: [node] its numeraire, price: dollars per unit of it. quanta: [node] quanta per unit.
     """
 
     name: str
     code: Int32
     names: tuple[str, ...]
+    assets: tuple[str, ...]
     columns: Mapping[str, Float64]
     price: Float64
     quanta: Float64
@@ -69,7 +73,10 @@ class Formula:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanPlan:
-    """A scan: its scenario columns, its map in quanta, and the same map in units."""
+    """A scan: its scenario columns, its map in quanta, and the same map in units.
+
+    `tail` is how totals are reduced; None is the worst of them. `tiles` are the matrix for that.
+    """
 
     name: str
     node: str
@@ -80,6 +87,8 @@ class ScanPlan:
     to_set: Float64
     """[node] set's numeraire per unit of the node's."""
     round: RoundText | None
+    tail: Tail | None = None
+    tiles: Tiles | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +122,7 @@ class Plan:
         levels: node names, finest first. top: the requirement's node.
         bound_per_lot: [instrument] what rounding can hide per lot, in the set's numeraire.
         refusal: [instrument] why it cannot be margined, "" where it can.
+        notes: what was repaired or assumed where scenarios were made of a history.
     """
 
     rulebook: Rulebook
@@ -127,6 +137,7 @@ class Plan:
     maintenance: Formula
     bound_per_lot: Float64
     refusal: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def marginable(self) -> Bool:
@@ -149,7 +160,7 @@ def compile_plan(rulebook: Rulebook, arrays: RiskArrays) -> Plan:
 
     An instrument for which a sum, a map or a weight has none is refused, as one without parameters.
     """
-    refusal = _Refusals(rulebook, arrays)
+    refusal = Refusals(rulebook, arrays)
     nodes = {name: _node(name, rulebook, arrays) for name in rulebook.levels}
     text = rulebook.text
     top = nodes[text.requirement.node]
@@ -166,7 +177,8 @@ def compile_plan(rulebook: Rulebook, arrays: RiskArrays) -> Plan:
     )
     for formula in (initial, maintenance):
         _check_finite(formula.inner.values(), top, refusal, f"{rulebook.name}: requirement")
-    bound = _bound_per_lot(rulebook, arrays, nodes, scans, sums, refusal)
+    parts = nodes, top, (initial, maintenance)
+    bound = _bound_per_lot(rulebook, arrays, parts, scans, sums, refusal)
     return Plan(
         rulebook=rulebook,
         arrays=arrays,
@@ -183,51 +195,8 @@ def compile_plan(rulebook: Rulebook, arrays: RiskArrays) -> Plan:
     )
 
 
-class _Refusals:
-    """Why an instrument cannot be margined: the market lacks it, or the rulebook has no number.
-
-    A missing number would else pass unseen through a comparison, which takes it for *not less*.
-    """
-
-    def __init__(self, rulebook: Rulebook, arrays: RiskArrays) -> None:
-        universe = arrays.universe
-        self.symbols = universe.symbols
-        self.reasons = [""] * len(universe)
-        used = frozenset[str]().union(*(formula.names for formula in rulebook.formulas.values()))
-        for table in rulebook.tables.tables:
-            by_underlying = table.by == "underlying"
-            names = universe.underlyings if by_underlying else universe.settlements
-            codes = universe.underlying if by_underlying else universe.settlement
-            for code, reason in _missing(table, names, used, rulebook.name):
-                for row in np.flatnonzero(codes == code):
-                    self.reasons[row] = reason
-        for blocked, why in arrays.blocked.items():
-            symbol = universe.symbols[blocked]
-            self.add(blocked, f"the market has no usable numbers for {symbol}: {why}")
-
-    def add(self, row: int, reason: str) -> None:
-        """Refuse an instrument; the first reason stays."""
-        self.reasons[row] = self.reasons[row] or reason
-
-    def without_number(self, defined: Bool, what: str) -> None:
-        """Refuse the instruments for which a part of the rulebook is no number."""
-        for row in np.flatnonzero(~defined):
-            self.add(int(row), f"{what} has no finite number for {self.symbols[row]}")
-
-    @property
-    def known(self) -> Bool:
-        """[instrument] whether it can be margined, as far as is known by now."""
-        return np.array([not reason for reason in self.reasons], dtype=bool)
-
-    def known_nodes(self, node: Node) -> Bool:
-        """[node] whether it holds an instrument that can be margined."""
-        held = np.zeros(len(node), dtype=bool)
-        held[node.code[self.known]] = True
-        return held
-
-
 def _check_finite(
-    columns: Iterable[Float64], node: Node, refusal: _Refusals, what: str, *, least: float = -np.inf
+    columns: Iterable[Float64], node: Node, refusal: Refusals, what: str, *, least: float = -np.inf
 ) -> None:
     """Refuse a rulebook whose formula is no finite number at a node that can be margined."""
     known = refusal.known_nodes(node)
@@ -239,21 +208,6 @@ def _check_finite(
             )
 
 
-def _missing(
-    table: Table, names: Sequence[str], used: frozenset[str], rulebook: str
-) -> Iterator[tuple[int, str]]:
-    """Keys (by code) that lack a number that some formula uses, and the reason in words."""
-    for code, name in enumerate(names):
-        if name not in table.rows:
-            yield code, f"{rulebook} has no {table.name} parameters for {name}"
-            continue
-        entries = {f"{table.name}.{entry}" for row in table.rows.values() for entry in row}
-        own = {f"{table.name}.{entry}" for entry in table.rows[name]}
-        lacking = sorted((entries & used) - own)
-        if lacking:
-            yield code, f"{rulebook} has no {lacking[0]} for {name}"
-
-
 def _node(name: str, rulebook: Rulebook, arrays: RiskArrays) -> Node:
     text, universe = rulebook.text.nodes[name], arrays.universe
     by: dict[str, NDArray[np.int64]] = {
@@ -263,7 +217,8 @@ def _node(name: str, rulebook: Rulebook, arrays: RiskArrays) -> Node:
         "instrument": np.arange(len(universe), dtype=np.int64),
     }
     order = [key for key in by if key in text.by]
-    keys = np.column_stack([by[key] for key in order])
+    together = np.zeros(len(universe), dtype=np.int64)
+    keys = np.column_stack([by[key] for key in order] or [together])
     distinct, first, code = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     underlying, settlement = universe.underlying[first], universe.settlement[first]
     index = arrays.index[underlying]
@@ -274,7 +229,9 @@ def _node(name: str, rulebook: Rulebook, arrays: RiskArrays) -> Node:
     else:
         assets = ["USD"] * len(distinct)
     price = np.array([arrays.price_of(asset) for asset in assets])
-    columns = {"index": index, "numeraire": price}
+    columns = {"index": index if text.by else np.full(len(distinct), np.nan), "numeraire": price}
+    for constant, number in rulebook.tables.constants.items():
+        columns[constant] = np.full(len(distinct), number)
     if "settlement" in text.by:
         columns["coin"] = (universe.inverse[first]).astype(np.float64)
         columns |= {k: v[settlement] for k, v in rulebook.tables.by_settlement(universe).items()}
@@ -288,6 +245,7 @@ def _node(name: str, rulebook: Rulebook, arrays: RiskArrays) -> Node:
         name=name,
         code=frozen(code.ravel().astype(np.int32)),
         names=tuple(_node_name(universe, int(row), order) for row in first),
+        assets=tuple(assets),
         columns=columns,
         price=frozen(price),
         quanta=frozen(np.array([quanta_per_unit(asset) for asset in assets])),
@@ -303,7 +261,7 @@ def _node_name(universe: Universe, row: int, by: Sequence[str]) -> str:
         "settlement": universe.settlements[universe.settlement[row]],
         "expiry": day_of_expiry(expiry_ms) if expiry_ms else "PERPETUAL",
     }
-    return "/".join(parts[key] for key in by)
+    return "/".join(parts[key] for key in by) or "everything"
 
 
 def _scan(
@@ -312,7 +270,7 @@ def _scan(
     rulebook: Rulebook,
     arrays: RiskArrays,
     nodes: Mapping[str, Node],
-    refusal: _Refusals,
+    refusal: Refusals,
 ) -> ScanPlan:
     sets = np.array(arrays.shocks.set_names)
     scenarios = np.flatnonzero(np.isin(sets, text.scenarios)).astype(np.int64)
@@ -322,6 +280,7 @@ def _scan(
     everything = len(scenarios) == arrays.scenarios
     matrix = arrays.pnl if everything else padded(arrays.pnl[:, scenarios])
     node, into = nodes[text.node], nodes[text.into]
+    refusal.in_another_currency(node, f"{rulebook.name}: nodes.{text.node} of scans.{name}")
     representative = _first_instrument(node)
     into_code = into.code[representative]
     with np.errstate(divide="ignore", invalid="ignore"):  # a coin without an index is refused
@@ -337,7 +296,19 @@ def _scan(
         unit_map=unit_map,
         to_set=to_set,
         round=text.round,
+        tail=_tail(text, arrays),
+        tiles=None if text.reduce == "worst" else Tiles(matrix, len(scenarios)),
     )
+
+
+def _tail(text: ScanText, arrays: RiskArrays) -> Tail | None:
+    """The tail of a scan's set, with the probabilities that its scenarios carry."""
+    if isinstance(text.reduce, str):
+        return None
+    (name,) = text.scenarios
+    count = arrays.shocks.set_names.count(name)
+    weight = arrays.shocks.numbers.get(name, {}).get(PROBABILITY, np.ones(count))
+    return tail_of(text.reduce.kind, text.reduce.level, weight)
 
 
 def _first_instrument(node: Node) -> Int64:
@@ -351,7 +322,7 @@ def _unit_map(
     arrays: RiskArrays,
     node: Node,
     scenarios: Int64,
-    refusal: _Refusals,
+    refusal: Refusals,
 ) -> NodeMap:
     """The map at each node and scenario, in units of the node's numeraire."""
     groups = arrays.groups
@@ -398,7 +369,7 @@ def _quanta_map(unit: NodeMap, quanta: Float64, factor: Float64, width: int) -> 
     )
 
 
-def _sum(name: str, rulebook: Rulebook, arrays: RiskArrays, refusal: _Refusals) -> SumPlan:
+def _sum(name: str, rulebook: Rulebook, arrays: RiskArrays, refusal: Refusals) -> SumPlan:
     text, universe = rulebook.text.sums[name], arrays.universe
     columns = {**arrays.fields, **rulebook.tables.by_instrument(universe)}
 
@@ -428,7 +399,7 @@ def _sum(name: str, rulebook: Rulebook, arrays: RiskArrays, refusal: _Refusals) 
 
 
 def _charge(
-    name: str, rulebook: Rulebook, nodes: Mapping[str, Node], refusal: _Refusals
+    name: str, rulebook: Rulebook, nodes: Mapping[str, Node], refusal: Refusals
 ) -> ChargePlan:
     text = rulebook.text.charges[name]
     node = nodes[text.node]
@@ -472,17 +443,26 @@ def _whole(rulebook: Rulebook, section: str, part: str) -> Expression:
 def _bound_per_lot(
     rulebook: Rulebook,
     arrays: RiskArrays,
-    nodes: Mapping[str, Node],
+    parts: tuple[Mapping[str, Node], Node, tuple[Formula, Formula]],
     scans: tuple[ScanPlan, ...],
     sums: tuple[SumPlan, ...],
-    refusal: _Refusals,
+    refusal: Refusals,
 ) -> Float64:
-    """Half a quantum per lot through every map and charge, in the set's numeraire."""
+    """Half a quantum per lot through every map, charge and requirement, in the set's numeraire."""
+    nodes, top, formulas = parts
+    factors = [factors_of(one.outer, one.inner, len(top)) or {} for one in formulas]
+
+    def magnified(name: str) -> Float64:
+        # [instrument] never less than 1: a requirement may take a part by other ways besides.
+        ones = np.ones(len(top))
+        largest = np.maximum(ones, np.maximum(*(told.get(name, ones) for told in factors)))
+        return np.asarray(np.where(np.isfinite(largest), largest, 1.0)[top.code])
+
     bound = np.zeros(len(arrays.universe))
     for scan in scans:
         node = nodes[scan.node]
         steepest = scan.unit_map.slope_max() * scan.to_set / node.quanta
-        bound += 0.5 * steepest[node.code]
+        bound += 0.5 * steepest[node.code] * magnified(scan.name)
     for name, charge in rulebook.text.charges.items():
         node = nodes[charge.node]
         slope = evaluate(rulebook.formulas[f"charges.{name}.slope"], node.columns, what=name)
@@ -492,8 +472,8 @@ def _bound_per_lot(
         steepest[~refusal.known_nodes(node)] = 0.0
         finest = min((one.quanta for one in sums if one.node == charge.node), default=np.inf)
         count = sum(one.node == charge.node for one in sums)
-        bound += 0.5 * count * steepest[node.code] / finest
+        bound += 0.5 * count * steepest[node.code] / finest * magnified(name)
     for one in sums:
         if one.node == rulebook.text.requirement.node:
-            bound += 0.5 / one.quanta
+            bound += 0.5 / one.quanta * magnified(one.name)
     return bound

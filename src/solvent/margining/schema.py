@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from solvent.margining.closing import LiquidationText
+from solvent.margining.history_text import HistoryText
 from solvent.margining.house import EngineText
 from solvent.units import Rounding
 
@@ -68,7 +79,8 @@ class PointText(Text):
 
 
 class ScenarioText(Text):
-    """A scenario set: every combination of moves, volatilities and basis, or point by point."""
+    """A scenario set: every combination of moves, volatilities and basis, or point by point, or
+    joint shocks that whoever publishes brings along: by name, or as a history."""
 
     moves: LadderText | Annotated[list[float | Formula], Field(min_length=1)] | None = None
     vols: list[Name] = Field(default=["same"], min_length=1)
@@ -78,17 +90,41 @@ class ScenarioText(Text):
     numbers: dict[Name, float] = Field(default_factory=dict)
     weight: Formula | None = None
     points: Annotated[list[PointText], Field(min_length=1)] | None = None
+    joint: (
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)] | None
+    ) = None
+    history: HistoryText | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A set without joint shocks is written as before there were any: digests stay.
+        told: dict[str, Any] = handler(self)
+        return {
+            name: value
+            for name, value in told.items()
+            if name not in ("joint", "history") or value is not None
+        }
 
     @model_validator(mode="after")
     def _axes_or_points(self) -> ScenarioText:
-        if (self.moves is None) == (self.points is None):
-            raise ValueError("a scenario set has either `moves` or `points`")
+        ways = {"moves": self.moves, "points": self.points, "joint": self.joint,
+                "history": self.history}  # fmt: skip
+        if sum(one is not None for one in ways.values()) != 1:
+            raise ValueError("a scenario set has one of `moves`, `points`, `joint`, `history`")
         if self.points is not None and self.model_fields_set & {"vols", "basis", "weight"}:
             raise ValueError("each point has a volatility, basis and weight of its own")
+        plain = self.vols == ["same"] and self.basis == [0.0]
+        if self.is_joint and not (plain and self.weight is None and not self.numbers):
+            raise ValueError("joint shocks bring volatilities, basis and weights along")
         for point in self.points or []:
             if strange := point.numbers.keys() - self.numbers.keys():
                 raise ValueError(f"`numbers` of the set has no {sorted(strange)}")
         return self
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether its scenarios are joint shocks."""
+        return self.joint is not None or self.history is not None
 
     def vol_rules(self) -> list[str]:
         """Names of the volatility rules in use."""
@@ -112,10 +148,19 @@ class ScenarioText(Text):
 
 
 class NodeText(Text):
-    """A level of the netting tree: instruments that agree in `by` lie in one node."""
+    """A level of the netting tree: instruments that agree in `by` lie in one node.
 
-    by: list[Literal["underlying", "settlement", "expiry", "instrument"]] = Field(min_length=1)
+    An empty `by` is one node of all that an account holds, in dollars.
+    """
+
+    by: list[Literal["underlying", "settlement", "expiry", "instrument"]]
     numeraire: Literal["coin", "dollar", "settlement"] = "dollar"
+
+    @model_validator(mode="after")
+    def _everything_is_in_dollars(self) -> NodeText:
+        if not self.by and self.numeraire != "dollar":
+            raise ValueError("one node of everything is counted in dollars")
+        return self
 
 
 class MapText(Text):
@@ -134,6 +179,45 @@ class RoundText(Text):
     mode: Rounding
 
 
+Level = Annotated[float, Field(ge=0.5, lt=1.0)]
+
+
+class TailText(Text):
+    """A reduction to a tail: one of them, at a level such as 0.99 (`risk.tails`)."""
+
+    expected_shortfall: Level | None = None
+    value_at_risk: Level | None = None
+    harrell_davis: Level | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> TailText:
+        told = [one for one in self.model_dump().values() if one is not None]
+        if len(told) != 1:
+            raise ValueError("expected one of expected_shortfall, value_at_risk, harrell_davis")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        return next(name for name, level in self.model_dump().items() if level is not None)
+
+    @property
+    def level(self) -> float:
+        """Its level."""
+        told: float = getattr(self, self.kind)
+        return told
+
+
+def _which_reduction(told: object) -> str:
+    return "worst" if isinstance(told, str) else "tail"
+
+
+Reduction = Annotated[
+    Annotated[Literal["worst"], Tag("worst")] | Annotated[TailText, Tag("tail")],
+    Discriminator(_which_reduction),
+]
+
+
 class ScanText(Text):
     """Scenario PnL, summed to `node`, mapped there, summed on to `into`, and reduced."""
 
@@ -141,8 +225,14 @@ class ScanText(Text):
     node: Name
     into: Name
     map: MapText | None = None
-    reduce: Literal["worst"] = "worst"
+    reduce: Reduction = "worst"
     round: RoundText | None = None
+
+    @model_validator(mode="after")
+    def _a_tail_is_of_one_set(self) -> ScanText:
+        if self.reduce != "worst" and len(self.scenarios) != 1:
+            raise ValueError("a tail is of one scenario set; blend sets in the requirement")
+        return self
 
 
 class SumText(Text):

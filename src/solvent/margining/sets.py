@@ -22,6 +22,8 @@ def scenario_set(name: str, text: ScenarioText, weight: Expression | None) -> Sc
         roll_days=text.roll_days,
         averaging_minutes=text.averaging_minutes,
         numbers=text.numbers,
+        joint=text.joint or "",
+        history=None if text.history is None else text.history.spec(),
         weight=weight,
         points=tuple(
             Point(

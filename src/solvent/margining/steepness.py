@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvent.expressions import Node
+from solvent.margining.factors import Factors, factors_of
 from solvent.margining.plan import Plan
 from solvent.scenarios.expand import evaluate
 from solvent.units import Float64
@@ -19,30 +19,34 @@ from solvent.units import Float64
 def dollars_per_lot(plan: Plan) -> Float64 | None:
     """[instrument] dollars by which one lot can change initial margin at most.
 
-    None where the requirement is no plain sum of its parts. Instruments that cannot be margined
-    have infinity.
+    None where the requirement is no sum of its parts, each times what the market alone decides.
+    Instruments that cannot be margined have infinity. A scan's tail changes by no more than the
+    total that changes most, as its worst does.
     """
-    if not _plain_sum(plan.initial.outer.root):
+    factors = factors_of(plan.initial.outer, plan.initial.inner, len(plan.top))
+    if factors is None:
         return None
     total = plan.bound_per_lot.copy()
     loss = np.abs(plan.arrays.pnl).max(axis=1, initial=0.0)
     for scan in plan.scans:
         node = plan.nodes[scan.node]
         slope = scan.unit_map.slope_max() * scan.to_set / node.quanta
-        total += loss * slope[node.code]
+        total += loss * slope[node.code] * _factor(factors, scan.name, plan)
     sums = {one.name: one for one in plan.sums}
     for charge in plan.charges:
         node = plan.nodes[charge.node]
         formula = plan.rulebook.formulas[f"charges.{charge.name}.slope"]
         stated = evaluate(formula, node.columns, what=charge.name)
         slope = np.array(np.broadcast_to(stated, len(node)))[node.code]
+        slope = slope * _factor(factors, charge.name, plan)
         for name in charge.sums:
             total += (
                 slope * _per_lot(sums[name].long_side, sums[name].short_side) / sums[name].quanta
             )
     for one in plan.sums:
         if one.node == plan.top.name:
-            total += _per_lot(one.long_side, one.short_side) / one.quanta
+            per_lot = _per_lot(one.long_side, one.short_side) / one.quanta
+            total += per_lot * _factor(factors, one.name, plan)
     dollars = total * plan.top.price[plan.top.code]
     return np.where(plan.marginable & np.isfinite(dollars), dollars, np.inf)
 
@@ -51,7 +55,6 @@ def _per_lot(long_side: Float64, short_side: Float64) -> Float64:
     return np.maximum(np.abs(long_side), np.abs(short_side))
 
 
-def _plain_sum(node: Node) -> bool:
-    if node.operation == "+":
-        return all(_plain_sum(part) for part in node.arguments)
-    return node.operation == "name"
+def _factor(factors: Factors, name: str, plan: Plan) -> Float64:
+    """[instrument] a component's factor; 1 for one that initial margin does not use."""
+    return np.asarray(factors.get(name, np.ones(len(plan.top)))[plan.top.code])

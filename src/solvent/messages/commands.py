@@ -15,7 +15,7 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta, field
 
-from solvent.limits import MONEY_MAX
+from solvent.limits import INPUTS_MAX, MONEY_MAX
 from solvent.messages.fields import (
     AccountKind,
     Amount,
@@ -140,6 +140,16 @@ class AssignRulebook(Command, frozen=True):
 
 
 # ── accounts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class SetInputs(Command, frozen=True):
+    """Bring the numbers of an account that only the venue knows: inputs at level `account` of its
+    rulebook, such as a credit line. They take the place of all that were brought before; what is
+    not told has the rulebook's default. They are no money: nothing is posted."""
+
+    account: Name
+    inputs: Annotated[dict[Name, Number], Meta(max_length=INPUTS_MAX)]
+    reason: Annotated[str, Meta(max_length=256)]
 
 
 class OpenAccount(Command, frozen=True):
@@ -375,9 +385,10 @@ class ImportBooks(Command, frozen=True):
 
 AnyCommand: TypeAlias = (
     ListAsset | ListInstrument | DelistInstrument | SetPhase | AdoptRulebook | AssignRulebook
-    | OpenAccount | CloseAccount | FreezeAccount | UnfreezeAccount | SetMarginMode | SetLeverage
-    | AddIsolatedMargin | RemoveIsolatedMargin | Deposit | AnnounceDeposit | ConfirmDeposit
-    | CancelDeposit | RequestWithdrawal | ConfirmWithdrawal | CancelWithdrawal | Transfer
+    | SetInputs | OpenAccount | CloseAccount | FreezeAccount | UnfreezeAccount | SetMarginMode
+    | SetLeverage | AddIsolatedMargin | RemoveIsolatedMargin | Deposit | AnnounceDeposit
+    | ConfirmDeposit | CancelDeposit | RequestWithdrawal | ConfirmWithdrawal | CancelWithdrawal
+    | Transfer
     | ContributeFund | ReturnFund | PlaceOrder | AmendOrder | CancelOrder | CancelOrders
     | Disconnect | SetProtection | ResetProtection | ListCombo | ReportBlock | WithdrawBlock
     | RelieveMargin | Trade | PublishMarket | PublishArrays | PayFunding | SettleVariation

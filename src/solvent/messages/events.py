@@ -308,6 +308,14 @@ class CallEnded(Event, frozen=True):
     how: str
 
 
+class InputsSet(Event, frozen=True):
+    """Numbers that were brought for an account's rulebook, all that hold from now on, and why."""
+
+    account: int
+    inputs: dict[str, str]
+    reason: str
+
+
 class BackstopSet(Event, frozen=True):
     """How much notional a backstop account may take on, in millionths of a dollar."""
 
@@ -373,7 +381,7 @@ AnyEvent: TypeAlias = (
     | MarketPublished | ArraysPublished | FundingPaid
     | VariationSettled | ExpirySettled | InterestAccrued | LiquidationBegun | Imported
     | MarginCalled | CallEnded | BackstopSet | CollateralConverted | AuctionStarted
-    | AuctionBid | AuctionEnded | Ported
+    | AuctionBid | AuctionEnded | Ported | InputsSet
 )  # fmt: skip
 EVENTS: Final[tuple[type[Event], ...]] = AnyEvent.__args__
 """Every kind of event."""

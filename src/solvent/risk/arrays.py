@@ -187,9 +187,19 @@ def _blocked(snapshot: Snapshot, shocks: Shocks, usable: Bool) -> dict[int, str]
         flags = Flag(int(snapshot.flags[row])) & BLOCKING
         if flags:
             reasons[row] = ", ".join(flag.name for flag in flags if flag.name)
+        elif known[row]:
+            reasons[row] = "beyond the exact range"
         else:
-            reasons[row] = "beyond the exact range" if known[row] else "its shocks are not known"
+            reasons[row] = _not_known(snapshot.universe, shocks, row)
     return reasons
+
+
+def _not_known(universe: Universe, shocks: Shocks, row: int) -> str:
+    code = int(universe.underlying[row])
+    if code in shocks.missing:
+        name = universe.underlyings[code]
+        return f"scenarios.{shocks.missing[code]} has no row for {name}"
+    return "its shocks are not known"
 
 
 def exact(amounts: Float64, scale: Float64) -> Bool:
@@ -261,10 +271,13 @@ def _weight(
     """Factor on the PnL by [group, scenario]; 1 where a set states none, NaN where it is unset."""
     weight = np.ones((len(groups), len(shocks)))
     parts: dict[tuple[str, Expression], list[int]] = {}
-    cells = [(one.name, point.weight) for one in sets for point in one]
-    for scenario, (name, expression) in enumerate(cells):
-        if expression is not None:
-            parts.setdefault((name, expression), []).append(scenario)
+    start = 0
+    for one in sets:
+        # Joint shocks are told whole: their weights are probabilities, and change no PnL.
+        for scenario, point in enumerate(() if one.told is not None else one, start=start):
+            if point.weight is not None:
+                parts.setdefault((one.name, point.weight), []).append(scenario)
+        start += len(one)
     for (name, expression), scenarios in parts.items():
         mine = np.array(scenarios)
         columns = group_columns(universe, groups, shocks, tables, index, scenarios=mine)

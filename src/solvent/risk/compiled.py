@@ -158,6 +158,26 @@ def will_add(_context: Any, table: Any, _row: Any) -> Any:
     return types.void(table, types.int64), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def add_row(_context: Any, table: Any, _place: Any, parts: Any, _row: Any) -> Any:
+    """table[place] += parts[row], four whole numbers at once; both are [any, 4] of int64."""
+    four = ir.VectorType(_INT64, 4)
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        def cells(kind: Any, value: Any, row: Any) -> Any:
+            data = context.make_array(kind)(context, builder, value).data
+            first = builder.gep(data, [builder.mul(row, ir.Constant(_INT64, 4))])
+            return builder.bitcast(first, four.as_pointer())
+
+        ours, place, theirs, row = arguments
+        into, of = cells(table, ours, place), cells(parts, theirs, row)
+        total = builder.add(builder.load(into, align=8), builder.load(of, align=8))
+        builder.store(total, into, align=8)
+        return context.get_dummy_value()
+
+    return types.void(table, types.int64, parts, types.int64), generate
+
+
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def least_of(_context: Any, sums: Any, width: Any) -> Any:
     """The least of sums[:8·width]."""

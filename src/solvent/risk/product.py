@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -122,6 +122,79 @@ def row_sums(
     return sums[:, :columns]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What the totals of sets in every scenario are made of: `scan`'s arguments.
+
+    `matrix` and the node map's columns are `padded`; `columns` of them are scenarios.
+    """
+
+    matrix: Float64
+    columns: int
+    set_first: Int64
+    row_first: Int64
+    row_node: Int32
+    index: Int32
+    lots: Float64
+    node_map: NodeMap
+
+    def part(self, start: int, stop: int) -> Totals:
+        """Of sets [start, stop) alone."""
+        rows = slice(int(self.set_first[start]), int(self.set_first[stop]))
+        first = self.row_first[rows.start : rows.stop + 1]
+        held = slice(int(first[0]), int(first[-1]))
+        return replace(
+            self,
+            set_first=self.set_first[start : stop + 1] - rows.start,
+            row_first=first - held.start,
+            row_node=self.row_node[rows],
+            index=self.index[held],
+            lots=self.lots[held],
+        )
+
+    def of(self, sets: Int64) -> Totals:
+        """Of some sets alone, in their order."""
+        rows = _spans(self.set_first, sets)
+        held = _spans(self.row_first, rows)
+        counts = np.diff(self.row_first)[rows]
+        return replace(
+            self,
+            set_first=_ends(np.diff(self.set_first)[sets]),
+            row_first=_ends(counts),
+            row_node=self.row_node[rows],
+            index=self.index[held],
+            lots=self.lots[held],
+        )
+
+
+def _ends(counts: Int64) -> Int64:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _spans(first: Int64, rows: Int64) -> Int64:
+    """Every place of [first[r], first[r + 1]) for each row, row after row."""
+    counts = np.diff(first)[rows]
+    start = np.repeat(first[rows] - _ends(counts)[:-1], counts)
+    return np.arange(len(start), dtype=np.int64) + start
+
+
+def totals_of(book: Totals) -> Float64:
+    """[set, scenario] Σ over a set's rows of the mapped Σ lots·matrix[index], by numpy."""
+    cells = book.matrix[book.index, : book.columns] * book.lots[:, None]
+    sums = _reduce(cells, book.row_first)
+    mapped = _columns(book.node_map, book.columns)(sums, book.row_node)
+    return _in_order(mapped, book.set_first)
+
+
+def worst_of(book: Totals, *, threads: int = 1) -> tuple[Float64, Int32]:
+    """`scan` of what these totals are made of."""
+    return scan(
+        matrix=book.matrix, columns=book.columns, set_first=book.set_first,
+        row_first=book.row_first, row_node=book.row_node, index=book.index, lots=book.lots,
+        node_map=book.node_map, threads=threads,
+    )  # fmt: skip
+
+
 def scan(
     *,
     matrix: Float64,
@@ -141,9 +214,12 @@ def scan(
     """
     sets, width = len(set_first) - 1, matrix.shape[1]
     if _small(len(index) * width):
-        sums = _reduce(matrix[index, :columns] * lots[:, None], row_first)
-        mapped = _columns(node_map, columns)(sums, row_node)
-        total = _in_order(mapped, set_first)
+        total = totals_of(
+            Totals(
+                matrix=matrix, columns=columns, set_first=set_first, row_first=row_first,
+                row_node=row_node, index=index, lots=lots, node_map=node_map,
+            )
+        )  # fmt: skip
         return total.min(axis=1) + 0.0, total.argmin(axis=1).astype(np.int32)
     from solvent.risk import compiled
 
@@ -221,6 +297,11 @@ def carried(
     )  # fmt: skip
     in_parallel(work, rows=accounts, positions=len(index), threads=threads)
     return values, gains
+
+
+def is_small(cells: int) -> bool:
+    """Whether numpy is done before numba would be there."""
+    return _small(cells)
 
 
 def _small(cells: int) -> bool:

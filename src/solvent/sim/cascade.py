@@ -35,6 +35,7 @@ from solvent.messages.fields import (
 )
 from solvent.sim.cascade_crowd import DEALERS, Person, crowd
 from solvent.sim.cascade_prices import QUOTE, Prices
+from solvent.solvency.venue import VenueWatch
 from solvent.tending.deleveraging import judged
 from solvent.tending.plans import Plan
 from solvent.tending.pools import with_risk
@@ -149,9 +150,10 @@ class Crashed:
 
 def crash(
     engine: Engine, prices: Prices, regime: Regime, *, accounts: int, seed: int = 1,
-    progress: Progress | None = None,
+    progress: Progress | None = None, verdicts: VenueWatch | None = None,
 ) -> Crashed:  # fmt: skip
-    """Tell a new, empty engine a crash. The same arguments give the same history to the byte.
+    """Tell a new, empty engine a crash. The same arguments give the same history to the byte,
+    whether a watch's `verdicts` are read or all accounts are asked.
 
     Raises SolventError for an engine with a history.
     """
@@ -176,7 +178,7 @@ def crash(
 
     for step in range(len(prices.times_ms)):
         stage.moment(step)
-        engine.tend(time_ms=stage.time_ms, watch=watch)
+        engine.tend(time_ms=stage.time_ms, watch=watch, verdicts=verdicts)
         stage.afterwards()
         told = list(teller.take(engine.journal.read(read, verify=False)))
         read = engine.state.log.sequence

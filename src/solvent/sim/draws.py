@@ -38,7 +38,7 @@ WEIGHTS: Final[dict[type[Command], float]] = {
     c.Confiscate: 1.0, c.CoverDebt: 2.0, c.SocialiseLoss: 1.0, c.EndLiquidation: 1.5,
     c.ImportBooks: 0.6, c.ReviewMargin: 1.0, c.LiquidateInBook: 3.0, c.SetBackstop: 0.4,
     c.ConvertCollateral: 1.0, c.FundMarket: 0.4, c.StartAuction: 1.5, c.BidInAuction: 2.0,
-    c.EndAuction: 0.7, c.PortAccount: 0.4,
+    c.EndAuction: 0.7, c.PortAccount: 0.4, c.SetInputs: 0.5,
 }  # fmt: skip
 """How often a command is tried where nothing is skewed."""
 ORDERS: Final = (

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from solvent.account.ledger import FUND, INSURANCE, VENUE, margin_slot, node
+from solvent.engine.inputs import inputs_of
 from solvent.engine.state import State
 from solvent.limits import MONEY_MAX
 from solvent.messages import commands as c
@@ -21,6 +22,8 @@ from solvent.sim.draws import Draws
 Draft = Callable[[Draws, State], Command | None]
 _LEVERAGES: Final = ("1", "2", "5", "10", "20", "50", "0.5", "3.7", "1000", "0.001", "0", "1001")
 _FACTORS: Final = ("1", "0.5", "0.2", "0.1", "0.07", "0.0009", "0.9", "1000", "1001")
+
+_BROUGHT: Final = ("0", "0", "0.03", "0.6", "1", "1", "2500.5", "40000", "-1")
 
 
 def open_account(draws: Draws, state: State) -> Command | None:
@@ -67,6 +70,15 @@ def assign_rulebook(draws: Draws, state: State) -> Command | None:
     account = draws.account(state).name
     rulebook = draws.one(list(state.rules))
     return c.AssignRulebook(account=account, rulebook=rulebook, **draws.told())
+
+
+def set_inputs(draws: Draws, state: State) -> Command | None:
+    """What its rulebook takes from outside: a line and what belongs to it, most of it allowed."""
+    account = draws.account(state)
+    rules = state.rules.get(account.rulebook)
+    names = [] if rules is None else list(inputs_of(rules))
+    told = {name: draws.one(_BROUGHT) for name in names if draws.often(0.6)}
+    return c.SetInputs(account=account.name, inputs=told, reason="a look", **draws.told())
 
 
 # ── modes ────────────────────────────────────────────────────────────────────────────────────────
@@ -329,5 +341,5 @@ DRAFTS: Final[dict[type[Command], Draft]] = {
     c.CancelDeposit: cancel_deposit, c.RequestWithdrawal: request_withdrawal,
     c.ConfirmWithdrawal: confirm_withdrawal, c.CancelWithdrawal: cancel_withdrawal,
     c.Transfer: transfer, c.ContributeFund: contribute_fund, c.ReturnFund: return_fund,
-    c.AccrueInterest: accrue_interest, c.ImportBooks: import_books,
+    c.AccrueInterest: accrue_interest, c.ImportBooks: import_books, c.SetInputs: set_inputs,
 }  # fmt: skip

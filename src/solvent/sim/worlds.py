@@ -276,7 +276,7 @@ def _by_account(rng: Random, age_ms_max: int) -> dict[str, str]:
     """A rulebook of scans and one or two of formulas, either of which may be the venue's."""
     names = [
         "deribit-pm",
-        *rng.sample(("hyperliquid", "binance-usdm", "bitmex"), rng.choice((1, 2))),
+        *rng.sample(("hyperliquid", "binance-usdm", "bitmex", "credit-lines"), rng.choice((1, 2))),
     ]
     if rng.random() < 0.4:
         names.reverse()
@@ -324,8 +324,11 @@ _FEES: Final[tuple[dict[str, object], ...]] = (
 
 
 def with_engine(toml: str, house: dict[str, object], fees: Sequence[dict[str, object]] = ()) -> str:
-    """A rulebook's text with an `[engine]` part put at its end."""
-    lines = ["", "[engine]", *(f"{name} = {_written(value)}" for name, value in house.items())]
+    """A rulebook's text with an `[engine]` part put at its end, or put to the one that it has."""
+    told = [f"{name} = {_written(value)}" for name, value in house.items()]
+    before, header, rest = toml.partition("\n[engine]\n")
+    lines = ["", *([] if header else ["[engine]", *told])]
+    toml = before + header + "\n".join([*told, rest]) if header else toml
     for fee in fees:
         lines += [
             "[[engine.fees]]",

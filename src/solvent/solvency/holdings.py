@@ -27,7 +27,7 @@ ROWS, SLOTS, PLACES, LOST_SLOTS, LOST_PLACES = range(5)
 """What `Store.used` counts: rows, ends of the two sides, and what moved runs left behind."""
 DONE, NEED_ROWS, NEED_SLOTS, NEED_PLACES, TOO_LARGE = range(5)
 """How far a kernel came, and what it asks for where it stopped."""
-BLOCK: Final = 1 << 13
+BLOCK: Final = 1 << 15
 """Accounts whose rows lie together: their sums stay in the second cache while a pass is there."""
 _GROWTH: Final = 1.5
 _ROOM_MIN: Final = 64
@@ -283,7 +283,9 @@ def _packed(empty: Store, account: Int32, instrument: Int32, lots: Float64, acco
     starts = np.flatnonzero(new)
     rows = len(starts)
     owner, at = account[starts], node[starts]
-    number = _numbered(owner, at, np.diff(np.append(starts, len(lots))))
+    number = _numbered(
+        owner, at, np.diff(np.append(starts, len(lots))), _rarest(instrument, starts)
+    )
     columns = _empty(_OF_ROW, rows + _ROOM_MIN)
     columns["account"][number], columns["node"][number] = owner, at
     last = np.ones(rows, dtype=bool)
@@ -299,13 +301,22 @@ def _packed(empty: Store, account: Int32, instrument: Int32, lots: Float64, acco
     return _laid_out(filled, row[order], instrument[order], lots[order], rows)
 
 
-def _numbered(account: Int32, node: Int32, length: Int64) -> Int32:
-    """[row] its number: by block of accounts, then node, then length.
+def _rarest(instrument: Int32, starts: Int64) -> Int64:
+    """[row] which of its instruments fewest accounts hold, as a rank."""
+    held = np.bincount(instrument, minlength=1)
+    rank = np.empty(len(held), np.int64)
+    rank[np.argsort(-held, kind="stable")] = np.arange(len(held))
+    return np.maximum.reduceat(rank[instrument], starts) if len(starts) else starts
 
-    A pass in that order finds an underlying's risk rows in the nearest caches, and loops of one
-    length after another, whose ends a processor foresees.
+
+def _numbered(account: Int32, node: Int32, length: Int64, rarest: Int64) -> Int32:
+    """[row] its number: by block of accounts, then node, then length, then rarest instrument.
+
+    A pass in that order finds an underlying's risk rows in the nearest caches, those that are
+    seldom wanted just after one another, and loops of one length after another, whose ends a
+    processor foresees.
     """
-    order = np.lexsort((length, node, account // BLOCK))
+    order = np.lexsort((rarest, length, node, account // BLOCK))
     number = np.empty(len(order), np.int32)
     number[order] = np.arange(len(order), dtype=np.int32)
     return number

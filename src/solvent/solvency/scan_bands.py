@@ -23,7 +23,8 @@ from solvent.margining.plan import Formula, Plan, ScanPlan
 from solvent.margining.schema import RoundText
 from solvent.risk import Layout
 from solvent.risk.product import NodeMap
-from solvent.solvency.between import Between, Unbounded, apply, worst
+from solvent.risk.tails import Tail
+from solvent.solvency.between import Between, Unbounded, apply, shortfall, worst
 from solvent.solvency.books import Books
 from solvent.solvency.steady import SHARES, Guard, surely
 from solvent.solvency.sums import added, members, weighed
@@ -65,6 +66,13 @@ class ScanBands:
 
     def _without_bounds(self) -> str:
         plan = self.plan
+        for name, told in plan.rulebook.text.scenarios.items():
+            if told.is_joint:
+                # Anchors are priced anew, and the shocks stayed with whoever published.
+                return f"{plan.rulebook.name}: scenarios.{name}: joint shocks"
+        for scan in plan.scans:
+            if scan.tail is not None and not _is_bounded(scan.tail):
+                return f"{plan.rulebook.name}: scans.{scan.name}.reduce: {scan.tail.kind}"
         for name, node in plan.rulebook.text.nodes.items():
             if "underlying" not in node.by:
                 return f"{plan.rulebook.name}: nodes.{name}: one node of several underlyings"
@@ -308,7 +316,12 @@ class _Block:
         sums = weighed(
             self.arranged.lots, lines, index=self.arranged.instrument, owner=owner, count=len(rows)
         )
-        least = worst(added(self._upward(low), self._mapped(scan, sums, rows.node)))
+        totals = added(self._upward(low), self._mapped(scan, sums, rows.node))
+        if scan.tail is None:
+            least = worst(totals)
+        else:
+            level = np.full(len(self.arranged.levels[self.top]), scan.tail.level)
+            least = shortfall(totals, Between.exactly(level))
         loss = apply("max", [apply("negative", [least]), Between.exactly(0.0)])
         quanta = plan.top.quanta[self.arranged.levels[self.top].node]
         loss = apply("*", [loss, Between.exactly(1.0 / quanta)])
@@ -431,6 +444,11 @@ def _rounded(amount: Between, text: RoundText | None) -> Between:
     if text is None:
         return amount
     return apply("max", [amount, Between.exactly(0.0)]).wider(1.01 * 10.0**-text.decimals)
+
+
+def _is_bounded(tail: Tail) -> bool:
+    """Whether a tail is concave in its scenarios, all alike: then lines bound it."""
+    return tail.kind == "expected_shortfall" and tail.alike
 
 
 def _of(plan: Plan, name: str) -> ScanPlan:

@@ -32,6 +32,7 @@ _OF_ONE: Final = (
     e.RulebookAssigned, e.StatusChanged, e.ModeChanged, e.OrderRested, e.OrderReduced,
     e.OrderEnded, e.StopPlaced, e.StopTriggered, e.StopCancelled, e.ProtectionSet,
     e.ProtectionTripped, e.BlockReported, e.PositionChanged, e.FeePaid, e.LiquidationBegun,
+    e.InputsSet,
 )  # fmt: skip
 _OF_ALL: Final = (e.Imported, e.Delisted, e.ExpirySettled)
 """Contracts that go, and books that come from elsewhere, may change rows of anybody."""
@@ -254,8 +255,9 @@ def verdict(standing: Standing, *, as_of_ms: int) -> Verdict:
     >>> verdict(Standing(100, 90, 85, True, False, False), as_of_ms=7).state.name
     'WARNING'
     """
-    room, equity = standing.equity_micro - standing.maintenance_micro, standing.equity_micro
-    close = 2 if room < 0 else sum(room * share < equity for share in (5, 10))
+    room = standing.equity_micro - standing.maintenance_micro
+    behind = standing.equity_micro + standing.credit_micro
+    close = 2 if room < 0 else sum(room * share < behind for share in (5, 10))
     if not standing.known:
         return Verdict(state=Class.UNKNOWN, close=0, standing=standing, as_of_ms=as_of_ms)
     state = Class.WARNING if close else Class.HEALTHY

@@ -108,7 +108,8 @@ class VenueBands:
             return
         told = margined(state, rules, plan, fit, with_orders=formulas)
         books = Books(
-            book=told.book, balances=told.balances, orders=told.orders, modes=told.modes
+            book=told.book, balances=told.balances, orders=told.orders, modes=told.modes,
+            inputs=told.inputs,
         )  # fmt: skip
         widths = self.base.widest(books)
         widths[told.unlisted] = NONE

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from solvent.engine.state import State
+from solvent.solvency.venue import VenueWatch
 from solvent.tending.plans import ACTOR, Plan
 from solvent.tending.tender import Tended, Tender, Watch, plans
 
@@ -39,8 +40,13 @@ class Tending(ABC):
         return plans(self.state)
 
     def tend(
-        self, *, actor: str = ACTOR, time_ms: int | None = None, watch: Watch | None = None
-    ) -> Tended:
+        self, *, actor: str = ACTOR, time_ms: int | None = None, watch: Watch | None = None,
+        verdicts: VenueWatch | None = None,
+    ) -> Tended:  # fmt: skip
         """Do all that is to be done now, to the end or to where it has to wait; a second call at
-        the same moment does nothing. `watch` is handed the plans of each wave before it is done."""
-        return Tender(self, actor=actor, watch=watch).run(time_ms)
+        the same moment does nothing. `watch` is handed the plans of each wave before it is done.
+
+        `verdicts`, what `Engine.watch` gave, spares asking of accounts that it proved healthy; what
+        is done is the same.
+        """
+        return Tender(self, actor=actor, watch=watch, verdicts=verdicts).run(time_ms)

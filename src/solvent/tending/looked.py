@@ -8,7 +8,7 @@ by its events whom it has touched.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -18,17 +18,26 @@ from solvent.engine.state import LIQUIDATION, Account, Contract, Standing, State
 from solvent.engine.wound_up import nearest
 from solvent.margining.closing import LiquidationText
 from solvent.messages.events import Event, Posted
+from solvent.solvency.classes import State as Class
+from solvent.solvency.venue import VenueWatch
 from solvent.tending.pools import seen_at_risk, with_risk
 from solvent.tending.scores import in_queue, scored
 
+_NEAR = 0.2
+"""The share of equity above maintenance at which a watch's `warning` begins."""
 _NAMES = ("account", "buyer", "seller", "bidder", "member")
 
 
 class Looked:
-    """Standings of whole accounts, and queues, of one look."""
+    """Standings of whole accounts, and queues, of one look.
 
-    def __init__(self, state: State) -> None:
+    `verdicts` is a watch that has followed every command: then only those are asked whom it has
+    not proved to be far from every call.
+    """
+
+    def __init__(self, state: State, verdicts: VenueWatch | None = None) -> None:
         self._state = state
+        self._verdicts = verdicts
         self._known: dict[int, tuple[Account, Standing]] | None = None
         self.nearest: dict[int, Standing] = {}
         """Account that holds isolated positions → where the pool of it stands that is nearest to
@@ -83,7 +92,9 @@ class Looked:
         """Number → account and where it stands, of all of which margin is asked, in order."""
         state = self._state
         if self._known is None:
-            looked = list(with_risk(state))
+            told = self._verdicts
+            asked = None if told is None else list(_near(state, told))
+            looked = list(with_risk(state) if asked is None else seen_at_risk(state, asked))
             self._known = {}
         else:
             accounts = [state.account(number) for number in sorted(self._changed)]
@@ -116,6 +127,35 @@ class Looked:
         line.changed = set()
         line.join(scored(self._state, contract, held, closing))
         return line
+
+
+def _near(state: State, verdicts: VenueWatch) -> Iterator[Account]:
+    """Accounts of which a look may have something to say, in order.
+
+    A watch tells healthy from near at a fifth of equity, with certainty where it asked nobody; of
+    rulebooks that warn earlier all are asked, and of who holds isolated positions, whose pools it
+    does not know.
+    """
+    early = {name for name, rules in state.rules.items() if max(rules.closing.calls.levels) > _NEAR}
+    for account in state.accounts[FIRST_ACCOUNT:]:
+        if account is None:
+            continue
+        seen = verdicts.verdicts.get(account.number)
+        if (
+            seen is None
+            or seen.state is not Class.HEALTHY
+            or account.modes
+            or account.status == LIQUIDATION
+            or account.number in state.calls
+            or account.rulebook in early
+            or _at_the_edge(seen.standing)
+        ):
+            yield account
+
+
+def _at_the_edge(found: Standing) -> bool:
+    """Whether just a fifth of equity is left above maintenance, where a first level is entered."""
+    return (found.equity_micro - found.maintenance_micro) * 5 <= found.equity_micro
 
 
 def _next_of(coming: list[Account], known: Container[int], most: int) -> list[Account]:

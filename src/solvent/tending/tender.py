@@ -17,6 +17,7 @@ from solvent.engine.closing_out import foreseen_able
 from solvent.engine.state import LIQUIDATION, Account, Standing, State
 from solvent.liquidation.calls import review
 from solvent.messages import commands as c
+from solvent.solvency.venue import VenueWatch
 from solvent.tending import by_contract, debts, disposing
 from solvent.tending.looked import Looked
 from solvent.tending.plans import ACTOR, Plan, dollars, row, sealed
@@ -121,12 +122,14 @@ def _call_changes(state: State, account: Account, found: Standing) -> bool:
     if was is None:
         # Most accounts are far away: no fractions for them.
         beyond = found.equity_micro - found.maintenance_micro
-        if beyond > (max(told.levels) + 1e-9) * found.equity_micro:
+        behind = found.equity_micro + found.credit_micro
+        called = found.call and told.when == "short"
+        if not called and beyond > (max(told.levels) + 1e-9) * behind:
             return False
     reviewed = review(
         was, equity_micro=found.equity_micro, initial_micro=found.initial_micro,
         maintenance_micro=found.maintenance_micro, time_ms=state.log.time_ms,
-        levels=levels_of(told),
+        levels=levels_of(told), credit_micro=found.credit_micro,
     )  # fmt: skip
     level = 0 if was is None else was.level
     return bool(reviewed.ended) or (0 if reviewed.call is None else reviewed.call.level) != level
@@ -212,13 +215,20 @@ def _end(account: Account, pool: Pool, stage: str, kind: type[c.Command]) -> Pla
 
 
 class Tender:
-    """Carries plans out on an engine, wave by wave; `watch` sees each wave before it is done."""
+    """Carries plans out on an engine, wave by wave; `watch` sees each wave before it is done.
 
-    def __init__(self, engine: Tending, *, actor: str = ACTOR, watch: Watch | None = None) -> None:
+    `verdicts` is a watch over the same engine: accounts that it proved healthy are not asked.
+    """
+
+    def __init__(
+        self, engine: Tending, *, actor: str = ACTOR, watch: Watch | None = None,
+        verdicts: VenueWatch | None = None,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._actor = actor
         self._watch = watch
-        self._looked = Looked(engine.state)
+        self._verdicts = verdicts
+        self._looked = Looked(engine.state, verdicts)
         self._tried = Tried()
         self._done: set[tuple[str, ...]] = set()
         self._time_ms = 0
@@ -233,7 +243,7 @@ class Tender:
         self._done = set()
         tended = Tended()
         self._pass()
-        self._looked = Looked(self._engine.state)
+        self._looked = Looked(self._engine.state, self._verdicts)
         self._tried = Tried(looked=self._looked)
         some: set[int] | None = None
         numbers = self._engine.state.account_numbers

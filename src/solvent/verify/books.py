@@ -74,7 +74,7 @@ _MOVE_NOTHING: Final = frozenset({
     "assign_rulebook", "freeze_account", "unfreeze_account", "amend_order", "cancel_order",
     "cancel_orders", "disconnect", "set_protection", "reset_protection", "relieve_margin",
     "publish_arrays", "heartbeat", "review_margin", "set_backstop", "start_auction",
-    "bid_in_auction", "end_auction", "port_account",
+    "bid_in_auction", "end_auction", "port_account", "set_inputs",
 })  # fmt: skip
 _BY_COLUMNS: Final = frozenset({
     "set_margin_mode", "set_leverage", "place_order", "amend_order", "cancel_order",

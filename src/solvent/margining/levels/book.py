@@ -15,6 +15,7 @@ from solvent.errors import RulebookError
 from solvent.instruments import Kind
 from solvent.margining.levels.columns import MARKET, Columns, Rows
 from solvent.margining.levels.form import FACTS, FINEST, Form
+from solvent.margining.levels.inputs import check_numbers
 from solvent.margining.levels.market import (
     facts,
     instrument_rows,
@@ -150,6 +151,7 @@ class LevelsAnswer:
     Attributes:
         liquidate: whether some pool of the account is to be liquidated. undecided: whether that
             is not known of some pool.
+        credit: what is lent to the account at most; 0 where the rulebook lends nothing.
         components: name → amount, summed over the account's pools.
         worst_underlying, worst_scenario: which scenario is the worst, −1 where none is told.
     """
@@ -157,6 +159,7 @@ class LevelsAnswer:
     equity: Float64
     initial: Float64
     maintenance: Float64
+    credit: Float64
     call: NDArray[np.bool_]
     liquidate: NDArray[np.bool_]
     undecided: NDArray[np.bool_]
@@ -167,7 +170,7 @@ class LevelsAnswer:
     @property
     def known(self) -> NDArray[np.bool_]:
         """[account] whether everything that its margin needs is known."""
-        total = self.equity + self.initial + self.maintenance
+        total = self.equity + self.initial + self.maintenance + self.credit
         return np.asarray(np.isfinite(total) & ~self.undecided)
 
 
@@ -197,7 +200,7 @@ def evaluate(
         with ThreadPoolExecutor(threads) as pool:
             parts = list(pool.map(work.block, starts))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    fixed = ("equity", "initial", "maintenance")
+    fixed = ("equity", "initial", "maintenance", "credit")
     return LevelsAnswer(
         **{name: joined.pop(name) for name in fixed},
         call=joined.pop("call") > 0,
@@ -251,18 +254,9 @@ class Work:
         return names
 
     def _check_inputs(self) -> None:
-        known = {
-            f"{level}.{name}"
-            for level, columns in self.plan.rulebook.text.inputs.items()
-            for name in columns
-        }
-        rulebook = self.plan.rulebook.name
+        text = self.plan.rulebook.text
         for path, value in self.inputs.items():
-            if path not in known:
-                raise RulebookError(f"{rulebook} has no input {path!r}; there are {sorted(known)}")
-            for number in value.values() if isinstance(value, Mapping) else [value]:
-                if not isinstance(number, int | float | np.number) or not np.isfinite(number):
-                    raise RulebookError(f"{rulebook}: input {path}: {number!r} is no finite number")
+            check_numbers(text, path, value)
             if isinstance(value, Mapping):
                 self._check_keys(path, value)
 
@@ -409,6 +403,9 @@ class Work:
         liquidate = np.broadcast_to(
             columns.evaluate(self.plan.form.liquidate.root, level), (rows.count,)
         )
+        found["credit"] = np.zeros(rows.count)
+        if answer.credit is not None:
+            found["credit"] = np.broadcast_to(columns.column(level, answer.credit), (rows.count,))
         call = found["equity"] < found["initial"]
         parts = {name: columns.column(level, name) for name in answer.components}
         return {

@@ -141,6 +141,21 @@ class ColumnInput(Text):
 
     about: str
     default: float | None = None
+    least: float | None = None
+    most: float | None = None
+    """What a number may be; one beyond is refused where it is brought."""
+
+    def fault(self, value: float) -> str:
+        """What a value ought to be, in words; empty where it is that.
+
+        >>> ColumnInput(about="a share", least=0.0, most=1.0).fault(1.5)
+        'at most 1'
+        """
+        if self.least is not None and not value >= self.least:
+            return f"at least {self.least:g}"
+        if self.most is not None and not value <= self.most:
+            return f"at most {self.most:g}"
+        return ""
 
 
 class ShockText(VolText):
@@ -163,13 +178,18 @@ class WorstText(Text):
 
 
 class AnswerText(Text):
-    """Where the answer stands: columns of one level, in dollars."""
+    """Where the answer stands: columns of one level, in dollars.
+
+    `credit` names what is lent to the account at most, which is no money of its own: equity is told
+    without it, the margins are what is left to be met after it.
+    """
 
     level: Literal["account", "pool"] = "account"
     equity: Name = "equity"
     initial: Name = "initial"
     maintenance: Name = "maintenance"
     liquidate: Formula = "equity < maintenance"
+    credit: Name | None = None
     components: list[Name] = Field(default_factory=list)
     worst: WorstText | None = None
 

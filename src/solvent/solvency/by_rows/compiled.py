@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from solvent.limits import EXACT_MAX
-from solvent.risk.compiled import LANES, will_add, worst_of
+from solvent.risk.compiled import LANES, add_row, will_add, worst_of
 from solvent.solvency.compiled import beyond, class_of
 from solvent.solvency.rows import MARK
 
@@ -61,8 +61,46 @@ def ascends(who):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _needed(least, ppm, gross, count, needed):  # type: ignore[no-untyped-def]
-    """needed[k] = the worst loss · ppm / 1e6, up, and half a quantum per lot, up.
+def _needed(least, ppm, gross, count, parts, lane):  # type: ignore[no-untyped-def]
+    """parts[k, lane] = the worst loss · ppm / 1e6, up, and half a quantum per lot, up.
+
+    The share is taken in its lowest terms, so that loss · numerator is mostly below 2^53 and exact.
+    Its quotient is one off at most and put right by what is left over.
+    """
+    over, under = _lowest(ppm, 1_000_000)
+    most = 0.0
+    for k in range(count):
+        most = max(most, -least[k])
+    if most * over >= EXACT_MAX:
+        _needed_far(least, ppm, gross, count, parts, lane)
+        return
+    if over == under:
+        for k in range(count):
+            parts[k, lane] = np.int64(max(-least[k], 0.0)) + np.int64(np.ceil(0.5 * gross[k]))
+        return
+    once = 1.0 / under
+    for k in range(count):
+        owed = max(-least[k], 0.0) * over
+        whole = np.floor(owed * once)
+        rest = owed - whole * under
+        whole = whole - (1.0 if rest < 0.0 else 0.0)
+        rest = rest + (under if rest < 0.0 else 0.0)
+        # What is left over is one more, and two more where the quotient was one too small.
+        whole = whole + (1.0 if rest > 0.0 else 0.0) + (1.0 if rest > under else 0.0)
+        parts[k, lane] = np.int64(whole) + np.int64(np.ceil(0.5 * gross[k]))
+
+
+@njit(nogil=True, cache=True)
+def _lowest(over, under):  # type: ignore[no-untyped-def]
+    a, b = over, under
+    while b:
+        a, b = b, a % b
+    return float(over // a), float(under // a)
+
+
+@njit(nogil=True, cache=True)
+def _needed_far(least, ppm, gross, count, parts, lane):  # type: ignore[no-untyped-def]
+    """The same of losses whose product leaves the exact range.
 
     In float64, which vectors can divide: quotients may be one off and are put right by what is
     left over. All products are whole and below 2^53 but `millions · ppm`, which int64 holds.
@@ -80,7 +118,7 @@ def _needed(least, ppm, gross, count, needed):  # type: ignore[no-untyped-def]
         part = part - (1.0 if (part - 1.0) * _MILLION >= share else 0.0)
         part = part + (1.0 if part * _MILLION < share else 0.0)
         hidden = np.int64(np.ceil(0.5 * gross[k]))
-        needed[k] = np.int64(millions) * np.int64(ppm) + np.int64(part) + hidden
+        parts[k, lane] = np.int64(millions) * np.int64(ppm) + np.int64(part) + hidden
 
 
 @cache
@@ -101,7 +139,8 @@ def judge(width: int, narrow: int) -> Callable[..., None]:
         sums = np.empty((block, 4), np.int64)
         added, least, lesser = np.empty(_CHUNK * LANES), np.empty(_CHUNK), np.empty(_CHUNK)
         gross = np.empty(_CHUNK)
-        needed, least_needed = np.empty(_CHUNK, np.int64), np.empty(_CHUNK, np.int64)
+        # [row of the chunk] what it adds to `sums`.
+        parts = np.zeros((_CHUNK, 4), np.int64)
         guarded = len(largest) > 0
         for b in range(start, stop):
             sums[:] = 0
@@ -117,13 +156,25 @@ def judge(width: int, narrow: int) -> Callable[..., None]:
                     )  # fmt: skip
                     gross[k] = s.gross[row]
                     will_add(sums, s.account[row] - base)
-                _needed(least, ratios[0], gross, count, needed)
-                _needed(lesser, ratios[1], gross, count, least_needed)
-                _add(s, rows, first, count, base, added, needed, least_needed, sums)
+                for k in range(count):
+                    parts[k, 0] = np.int64(added[k * LANES + MARK])
+                _needed(least, ratios[0], gross, count, parts, 1)
+                _needed(lesser, ratios[1], gross, count, parts, 2)
                 if guarded:
-                    _reach(s, rows, first, count, base, most, sums)
+                    _reach(s, rows, first, count, most, parts)
+                for k in range(count):
+                    # Unsigned, as a signed place would be asked whether it counts from the end.
+                    row = np.uintp(rows[np.uintp(first + k)])
+                    add_row(sums, s.account[row] - base, parts, k)
             if guarded:
                 _check(s, largest, who, seat[b], seat[b + 1], base, sums, unknown)
+            told = seat[b + 1] - seat[b]
+            if told == min(block, len(cash) - base) and not guarded:
+                _tell_block(
+                    base, told, sums, cash, at_ms, equity, initial, maintenance, unknown, state,
+                    close, figures_ms,
+                )  # fmt: skip
+                continue
             _tell(
                 who, seat[b], seat[b + 1], base, sums, cash, at_ms, guarded, equity, initial,
                 maintenance, unknown, state, close, figures_ms,
@@ -133,24 +184,15 @@ def judge(width: int, narrow: int) -> Callable[..., None]:
 
 
 @njit(nogil=True, cache=True)
-def _add(s, rows, first, count, base, added, needed, least_needed, sums):  # type: ignore[no-untyped-def]
-    for k in range(count):
-        # Unsigned, as a signed place would be asked at every step whether it counts from the end.
-        place = np.uintp(s.account[np.uintp(rows[np.uintp(first + k)])] - base)
-        sums[place, 0] += np.int64(added[k * LANES + MARK])
-        sums[place, 1] += needed[k]
-        sums[place, 2] += least_needed[k]
-
-
-@njit(nogil=True, cache=True)
-def _reach(s, rows, first, count, base, most, sums):  # type: ignore[no-untyped-def]
-    """Add what rows' sums can be at most, in millionths of the exact range, rounded up."""
+def _reach(s, rows, first, count, most, parts):  # type: ignore[no-untyped-def]
+    """What rows' sums can be at most, in millionths of the exact range, rounded up."""
     for k in range(count):
         row = rows[first + k]
+        parts[k, 3] = 0
         # A row that was emptied reaches nothing, of what has no number neither.
         if s.gross[row] > 0.0:
             part = s.gross[row] * most[s.node[row]] * (1e6 / EXACT_MAX)
-            sums[s.account[row] - base, 3] += np.int64(min(part, 1e9)) + 1
+            parts[k, 3] = np.int64(min(part, 1e9)) + 1
 
 
 @njit(nogil=True, cache=True)
@@ -180,3 +222,18 @@ def _tell(  # type: ignore[no-untyped-def]
         unknown[account] = lost
         state[account], close[account] = class_of(owned, needed, least_needed, lost)
         figures_ms[account] = at_ms
+
+
+@njit(nogil=True, cache=True)
+def _tell_block(  # type: ignore[no-untyped-def]
+    base, count, sums, cash, at_ms, equity, initial, maintenance, unknown, state, close, figures_ms
+):  # fmt: skip
+    """`_tell` of everybody in a block, none of whom is unknown, without asking who is next."""
+    end = base + count
+    mine, needed, least = equity[base:end], initial[base:end], maintenance[base:end]
+    states, levels, owned = state[base:end], close[base:end], cash[base:end]
+    for k in range(count):
+        mine[k], needed[k], least[k] = owned[k] + sums[k, 0], sums[k, 1], sums[k, 2]
+        states[k], levels[k] = class_of(mine[k], needed[k], least[k], False)
+    unknown[base:end] = False
+    figures_ms[base:end] = at_ms
