@@ -289,6 +289,14 @@ def test_the_command_refuses_what_it_cannot_do() -> None:
     assert run("deribit-pm", "--generated", 20, "--from", "2031-01-01").exit_code == 2
 
 
+def test_nothing_judged_is_no_pass() -> None:
+    """A rulebook without options is asked for a strangle: no row, and no exit code of success."""
+    done = run("binance-coinm", "--generated", 3, "--portfolios", "rolling", "--coin", "BTC",
+               "--processes", 1)  # fmt: skip
+    assert "nothing could be judged" in done.stdout
+    assert done.exit_code == 1
+
+
 def test_a_flat_margin_has_a_flat_response() -> None:
     """Tiers do not follow volatility; Deribit's futures do not either."""
     found = impulse(["binance-usdm", "deribit-pm"], before=100, after=12, shown=10)

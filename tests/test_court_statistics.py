@@ -162,7 +162,12 @@ def test_basel_is_exact(breaches: int) -> None:
 
 def test_basel_has_no_multiplier_for_other_samples() -> None:
     assert statistics.basel(observations=500, breaches=5, p=0.01).multiplier is None
-    assert statistics.basel(observations=0, breaches=0, p=0.01).colour == "red"
+    assert statistics.basel(observations=250, breaches=5, p=1.0 - 0.99).multiplier == 3.4
+
+
+@pytest.mark.parametrize("observations", [0, 1, 5, 30, 250])
+def test_no_breach_is_green_in_the_smallest_sample(observations: int) -> None:
+    assert statistics.basel(observations=observations, breaches=0, p=0.01).colour == "green"
 
 
 # ── whether they cluster ─────────────────────────────────────────────────────────────────────────

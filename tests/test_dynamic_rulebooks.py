@@ -95,17 +95,34 @@ def ranges(dynamic: Dynamic, state: DynamicState, days: Sequence[int]) -> list[f
 
 
 def test_volatility_by_hand() -> None:
-    """Mean of squares while it warms up, then an EWMA; a hole of two days is two days' variance."""
+    """Mean of squares while it warms up, then an EWMA; a hole of three days is three days'
+    variance, and a price that stands still is a hole."""
     signal = SignalText(of="price", measure="volatility", decay=0.9, warm_up_days=2)
     state = Measured()
-    for day, price in ((0, 100.0), (1, 110.0), (2, 99.0), (4, 99.0)):
+    for day, price in ((0, 100.0), (1, 110.0), (2, 99.0), (4, 99.0), (5, 108.9)):
         state = measure(signal, state, "BTC", seen(day, price, of="price"))
         if day < 2:
             assert told(signal, state, FIRST + timedelta(days=day)) is None
     one, two = math.log(1.1) ** 2, math.log(0.9) ** 2
-    assert told(signal, state, FIRST + timedelta(days=4)) == pytest.approx(
-        math.sqrt(0.81 * (one + two) / 2)
+    assert told(signal, state, FIRST + timedelta(days=5)) == pytest.approx(
+        math.sqrt(0.729 * (one + two) / 2 + 0.271 * one / 3)
     )
+
+
+def test_a_price_that_stands_still_relaxes_nothing() -> None:
+    """A feed that is stuck is no calm market: never known, or no longer after `hold_days`."""
+    dynamic = load_dynamic("deribit-pm-dynamic")
+    rng = np.random.default_rng(1)
+    moved = (30_000.0 * np.exp(np.cumsum(rng.normal(0.0, 0.03, 60)))).tolist()
+    for prices in ([100.0] * 60, [*moved, *[moved[-1]] * 60]):
+        state, last = DynamicState(), None
+        for day, price in enumerate(prices):
+            last = dynamic.step(state, seen(day, price, of="price"))
+            state = last.state
+        assert last is not None
+        assert any("signal vol of BTC is not known; it stays" in note for note in last.notes)
+        late = FIRST + timedelta(days=75)
+        assert not [change for change in state.changes if change.announced > late]
 
 
 def test_a_level_is_held_for_so_long() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import date
 from typing import Any
 
@@ -14,6 +15,7 @@ from solvent import api
 from solvent.errors import BadInput
 from solvent.expressions import parse
 from solvent.feeds.bars import read_bars, read_traded_vega
+from solvent.feeds.histories import read_history
 from solvent.feeds.synthetic_market import generate_market
 from solvent.lab.liquidity_report import NO_CHAIN, NO_DEPTH, coin_liquidity
 from solvent.margining.fragments import merged
@@ -257,6 +259,16 @@ def test_bars_are_read_in_several_hands(tmp_path: Any) -> None:
 def test_bad_bars_are_named(tmp_path: Any, text: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         read_bars(write(tmp_path / "bad.csv", text))
+
+
+def test_half_a_download_is_named(tmp_path: Any) -> None:
+    text = "timestamp,high,low,close,volume\n" + "2025-01-01,2,1,1,4\n" * 9
+    whole = gzip.compress(text.encode())
+    for cut in (whole[:20], whole[:14] + b"\xff" * 20):
+        (tmp_path / "half.csv.gz").write_bytes(cut)
+        for read in (read_bars, read_history):
+            with pytest.raises(BadInput, match=r"half\.csv\.gz"):
+                read(tmp_path / "half.csv.gz")
 
 
 def test_traded_vega_by_tenor(tmp_path: Any) -> None:

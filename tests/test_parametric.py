@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import solvent as sv
 from solvent.cli.screen import screen as command
 from solvent.errors import BadInput, InvariantBroken
 from solvent.feeds.synthetic_book import Venue
@@ -314,6 +315,10 @@ def test_screen_on_the_command_line(
     shown = capsys.readouterr().out
     assert "loss at most" in shown
     assert "covariance shrunk by" in shown
+    # 1.3 times the loss is the initial margin: a bound of the loss does not prove that much.
+    asked = sv.margin(tmp_path / "book.csv", snapshot, rulebook="deribit-pm").to_polars()
+    assert asked["initial_margin"][1] > by_name["short"]["bound"]
+    assert "what the rulebook asks for besides is not in it" in shown
     (tmp_path / "equity.csv").write_text("account,equity\nlong,x\n", "utf-8")
     with pytest.raises(BadInput, match=r"row 1.*a number, found x"):
         command(**told, capital=tmp_path / "equity.csv")  # type: ignore[arg-type]

@@ -130,7 +130,8 @@ def backtest(
     """Judge rulebooks on a history: breaches, coverage, procyclicality, cost.
 
     Give one market history: --prices (with --surfaces from when there are some), --surfaces,
-    --chain or --generated. Exit code 1 when a rulebook's coverage is rejected on the low side.
+    --chain or --generated. Exit code 1 when a rulebook's coverage is rejected on the low
+    side, and when nothing could be judged.
 
     Example: solvent backtest deribit-pm binance-usdm --generated 365 --out court.html
     """
@@ -169,7 +170,8 @@ def backtest(
         console.print_json(document)
     else:
         _print(result, document, out)
-    if any(_under_covered(row, 1.0 - level) for row in document["rows"]):
+    rows = document["rows"]
+    if not rows or any(_under_covered(row, 1.0 - level) for row in rows):
         raise typer.Exit(1)
 
 
@@ -343,6 +345,8 @@ def _print(result: CourtResult, document: dict[str, Any], out: Path | None) -> N
     for row in rows[:_ROWS_SHOWN]:
         shown.add_row(*_cells(row))
     console.print(shown)
+    if not rows:
+        console.print("nothing could be judged")
     if len(rows) > _ROWS_SHOWN:
         console.print(f"and {len(rows) - _ROWS_SHOWN:,} rows more (--json or --out shows all)")
     _print_sensitivity(document)
@@ -360,6 +364,8 @@ def _print(result: CourtResult, document: dict[str, Any], out: Path | None) -> N
     )
     for name, why in refused[:12]:
         console.print(f"refused: {name}: {why}", markup=False, highlight=False)
+    if len(refused) > 12:
+        console.print(f"and {len(refused) - 12:,} refusals more (--json shows all)")
     for note in document["notes"]:
         console.print(f"note: {note['text']} ({note['count']:,})", markup=False, highlight=False)
     if result.overlapping:

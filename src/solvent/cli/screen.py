@@ -23,7 +23,7 @@ def screen(
     history: options.History = None,
     capital: Annotated[
         Path | None,
-        typer.Option("--capital", help="account,equity in dollars: who is proved to have enough?"),
+        typer.Option("--capital", help="account,equity in dollars: who survives every scenario?"),
     ] = None,
     level: Annotated[
         float, typer.Option("--level", help="Of the estimates of value at risk.", min=0.5)
@@ -33,8 +33,9 @@ def screen(
 ) -> None:
     """Bound the loss of every account over a rulebook's scenarios, and estimate its value at risk.
 
-    The bound is proved and quick; who has more than it needs no exact look. Estimates assume normal
-    factors with the scenarios' covariance (Ledoit-Wolf) and decide nothing.
+    The bound is proved and quick; who has more than it survives every scenario. A requirement may
+    be more than that loss: its factors, charges and maps are not in the bound. Estimates assume
+    normal factors with the scenarios' covariance (Ledoit-Wolf) and decide nothing.
     """
     from solvent import api
     from solvent.cli.console import print_json, print_problems
@@ -94,7 +95,10 @@ def _document(
         }
         for n, account in enumerate(accounts)
     ]
-    notes = [f"covariance shrunk by {answer.covariance.shrinkage:.4f}"]
+    notes = [
+        "bounded is the loss over the scenarios; what the rulebook asks for besides is not in it",
+        f"covariance shrunk by {answer.covariance.shrinkage:.4f}",
+    ]
     if answer.covariance.fallback:
         notes.append(f"covariance {answer.covariance.fallback}")
     if unknown := int((~known).sum()):
@@ -124,6 +128,8 @@ def _print(document: dict[str, Any]) -> None:
         out.print(f"[dim]the {_SHOWN} largest of {len(rows)}[/dim]")
     told = [row["proved"] for row in rows if row["proved"] is not None]
     if told:
-        out.print(f"{sum(told)} of {len(told)} accounts need no exact look", highlight=False)
+        out.print(
+            f"{sum(told)} of {len(told)} accounts have more than they could lose", highlight=False
+        )
     for note in document["notes"]:
         out.print(f"[dim]note: {note}[/dim]", highlight=False)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from solvent.errors import BadInput, Problem, Reject
-from solvent.feeds.columns import UNTOLD, moments, names, numbers, require
-from solvent.feeds.table import Faults, check_file, kind_of, read_table, unreadable
+from solvent.feeds.columns import names, numbers, require
+from solvent.feeds.histories import bare_table, times_of
+from solvent.feeds.table import Faults, read_table
 from solvent.scenarios.bars import Bars
 
-_TIMES: Final = ("time_ms", "timestamp", "datetime", "time", "unix", "date")
-_DAY_FIRST: Final = r"^\d{2}-\d{2}-\d{4} \d{2}:\d{2}$"
 _PRICES: Final = ("high", "low", "close")
 _TENORS: Final = (14.0, 60.0)
 
@@ -30,17 +25,15 @@ def read_bars(path: str | Path) -> Bars:
     """
     path = Path(path)
     faults = Faults.of(path, skip=False)
-    frame = _frame(path, faults)
+    frame = bare_table(path, faults)
     frame = frame.rename({name: name.strip().lower() for name in frame.columns})
     require(frame, _PRICES, faults)
     volume = next((name for name in frame.columns if name.startswith("volume")), None)
-    time = next((name for name in _TIMES if name in frame.columns), None)
-    if volume is None or time is None:
-        require(frame, ["volume" if volume is None else "time"], faults)
+    if volume is None:
+        require(frame, ["volume"], faults)
     columns = {name: numbers(frame, name, faults, required=True) for name in _PRICES}
     columns["volume"] = numbers(frame, volume or "volume", faults, required=True)
-    time_ms = _moments(frame, time or "time", faults)
-    faults.settle()
+    time_ms = times_of(frame, faults)
     for name, told in columns.items():
         bad = np.flatnonzero(~(told >= 0.0) if name == "volume" else ~(told > 0.0))
         if bad.size:
@@ -52,32 +45,6 @@ def read_bars(path: str | Path) -> Bars:
     distinct, last = np.unique(time_ms[::-1], return_index=True)
     order = len(time_ms) - 1 - last
     return Bars(time_ms=distinct, **{name: told[order] for name, told in columns.items()})
-
-
-def _frame(path: Path, faults: Faults) -> pl.DataFrame:
-    """A table; a first line without a comma is a remark of its publisher's."""
-    check_file(path)
-    if kind_of(path) != ".csv":
-        return read_table(path, faults)
-    try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        first = raw.split(b"\n", 1)[0]
-        if b"," in first or b"\n" not in raw:
-            return read_table(path, faults)
-        return pl.read_csv(io.BytesIO(raw), infer_schema=False, skip_rows=1)
-    except (OSError, EOFError, pl.exceptions.PolarsError) as fault:
-        raise BadInput(unreadable(path, fault)) from fault
-
-
-def _moments(frame: pl.DataFrame, name: str, faults: Faults) -> NDArray[np.int64]:
-    if "date" in frame.columns and frame["date"].cast(pl.String).str.contains(_DAY_FIRST).all():
-        told = frame["date"].str.to_datetime("%d-%m-%Y %H:%M", strict=True, time_zone="UTC")
-        return told.dt.epoch("ms").to_numpy().astype(np.int64)
-    time_ms = moments(frame, name, faults)
-    for row in np.flatnonzero(time_ms == UNTOLD).tolist()[:1]:
-        faults.add(Reject.FIELD_MISSING, row, name, expected="a time", found="nothing")
-    return time_ms
 
 
 def read_traded_vega(path: str | Path, coin: str) -> tuple[float, float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +60,7 @@ def read_history(paths: str | Path | Sequence[str | Path], *, name: str | None =
 
 def _read(path: Path, name: str | None) -> Series:
     faults = Faults.of(path, skip=False)
-    frame = _frame(path, faults)
+    frame = bare_table(path, faults)
     if {"snapshot", "atm_iv"} <= set(frame.columns):
         return _surfaces(frame, faults)
     bars = any(one in frame.columns for one in _CLOSES)
@@ -69,7 +70,7 @@ def _read(path: Path, name: str | None) -> Series:
     return _long(frame, faults)
 
 
-def _frame(path: Path, faults: Faults) -> pl.DataFrame:
+def bare_table(path: Path, faults: Faults) -> pl.DataFrame:
     """A table; a first line without a comma is a remark of its publisher's."""
     check_file(path)
     if kind_of(path) != ".csv":
@@ -77,7 +78,7 @@ def _frame(path: Path, faults: Faults) -> pl.DataFrame:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             remark = b"," not in file.readline(1 << 16) and bool(file.readline(1 << 16).strip())
-    except OSError as fault:
+    except (OSError, EOFError, zlib.error) as fault:
         raise BadInput(unreadable(path, fault)) from fault
     if not remark:
         return read_table(path, faults)
@@ -106,7 +107,7 @@ def _coin_of(path: Path, frame: pl.DataFrame) -> str:
 def _bars(frame: pl.DataFrame, faults: Faults, coin: str) -> Series:
     """Closes at the ends of bars; a bar is as long as most are."""
     close = next(one for one in _CLOSES if one in frame.columns)
-    began = _times(frame, faults)
+    began = times_of(frame, faults)
     price = _prices(frame, close, faults)
     gaps = np.abs(np.diff(began))
     if not (gaps > 0).any():
@@ -118,7 +119,7 @@ def _bars(frame: pl.DataFrame, faults: Faults, coin: str) -> Series:
     )
 
 
-def _times(frame: pl.DataFrame, faults: Faults) -> NDArray[np.int64]:
+def times_of(frame: pl.DataFrame, faults: Faults) -> NDArray[np.int64]:
     """Moments of rows, from the first column that tells them in a form that is whole."""
     found = [name for name in _TIMES if name in frame.columns]
     if not found:
@@ -156,7 +157,7 @@ def _newest_last(series: Series) -> Series:
 
 def _long(frame: pl.DataFrame, faults: Faults) -> Series:
     """Rows `time,name,price`, and what more they tell, laid out by name."""
-    time_ms, price = _times(frame, faults), _prices(frame, "price", faults)
+    time_ms, price = times_of(frame, faults), _prices(frame, "price", faults)
     told = names(frame, "name", faults).to_list()
     for row, one in enumerate(told):
         if not one:
@@ -209,7 +210,7 @@ def read_surface_nodes(path: str | Path) -> tuple[Nodes, ...]:
     time. Moments whose expiries do not reach a node are left out.
     """
     faults = Faults.of(path, skip=False)
-    frame = _frame(Path(path), faults)
+    frame = bare_table(Path(path), faults)
     found = []
     for coin, rows in _by_coin(frame, faults).items():
         time_ms, _, _, vol = rows

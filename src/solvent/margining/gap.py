@@ -179,11 +179,7 @@ def beyond_formula(core: str, *, forgiven: str) -> str:
 
 
 def with_gap(content: Fragment, parts: Fragment) -> dict[str, Any]:
-    """A rulebook of scans with the gap added to both margins.
-
-    Of maintenance it adds the same share as maintenance has of the initial margin now, read as the
-    caller wrote it: what was `x` becomes `x + gap`.
-    """
+    """A rulebook of scans with the whole gap added to both margins: `x` becomes `x + gap`."""
     whole = merged(content, parts)
     required = whole["requirement"]
     required["initial"] = f"({content['requirement']['initial']}) + gap"

@@ -19,7 +19,8 @@ any δ and γ; r_s is what is left, so no error is left out. For a book with sum
 The bound is the lesser of the first two, plus the third and fourth; never more than the sum of each
 position's own worst loss; and a share of 1e-9 of the positions' largest numbers on top, which is
 above anything that float64 rounds here. Any reduction that is at most the worst loss (value at
-risk, expected shortfall, a weighted worst with weights up to 1) is bounded as well.
+risk, expected shortfall, a weighted worst with weights up to 1) is bounded as well. A requirement
+is not: its factors and charges, and a map that makes losses larger, come on top.
 
 Covariances are shrunk after Ledoit and Wolf, "A well-conditioned estimator for large-dimensional
 covariance matrices" (2004). Value at risk by moments: Cornish and Fisher (1937); Cantelli (1928).

@@ -301,7 +301,8 @@ class Zone:
 
     Attributes:
         colour: `green` while so many or fewer have a probability below 95 %, `yellow` below
-            99.99 %, then `red`.
+            99.99 %, then `red`. No breach is green, however few the observations are: Basel's
+            bounds are of 250, and of 5 even no breach has a probability of 95 %.
         cumulative, exact: probability of at most, of exactly so many breaches.
         type_one: of so many or more: of rejecting a right model from here on.
         multiplier: the capital multiplier, defined for 250 days at 99 % alone.
@@ -332,8 +333,9 @@ def basel(*, observations: int, breaches: int, p: float) -> Zone:
         + _log(breaches, p) + _log(n - breaches, 1.0 - p)
     )  # fmt: skip
     check(abs(below + exact - cumulative) < 1e-9, "probabilities add up", below, exact, cumulative)
-    colour = "green" if cumulative < _GREEN else "yellow" if cumulative < _YELLOW else "red"
-    told = n == 250 and p == 0.01
+    calm = breaches == 0 or cumulative < _GREEN
+    colour = "green" if calm else "yellow" if cumulative < _YELLOW else "red"
+    told = n == 250 and math.isclose(p, 0.01)
     return Zone(
         colour=colour,
         cumulative=cumulative,

@@ -79,7 +79,11 @@ class Measured:
 
 
 def measure(signal: SignalText, before: Measured, key: str, seen: Observation) -> Measured:
-    """The state after a day's observation; unchanged where the key was not observed."""
+    """The state after a day's observation; unchanged where the key was not observed.
+
+    Of a volatility a price that stands still is none: a feed that is stuck is no calm market. The
+    next return is over the days since the last move, as over any days that nobody observed.
+    """
     own = seen.of(signal.of, key)
     other = seen.of(signal.of, signal.beside) if signal.beside is not None else 0.0
     if own is None or other is None:
@@ -92,6 +96,8 @@ def measure(signal: SignalText, before: Measured, key: str, seen: Observation) -
     if before.seen is None:
         return Measured(seen=seen.day, last=now)
     own_return = math.log(own / before.last[0])
+    if signal.measure == "volatility" and own_return == 0.0:
+        return before
     if signal.measure == "volatility":
         return _variance(signal, before, seen, now, own_return)
     pair = (seen.day.toordinal(), own_return, math.log(other / before.last[1]))
