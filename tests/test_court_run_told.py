@@ -289,6 +289,13 @@ def test_the_command_refuses_what_it_cannot_do() -> None:
     assert run("deribit-pm", "--generated", 20, "--from", "2031-01-01").exit_code == 2
 
 
+def test_the_command_fails_where_nothing_could_be_judged() -> None:
+    asked = ["backtest", "fhs", "--generated", "5", "--coin", "BTC", "--portfolios", "linear"]
+    found = CliRunner().invoke(app, [*asked, "--processes", "1"])
+    assert found.exit_code == 2
+    assert "refused: fhs: BadInput" in found.output
+
+
 def test_a_flat_margin_has_a_flat_response() -> None:
     """Tiers do not follow volatility; Deribit's futures do not either."""
     found = impulse(["binance-usdm", "deribit-pm"], before=100, after=12, shown=10)
