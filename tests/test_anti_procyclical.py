@@ -221,6 +221,8 @@ def test_written_and_read(chain: Chain) -> None:
         ([{"tool": "buffer", "sise": 0.1}], "no 'sise'; a buffer has refill, size"),
         ([{"tool": "floor", "of": "least"}], "of: expected mean, rms, max or median"),
         ([{"tool": "floor", "window_days": 0}], "window_days"),
+        ([{"tool": "floor", "window_days": 4015.0}], "window_days: expected whole days, 1 to 3660"),
+        ([{"tool": "quantile_buffer", "window_days": 4015.5}], "expected whole days.*found 4015.5"),
         ([{"tool": "floor", "at": 0.0}], "at: expected a number above 0"),
         ([{"tool": "floor", "told": 3}], "told: expected a name"),
         ([{"tool": "cap", "told": "x", "at": 1.0}], "not `at` besides"),

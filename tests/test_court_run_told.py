@@ -294,7 +294,14 @@ def test_nothing_judged_is_no_pass() -> None:
     done = run("binance-coinm", "--generated", 3, "--portfolios", "rolling", "--coin", "BTC",
                "--processes", 1)  # fmt: skip
     assert "nothing could be judged" in done.stdout
-    assert done.exit_code == 1
+    assert done.exit_code == 2
+
+
+def test_the_command_fails_where_nothing_could_be_judged() -> None:
+    asked = ["backtest", "fhs", "--generated", "5", "--coin", "BTC", "--portfolios", "linear"]
+    found = CliRunner().invoke(app, [*asked, "--processes", "1"])
+    assert found.exit_code == 2
+    assert "refused: fhs: BadInput" in found.output
 
 
 def test_a_flat_margin_has_a_flat_response() -> None:

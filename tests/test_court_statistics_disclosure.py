@@ -82,6 +82,19 @@ def test_nothing_judged_is_told(result: CourtResult) -> None:
     found = disclosure(replace(result, state=none), "core")
     assert (found["6.5.4"].value, found["6.5.4"].note) == (None, "no observation")
     assert (found["6.5.1"].value, found["6.5.5.2"].value) == (0, 0)
+    assert {found[number].value for number in ("6.1.1", "6.1.2", "6.6", "6.7")} == {None}
+    assert found["6.1.1"].note == "no day was judged"
+
+
+def test_a_last_day_without_an_end_is_left_out(result: CourtResult) -> None:
+    """Its margin is not told: the day before it stands for the end of the period."""
+    state = result.state.copy()
+    state[:, :, 3] = Cell.NO_END
+    found = disclosure(replace(result, state=state), "core")
+    assert found["6.1.1"].value == (15 + 9) * MICRO
+    assert found["6.1.1"].note.endswith("the last day judged, 2023-11-17")
+    assert found["6.1.2"].value == round((15 + 17 + 24) * MICRO / 3)
+    assert found["6.6"].value == round((4 + 19 + 9) * MICRO / 3)
 
 
 def test_a_portfolio_that_comes_back_has_no_call(result: CourtResult) -> None:

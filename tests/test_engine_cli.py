@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from solvent.cli import main
+from solvent.feeds.histories import write_history
 from solvent.feeds.write import write_market
 from solvent.host import Engine
 from solvent.market import Snapshot
 from solvent.messages.commands import Heartbeat
 from tests.conftest import ROOT
+from tests.past import past
 
 COMMANDS = ROOT / "examples" / "commands.jsonl"
 MOMENT = 1_782_813_600_000
@@ -377,6 +379,40 @@ def test_replay(run: Run, venue: Path, tmp_path: Path) -> None:
     assert document["identical"]
     assert "no difference" in run("replay", venue, "--rulebook", "deribit-pm").out
     assert run("replay", venue, "--rulebook", "nope").code == 2
+
+
+def test_a_rulebook_that_learns_is_published_and_replayed(
+    run: Run, market_file: Path, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    where, told = tmp_path / "learned", tmp_path / "past.csv"
+    write_history(past(snapshot), told)
+    market = ("--market", market_file, "--history", told)
+    made = run("init", where, *market, "--rulebook", "fhs")
+    assert made.code == 0, made.err
+    again = run("publish", where, *market, "--json")
+    assert again.code == 0, again.err
+    assert again.json()["rulebooks"] == ["fhs"]
+    assert run("apply", where, COMMANDS).code in (0, 1)
+    # An engine and a replay need no history: the scenarios are in the published arrays.
+    assert run("replay", where, "--json").json()["same"]
+    missing = run("publish", where, "--market", market_file)
+    assert (missing.code, missing.err.count("\n")) == (2, 1)
+    assert "--history FILE" in missing.err
+
+
+def test_a_history_under_a_rulebook_that_learns(
+    run: Run, venue: Path, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    told = tmp_path / "past.csv"
+    write_history(past(snapshot), told)
+    found = run("replay", venue, "--rulebook", "fhs", "--history", told, "--json")
+    assert found.code == 0, found.err
+    moments = found.json()["moments"]
+    recorded, other = moments["end"]
+    assert 0 < other["initial_micro"] != recorded["initial_micro"]
+    missing = run("replay", venue, "--rulebook", "fhs")
+    assert missing.code == 2
+    assert "--history FILE" in missing.err
 
 
 def test_replay_tells_where_it_diverged(run: Run, venue: Path, tmp_path: Path) -> None:

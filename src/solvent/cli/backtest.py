@@ -130,8 +130,8 @@ def backtest(
     """Judge rulebooks on a history: breaches, coverage, procyclicality, cost.
 
     Give one market history: --prices (with --surfaces from when there are some), --surfaces,
-    --chain or --generated. Exit code 1 when a rulebook's coverage is rejected on the low
-    side, and when nothing could be judged.
+    --chain or --generated. Exit code 1 when a rulebook's coverage is rejected on the low side, 2
+    when nothing could be judged. Dynamic rulebooks are judged by the rules of each day.
 
     Example: solvent backtest deribit-pm binance-usdm --generated 365 --out court.html
     """
@@ -170,8 +170,10 @@ def backtest(
         console.print_json(document)
     else:
         _print(result, document, out)
-    rows = document["rows"]
-    if not rows or any(_under_covered(row, 1.0 - level) for row in rows):
+    if not document["rows"]:
+        console.err.print("error: nothing could be judged: the reasons are above")
+        raise typer.Exit(2)
+    if any(_under_covered(row, 1.0 - level) for row in document["rows"]):
         raise typer.Exit(1)
 
 

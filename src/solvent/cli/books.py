@@ -287,7 +287,8 @@ def print_view(plan: Plan, view: AccountView) -> None:
     from rich.markup import escape
 
     from solvent.cli.console import out
-    from solvent.cli.heat import scenario_tables, standing_for
+    from solvent.cli.heat import scenario_tables
+    from solvent.margining.explain import standing_for
 
     where = f"[bold]{escape(view.account)}[/bold] under {plan.rulebook.name}"
     if view.initial is None or view.maintenance is None:

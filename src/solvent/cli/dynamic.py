@@ -5,13 +5,12 @@ from __future__ import annotations
 import json as json_text
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from solvent.margining.dynamic.follow import Change, DynamicState
     from solvent.margining.dynamic.wrap import Dynamic
 
-DYNAMIC_SCHEMA: Final = 3
 _SHOWN = 40
 
 
@@ -29,20 +28,6 @@ def list_dynamic(*, as_json: bool) -> None:
     for one in texts:
         shown.add_row(one.name, one.base, one.title)
     out.print(shown)
-
-
-def is_dynamic(name: str) -> bool:
-    """Whether a name or file is of a dynamic rulebook."""
-    import tomllib
-
-    from solvent.feeds.dynamic import dynamic_names
-
-    if not name.endswith(".toml"):
-        return name in dynamic_names()
-    try:
-        return tomllib.loads(Path(name).read_text("utf-8")).get("schema") == DYNAMIC_SCHEMA
-    except (OSError, ValueError):
-        return False  # its own reader says what is wrong
 
 
 def show_dynamic(name: str, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from solvent.margining.explain import ScanView, SetView
+from solvent.margining.explain import ScanView, SetView, standing_for
 from solvent.risk import RiskArrays
 
 _BINDING = "▶"
@@ -14,15 +14,6 @@ _BINDING = "▶"
 
 _LISTED = 30
 """Joint scenarios that are listed at most."""
-
-
-def standing_for(scan: ScanView) -> str:
-    """What the binding scenario of a scan is, in words."""
-    if scan.reduce == "worst":
-        return "binding"
-    name = scan.reduce.replace("_", " ")
-    where = "at" if scan.reduce == "value_at_risk" else "worst of"
-    return f"{where} {name} {scan.level:g}"
 
 
 def scenario_tables(arrays: RiskArrays, view: SetView, scan: ScanView) -> list[Table]:

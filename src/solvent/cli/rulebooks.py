@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from solvent.cli import options
-from solvent.cli.dynamic import is_dynamic, list_dynamic, run_dynamic, show_dynamic
+from solvent.cli.dynamic import list_dynamic, run_dynamic, show_dynamic
 
 if TYPE_CHECKING:
     from solvent.margining.levels.text import LevelsText
@@ -55,7 +55,7 @@ def rulebooks(
             list_dynamic(as_json=json)
         case ["dynamic", name, *paths] if paths:
             run_dynamic(name, paths, target=target, state_file=state, as_json=json)
-        case [name] if is_dynamic(name):
+        case [name] if _is_dynamic(name):
             show_dynamic(name, as_json=json)
         case [name]:
             _show(name, as_json=json)
@@ -65,12 +65,18 @@ def rulebooks(
             )
 
 
+def _is_dynamic(name: str) -> bool:
+    from solvent.feeds.dynamic import is_dynamic
+
+    return is_dynamic(name)
+
+
 def _check(path: str, *, as_json: bool) -> None:
     from solvent.cli.console import out, print_json
     from solvent.feeds.dynamic import load_dynamic
     from solvent.feeds.library import load_rulebook
 
-    text = load_dynamic(path).text if is_dynamic(path) else load_rulebook(path)
+    text = load_dynamic(path).text if _is_dynamic(path) else load_rulebook(path)
     if as_json:
         print_json({"path": path, "name": text.name, "ok": True})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.resources import files
@@ -22,6 +23,7 @@ from solvent.margining.dynamic.text import DynamicText, read_dynamic
 from solvent.margining.dynamic.wrap import Dynamic
 from solvent.scenarios.history.series import Series
 
+DYNAMIC_SCHEMA: Final = 3
 _KEYS: Final = ("day", "key")
 Values = dict[date, dict[str, dict[str, float]]]
 
@@ -34,6 +36,20 @@ def dynamic_names() -> tuple[str, ...]:
     """
     folder = files("solvent") / "rulebooks" / "dynamic"
     return tuple(sorted(one.name.removesuffix(".toml") for one in folder.iterdir()))
+
+
+def is_dynamic(name: str) -> bool:
+    """Whether a name, or a file that ends in .toml, is of a dynamic rulebook.
+
+    >>> is_dynamic("deribit-pm-dynamic"), is_dynamic("deribit-pm")
+    (True, False)
+    """
+    if not name.endswith(".toml"):
+        return name in dynamic_names()
+    try:
+        return tomllib.loads(Path(name).read_text("utf-8")).get("schema") == DYNAMIC_SCHEMA
+    except (OSError, ValueError):
+        return False  # its own reader says what is wrong
 
 
 def load_dynamic(name_or_path: str | Path) -> Dynamic:
@@ -92,6 +108,13 @@ def observations(
 ) -> tuple[Observation, ...]:
     """Day → quantity → key → number, as observations in order of time."""
     return tuple(Observation(day=day, values=values[day]) for day in sorted(values))
+
+
+def observations_of(series: Series) -> tuple[Observation, ...]:
+    """A history's last price of each day (UTC), as observations."""
+    values: Values = {}
+    _add_prices(values, series)
+    return observations(values)
 
 
 def _add_rows(values: Values, frame: pl.DataFrame, faults: Faults) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from solvent.errors import MissingExtra
 from solvent.instruments.contract import moment_of
-from solvent.margining.explain import AccountView, SetView
+from solvent.margining.explain import AccountView, ScanView, SetView, standing_for
 from solvent.margining.requirement import Standing
 from solvent.units import MICRO
 
@@ -25,7 +25,7 @@ _COLOURS = {
     Standing.UNFUNDED: "#5f7484",
 }
 _INK, _GRID = "#1d2a33", "#e4e9ec"
-_ROWS_SHOWN = 25
+_ROWS_SHOWN, _DAYS_SHOWN = 25, 30
 
 
 def write_report(answer: Margin, path: Path, *, account: str | None = None) -> None:
@@ -41,7 +41,7 @@ def write_report(answer: Margin, path: Path, *, account: str | None = None) -> N
     view = answer.explain(account or _largest(answer)) if len(answer) else None
     explained: list[Any] = []
     for one in view.sets if view else ():
-        explained += _heat_maps(answer, one, graph_objects)
+        explained += _scenarios(answer, one, graph_objects)
         explained.append(_shares(one, graph_objects))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_page(answer, view, venue, explained), "utf-8")
@@ -131,33 +131,81 @@ def _component_names(answer: Margin) -> list[str]:
     return [*names, *plan.rulebook.text.inputs, "rounding"]
 
 
-def _heat_maps(answer: Margin, one: SetView, go: Any) -> list[Any]:
-    """PnL of each scenario set, the binding scenario boxed."""
+def _scenarios(answer: Margin, one: SetView, go: Any) -> list[Any]:
+    """PnL by scenario of each scan: heat maps of a grid, dates and losses of joint shocks."""
+    shocks = answer.plan.arrays.shocks
+    figures: list[Any] = []
+    for scan in one.scans:
+        if scan.reduce == "worst" and not any(shocks.is_joint(int(s)) for s in scan.scenarios):
+            figures += _heat_maps(answer, one, scan, go)
+        else:
+            figures.append(_tail(answer, one, scan, go))
+    return figures
+
+
+def _tail(answer: Margin, one: SetView, scan: ScanView, go: Any) -> Any:
+    """The scenarios that count, the worst first: when each was, its loss, and what moved."""
+    shocks, names = answer.plan.arrays.shocks, answer.plan.arrays.universe.underlyings
+    places = scan.tail[:_DAYS_SHOWN].tolist()
+    days, moved = [], []
+    for rank, place in enumerate(places, 1):
+        s = int(scan.scenarios[place])
+        what = shocks.moment(s) if shocks.is_joint(s) else shocks.label(s, one.underlying)
+        # Two scenarios may bear one name; a bar chart would lay them over each other.
+        days.append(f"{rank}. {what}")
+        moves = (f"{name} {shocks.move[code, s]:+.2%}" for code, name in enumerate(names))
+        moved.append(", ".join(moves))
+    figure = go.Figure(
+        go.Bar(
+            x=[float(scan.total[place]) for place in places], y=days, orientation="h",
+            marker={
+                "color": ["#c0392b" if scan.total[place] < 0 else "#2e7d5b" for place in places],
+                "line": {
+                    "color": "black",
+                    "width": [3 * (int(scan.scenarios[p]) == scan.binding) for p in places],
+                },
+            },
+            text=[f"{scan.total[p]:,.0f} · counts {scan.share[p]:.1%}" for p in places],
+            textposition="auto", hovertext=moved, customdata=moved,
+            hovertemplate="%{y}<br>%{x:,.0f} USD<br>%{customdata}<extra></extra>",
+        )
+    )  # fmt: skip
+    of = f"{len(scan.tail):,} of {len(scan.scenarios):,} scenarios count"
+    shown = f", the worst {len(places)} shown" if len(places) < len(scan.tail) else ""
+    title = f"{one.node}: PnL of {scan.name}, {standing_for(scan)}: {of}{shown}"
+    return _layout(
+        figure, title, height=130 + 26 * len(places),
+        xaxis={"title": "USD", "gridcolor": _GRID},
+        yaxis={"automargin": True, "autorange": "reversed"},
+    )  # fmt: skip
+
+
+def _heat_maps(answer: Margin, one: SetView, scan: ScanView, go: Any) -> list[Any]:
+    """PnL of each scenario set of a scan, the binding scenario boxed."""
     shocks = answer.plan.arrays.shocks
     figures = []
-    for scan in one.scans:
-        names = [shocks.set_names[s] for s in scan.scenarios]
-        reach = float(np.max(np.abs(scan.total))) or 1.0
-        for name in dict.fromkeys(names):
-            places = [i for i, other in enumerate(names) if other == name]
-            numbers = [int(scan.scenarios[i]) for i in places]
-            moves = [f"{shocks.move[one.underlying, s]:+.1%}" for s in numbers]
-            vols = [f"vol {shocks.vol_names[s]}" for s in numbers]
-            x, y = list(dict.fromkeys(moves)), list(dict.fromkeys(vols))
-            z = np.full((len(y), len(x)), np.nan)
-            for place, move, vol in zip(places, moves, vols, strict=True):
-                z[y.index(vol), x.index(move)] = scan.total[place]
-            figure = go.Figure(
-                go.Heatmap(
-                    x=x, y=y, z=z, zmid=0.0, zmin=-reach, zmax=reach, colorscale="RdBu",
-                    texttemplate="%{z:,.0f}", colorbar={"title": "USD"},
-                )
-            )  # fmt: skip
-            if scan.binding in numbers and float(scan.total.min()) < 0:
-                _box(figure, x.index(moves[numbers.index(scan.binding)]),
-                     y.index(vols[numbers.index(scan.binding)]))  # fmt: skip
-            title = f"{one.node}: PnL of scenario set {name}, offsets applied, binding one boxed"
-            figures.append(_layout(figure, title, height=150 + 60 * len(y)))
+    names = [shocks.set_names[s] for s in scan.scenarios]
+    reach = float(np.max(np.abs(scan.total))) or 1.0
+    for name in dict.fromkeys(names):
+        places = [i for i, other in enumerate(names) if other == name]
+        numbers = [int(scan.scenarios[i]) for i in places]
+        moves = [f"{shocks.move[one.underlying, s]:+.1%}" for s in numbers]
+        vols = [f"vol {shocks.vol_names[s]}" for s in numbers]
+        x, y = list(dict.fromkeys(moves)), list(dict.fromkeys(vols))
+        z = np.full((len(y), len(x)), np.nan)
+        for place, move, vol in zip(places, moves, vols, strict=True):
+            z[y.index(vol), x.index(move)] = scan.total[place]
+        figure = go.Figure(
+            go.Heatmap(
+                x=x, y=y, z=z, zmid=0.0, zmin=-reach, zmax=reach, colorscale="RdBu",
+                texttemplate="%{z:,.0f}", colorbar={"title": "USD"},
+            )
+        )  # fmt: skip
+        if scan.binding in numbers and float(scan.total.min()) < 0:
+            _box(figure, x.index(moves[numbers.index(scan.binding)]),
+                 y.index(vols[numbers.index(scan.binding)]))  # fmt: skip
+        title = f"{one.node}: PnL of scenario set {name}, offsets applied, binding one boxed"
+        figures.append(_layout(figure, title, height=150 + 60 * len(y)))
     return figures
 
 

@@ -66,6 +66,15 @@ class ScanView:
         return held[np.argsort(self.total[held], kind="stable")].astype(np.int64)
 
 
+def standing_for(scan: ScanView) -> str:
+    """What the binding scenario of a scan is, in words."""
+    if scan.reduce == "worst":
+        return "binding"
+    name = scan.reduce.replace("_", " ")
+    where = "at" if scan.reduce == "value_at_risk" else "worst of"
+    return f"{where} {name} {scan.level:g}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetView:
     """One netting set of the account. Amounts are dollars."""

@@ -34,6 +34,7 @@ from solvent.scenarios.past import Past
 
 TEN_YEARS_DAYS: Final = 3_650
 """Days of a 24/7 market in ten years."""
+_WINDOW_DAYS_MAX: Final = 100 * 366
 Statistic = Literal["mean", "rms", "max", "median"]
 _NOTHING_TOLD: Final[Mapping[str, float]] = {}
 
@@ -99,7 +100,7 @@ class _Compared:
 
     def __post_init__(self) -> None:
         _held(self, self.of in ("mean", "rms", "max", "median"), "of", "mean, rms, max or median")
-        _held(self, 1 <= self.window_days <= 100 * 366, "window_days", "1 to 36600")
+        _held(self, _days(self.window_days), "window_days", "whole days, 1 to 36600")
         _held(self, self.at is None or _positive(self.at), "at", "a number above 0")
         _held(self, self.told is None or self.at is None, "told", "not `at` besides")
 
@@ -176,7 +177,7 @@ class QuantileBuffer:
     def __post_init__(self) -> None:
         _held(self, _positive(self.size), "size", "above 0")
         _held(self, 0.0 < self.full_at < self.gone_at <= 1.0, "full_at", "0 < full_at < gone_at")
-        _held(self, 1 <= self.window_days <= 100 * 366, "window_days", "1 to 36600")
+        _held(self, _days(self.window_days), "window_days", "whole days, 1 to 36600")
 
     def step(self, state: State, raw: float, now: Moment) -> tuple[State, float]:
         """The buffered value."""
@@ -446,6 +447,10 @@ def _held(tool: Any, holds: bool, name: str, expected: str) -> None:
         raise RulebookError(
             f"{tool.kind}: {name}: expected {expected}, found {getattr(tool, name)}"
         )
+
+
+def _days(value: object) -> bool:
+    return type(value) is int and 1 <= value <= _WINDOW_DAYS_MAX
 
 
 def _number(value: object) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvent.errors import BadInput, Problem, Reject
+from solvent.instruments.contract import moment_of
 from solvent.lab.court.result import Cell, CourtResult, Which
 from solvent.units import DAY_MS, MICRO
 
@@ -124,7 +125,7 @@ def disclosure(
     kept = result.time_ms > to_ms - days * DAY_MS
     year = _Year.of(result, at, kept, which)
     fields = (
-        *_required(year),
+        *_required(result.time_ms[kept], year),
         *_model(result, rulebook, level, model or {}),
         *_backtested(result, year, level),
         *_flows(result, year),
@@ -155,15 +156,22 @@ class _Year:
         )
 
 
-def _required(year: _Year) -> Iterator[Field]:
-    total = year.margin.sum(axis=0)
+def _required(time_ms: NDArray[np.int64], year: _Year) -> Iterator[Field]:
+    # A day of which nothing was judged (the last has no end) asked for margin that is not told: it
+    # is left out, never counted as 0.
+    told = np.flatnonzero(year.judged.any(axis=0))
+    total = year.margin.sum(axis=0)[told]
+    nothing = "no day was judged"
+    last = f"{moment_of(int(time_ms[told[-1]])):%Y-%m-%d}" if len(told) else ""
     yield Field(
         number="6.1.1", title="Total initial margin required, at the end of the period",
-        value=int(total[-1]), unit="micro", note="sum over all portfolios judged on the last day",
+        value=int(total[-1]) if len(told) else None, unit="micro",
+        note=f"sum over all portfolios judged on the last day judged, {last}" if last else nothing,
     )  # fmt: skip
     yield Field(
         number="6.1.2", title="Total initial margin required, average over the period",
-        value=round(float(total.mean())), unit="micro",
+        value=round(float(total.mean())) if len(told) else None, unit="micro",
+        note="" if len(told) else nothing,
     )  # fmt: skip
     yield Field(
         number="6.2", title="Initial margin held", value=None,
@@ -241,15 +249,17 @@ def _backtested(result: CourtResult, year: _Year, level: float) -> Iterator[Fiel
 
 
 def _flows(result: CourtResult, year: _Year) -> Iterator[Field]:
-    paid = np.maximum(year.loss, 0).sum(axis=0)
+    paid = np.maximum(year.loss, 0).sum(axis=0)[year.judged.any(axis=0)]
     period = f"over {result.mpor_ms / _HOUR_MS:g} hours from each date"
     yield Field(
         number="6.6", title="Average total variation margin paid", unit="micro",
-        value=round(float(paid.mean())), note=f"losses of all portfolios {period}",
+        value=round(float(paid.mean())) if len(paid) else None,
+        note=f"losses of all portfolios {period}",
     )  # fmt: skip
     yield Field(
         number="6.7", title="Maximum total variation margin paid", unit="micro",
-        value=int(paid.max(initial=0)), note=f"losses of all portfolios {period}",
+        value=int(paid.max(initial=0)) if len(paid) else None,
+        note=f"losses of all portfolios {period}",
     )  # fmt: skip
     # A portfolio that is not judged on one of two days has no call between them.
     both = year.judged[:, 1:] & year.judged[:, :-1]

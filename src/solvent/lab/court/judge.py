@@ -29,6 +29,7 @@ from solvent.lab.court.books import (
     lots_of,
     snapshot_of,
 )
+from solvent.lab.court.dated import Dated
 from solvent.lab.court.markets import MarketHistory, worth, worth_at_end
 from solvent.lab.court.pasts import Pasts
 from solvent.lab.court.portfolios import Portfolio
@@ -55,6 +56,13 @@ class Bench:
     portfolios: tuple[Portfolio, ...]
     styles: tuple[tuple[str, ...], ...] = ()
     past: Pasts | None = None
+    dated: Mapping[int, Dated] = field(default_factory=dict)
+    """Rulebooks that move, by number: `rulebooks` has theirs of the last day."""
+
+    def rules(self, number: int, date: int) -> AnyRulebook:
+        """A rulebook as it holds on a date."""
+        moving = self.dated.get(number)
+        return self.rulebooks[number] if moving is None else moving.rulebook(date)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +107,7 @@ def judge_day(bench: Bench, date: int) -> Day:
             mine = wanted[number, list(stage.rows)]
             if not mine.any():
                 continue
-            asked = _margined(bench, number, stage, mine)
+            asked = _margined(bench, number, date, stage, mine)
             for at, n in enumerate(stage.rows):
                 if not mine[at]:
                     continue
@@ -134,7 +142,7 @@ def styles_of(bench: Bench, dates: Sequence[int], order: Sequence[Style]) -> tup
             if all(row[n] for n in stage.rows):
                 continue
             open_ = np.array([not row[n] for n in stage.rows])
-            asked = _margined(bench, number, stage, open_)
+            asked = _margined(bench, number, date, stage, open_)
             for at, n in enumerate(stage.rows):
                 if not row[n] and asked.why[at]:
                     reasons.setdefault((number, n), asked.why[at])
@@ -232,16 +240,17 @@ class _Asked:
     why: NDArray[np.object_]
 
 
-def _margined(bench: Bench, number: int, stage: _Stage, mine: Bool) -> _Asked:
+def _margined(bench: Bench, number: int, date: int, stage: _Stage, mine: Bool) -> _Asked:
     """What one rulebook asks of the books of a stage; `why` is "" where it is known, and where it
     is not `mine` to know."""
-    rulebook, count = bench.rulebooks[number], len(stage.rows)
+    count = len(stage.rows)
     if stage.market is None or stage.book is None:
         nothing = np.zeros(0, dtype=np.int64)
         return _Asked(initial=nothing, maintenance=nothing, why=np.zeros(0, dtype=object))
     try:
+        rulebook = bench.rules(number, date)
         if bench.past is not None and bench.past.needs(number):
-            plan = bench.past.prepare(number, stage.market, stage.coin)
+            plan = bench.past.prepare(number, stage.market, stage.coin, rulebook)
         else:
             plan = prepare(stage.market, rulebook)
         answer = margin(stage.book, plan, threads=1)

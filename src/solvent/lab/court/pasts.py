@@ -64,13 +64,13 @@ class Pasts:
         """Whether a rulebook learns from the history."""
         return number in self.specs
 
-    def prepare(self, number: int, market: Snapshot, coin: str) -> AnyPlan:
-        """The rulebook compiled on a market of one coin, with the shocks of its day."""
+    def prepare(self, number: int, market: Snapshot, coin: str, rulebook: AnyRulebook) -> AnyPlan:
+        """The rulebook of the day compiled on a market of one coin, with the shocks of its day."""
         joint = {
             name: self._panel(spec, coin).at(int(market.as_of_ms)).shocks
             for name, spec in self.specs[number].items()
         }
-        return prepare(market, self.rulebooks[number], joint=joint)
+        return prepare(market, rulebook, joint=joint)
 
     def _panel(self, spec: HistorySpec, coin: str) -> Panel:
         assert self.series is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
 from datetime import date
 from hashlib import sha256
 from multiprocessing import get_context
@@ -16,6 +17,7 @@ from solvent.api import RulebookLike, rulebook_in_force
 from solvent.errors import BadInput, Problem, Reject
 from solvent.instruments.contract import moment_of
 from solvent.lab.court.books import STYLES, Style
+from solvent.lab.court.dated import Dated, dated, dynamic_of
 from solvent.lab.court.judge import Bench, Day, judge_day, styles_of
 from solvent.lab.court.markets import MarketHistory
 from solvent.lab.court.parameters import assumed
@@ -24,6 +26,7 @@ from solvent.lab.court.portfolios import Portfolio
 from solvent.lab.court.result import CELL_WORDS, Cell, CourtResult, Note
 from solvent.lab.court.store import Store
 from solvent.margining.compile import AnyRulebook
+from solvent.margining.dynamic.wrap import Dynamic
 from solvent.scenarios.history.series import Series
 
 PIECE_DAYS: Final = 16
@@ -32,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 
 def backtest(
-    rulebooks: Sequence[RulebookLike] | RulebookLike,
+    rulebooks: Sequence[RulebookLike | Dynamic] | RulebookLike | Dynamic,
     market_history: MarketHistory,
     portfolios: Sequence[Portfolio],
     *,
@@ -47,7 +50,8 @@ def backtest(
     """What rulebooks would have asked of portfolios, day by day, and what those then lost.
 
     Args:
-        rulebooks: names, paths or rulebooks; `name@day` takes that day's parameters.
+        rulebooks: names, paths or rulebooks; `name@day` takes that day's parameters. Dynamic ones
+            too: each day has the rules that held on it, stepped over the prices of `history`.
         market_history: what `lab.court.markets` makes of strips, surfaces or prices.
         portfolios: what `lab.court.portfolios` makes.
         history: prices (and surfaces) that rulebooks of history learn from; nothing after a day
@@ -64,20 +68,22 @@ def backtest(
     """
     _check(market_history, portfolios)
     named = [rulebooks] if isinstance(rulebooks, str | Path) else rulebooks
-    told: Sequence[RulebookLike] = named if isinstance(named, Sequence) else [named]
+    told: Sequence[Any] = named if isinstance(named, Sequence) else [named]
     day = rules_on or moment_of(int(market_history.time_ms[-1])).date()
     notes: list[Note] = list(market_history.notes)
-    inforce = tuple(_in_force(one, day, assume or {}, notes) for one in told)
+    moving = _moving(told, history, market_history, assume or {}, notes)
+    inforce = tuple(
+        moving[number].rulebook(-1) if number in moving
+        else _in_force(one, day, assume or {}, notes)
+        for number, one in enumerate(told)
+    )  # fmt: skip
     bench = Bench(
         history=market_history, rulebooks=inforce, portfolios=tuple(portfolios),
-        past=Pasts.of(inforce, history, market_history, notes),
+        past=Pasts.of(inforce, history, market_history, notes), dated=moving,
     )  # fmt: skip
     count = len(market_history)
     styles, refused = styles_of(bench, sorted({0, count // 2, count - 1}), contracts)
-    bench = Bench(
-        history=bench.history, rulebooks=bench.rulebooks, portfolios=bench.portfolios,
-        styles=styles, past=bench.past,
-    )  # fmt: skip
+    bench = replace(bench, styles=styles)
     days = _all_days(bench, store, history, processes, progress)
     return _result(bench, days, refused, notes)
 
@@ -110,6 +116,26 @@ def _check(history: MarketHistory, portfolios: Sequence[Portfolio]) -> None:
         )  # fmt: skip
 
 
+def _moving(
+    told: Sequence[object],
+    series: Series | None,
+    history: MarketHistory,
+    assume: Mapping[str, Mapping[str, float]],
+    notes: list[Note],
+) -> dict[int, Dated]:
+    """Rulebooks that move, by number, with the rules of each day."""
+    moving: dict[int, Dated] = {}
+    for number, one in enumerate(told):
+        dynamic = dynamic_of(one)
+        if dynamic is None:
+            continue
+        numbers = assume.get(dynamic.text.name, {})
+        times = [int(time) for time in history.time_ms]
+        moving[number] = dated(dynamic, series, times, notes, assume=numbers)
+        _tell_assumed(dynamic.text.name, numbers, notes)
+    return moving
+
+
 def _in_force(
     told: RulebookLike, day: date, assume: Mapping[str, Mapping[str, float]], notes: list[Note]
 ) -> AnyRulebook:
@@ -118,10 +144,14 @@ def _in_force(
     if not numbers:
         return found
     changed = assumed(found, numbers)
-    for name, number in numbers.items():
-        text = f"{found.name}: {name} is not published; {number:g} was assumed"
-        notes.append(Note(code="assumed", text=text))
+    _tell_assumed(found.name, numbers, notes)
     return changed
+
+
+def _tell_assumed(rulebook: str, numbers: Mapping[str, float], notes: list[Note]) -> None:
+    for name, number in numbers.items():
+        text = f"{rulebook}: {name} is not published; {number:g} was assumed"
+        notes.append(Note(code="assumed", text=text))
 
 
 def fingerprint(bench: Bench, history: Series | None) -> str:
@@ -129,6 +159,7 @@ def fingerprint(bench: Bench, history: Series | None) -> str:
     told = sha256(bench.history.digest.encode())
     told.update(repr([rulebook.digest for rulebook in bench.rulebooks]).encode())
     told.update(repr([rulebook.on.isoformat() for rulebook in bench.rulebooks]).encode())
+    told.update(repr([(n, one.digest) for n, one in sorted(bench.dated.items())]).encode())
     told.update(repr(bench.portfolios).encode())
     told.update(repr(bench.styles).encode())
     if history is not None:
@@ -232,7 +263,10 @@ def _result(
     return CourtResult(
         history=history.name,
         rulebooks=_distinct([one.name for one in bench.rulebooks]),
-        digests=tuple(one.digest for one in bench.rulebooks),
+        digests=tuple(
+            bench.dated[number].digest if number in bench.dated else one.digest
+            for number, one in enumerate(bench.rulebooks)
+        ),
         portfolios=tuple(one.name for one in bench.portfolios),
         kinds=tuple(one.kind for one in bench.portfolios),
         underlyings=tuple(one.underlying for one in bench.portfolios),
