@@ -27,7 +27,7 @@ def settings_of(url: str | Path, **told: Any) -> Settings:
     """Settings of a venue whose time stands still, on a free port."""
     return load_settings(
         flags={"url": str(url), "port": 0, "hold_time": True, "tend": False,
-               "log_level": "critical", **told}
+               "log_level": "critical", "what_if_patience_ms": 10_000, **told}
     )  # fmt: skip
 
 

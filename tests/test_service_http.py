@@ -22,12 +22,14 @@ from solvent.engine.image import state_hash
 from solvent.engine.standing import standing, view
 from solvent.errors import BadInput
 from solvent.journal.errors import JournalMissing
+from solvent.messages import commands as c
 from solvent.recovery import recovered
 from solvent.risk.wire import decode_arrays
 from solvent.service.app import create_app
 from solvent.service.limits import Depth, InFlight
 from solvent.service.settings import load_settings, unknown_names
 from solvent.service.venue import Venue
+from tests.engines import ACTOR
 from tests.services import CALL, PERPETUAL, Served, made, settings_of
 
 PROBLEM = "application/problem+json"
@@ -459,7 +461,22 @@ def test_the_venue_in_short_and_its_audit(api: Api) -> None:
     assert {one["asset"] for one in api.get("/v1/fund")["rows"]} == {"BTC", "ETH", "USDC"}
 
 
+def dealt(api: Api) -> None:
+    """Two accounts are long, whichever tests came before."""
+    state = api.served.app.state.board.now.state
+    contract = state.contracts[state.contract_numbers[PERPETUAL]]
+    trades = [
+        c.Trade(
+            key=f"dealt {buyer}", actor=ACTOR, buyer=buyer, seller="u9", symbol=PERPETUAL, lots=2,
+            price_ticks=contract.mark_points // contract.deal.points_per_tick, aggressor=None,
+        )
+        for buyer in ("u5", "u10")
+    ]  # fmt: skip
+    assert all(one.accepted for one in api.served.venue.submit_from_thread(trades))
+
+
 def test_the_ladder_falls_with_the_gap(api: Api) -> None:
+    dealt(api)
     found = api.get("/v1/ladder")
     gaps = {one["gap"]: one for one in found["rungs"]}
     assert gaps[0.0]["fallen"] == 0
@@ -468,6 +485,7 @@ def test_the_ladder_falls_with_the_gap(api: Api) -> None:
 
 
 def test_ranks_liquidations_and_plans(api: Api) -> None:
+    dealt(api)
     queue = api.get(f"/v1/adl/{PERPETUAL}")
     assert {one["account"] for one in queue["longs"]} >= {"u5", "u10"}
     api.get("/v1/adl/NONE", 404)

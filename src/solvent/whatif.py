@@ -94,8 +94,7 @@ class Holding:
 class Desk:
     """One account on one market under one rulebook, ready to be asked many times.
 
-    Only the instruments that are held (or named in `also`) are priced. `pause` is called before
-    each repricing, and may raise where nobody waits for more.
+    Only instruments that are held (or in `also`) are priced; before each pricing `pause` may raise.
     """
 
     def __init__(
@@ -169,15 +168,17 @@ class Desk:
         self, underlying: str, condition: Callable[[State], float], *, below: bool
     ) -> Boundary:
         names = self.market.universe.underlyings
-        joint = underlying == JOINT
-        now = 1.0 if joint else float(self.market.index[names.index(underlying)])
+        moves = names if underlying == JOINT else (underlying,)
 
-        def health(price: float) -> float:
-            moved_names = names if joint else (underlying,)
-            state = self.at(dict.fromkeys(moved_names, price / now))
+        def health(factor: float) -> float:
+            state = self.at(dict.fromkeys(moves, factor))
             return condition(state) if state.known else np.nan
 
-        return boundary(health, now, below=below)
+        # By factors, so that all searches ask at the same places, and each is priced once.
+        found = boundary(health, 1.0, below=below)
+        if underlying == JOINT or found.price is None:
+            return found
+        return replace(found, price=found.price * float(self.market.index[names.index(underlying)]))
 
     def _states(self, holdings: Sequence[Holding], plan: AnyPlan) -> list[State]:
         answer = api.margin(

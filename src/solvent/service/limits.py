@@ -100,7 +100,8 @@ def _places(scope: Scope, most: int) -> int:
 
 
 def _orders(scope: Scope) -> bool:
-    return scope["method"] == "POST" and scope["path"].endswith("/orders")
+    path: str = scope["path"]
+    return scope["method"] == "POST" and path.endswith("/orders")
 
 
 def _again(message: Message, receive: Receive) -> Receive:

@@ -418,7 +418,7 @@ async def _stands(asked: Asked, now: Published, views: Sequence[View]) -> list[S
         labels(views)
         return standings(now.state, list(views))
 
-    found: list[Standing] = await asked.connection.app.state.asks.run(work)
+    found: list[Standing] = await asked.connection.app.state.asks.run(lambda _: work())
     if not all(one.known for one in found):
         margins_of(now.state, now.state.assets[0][0], Standing(0, 0, 0, False, False, False))
     return found

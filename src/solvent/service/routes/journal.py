@@ -86,7 +86,7 @@ async def page(request: Request, caller: Reads, after: After = 0, limit: Limit =
         last = rows[-1].sequence if rows else after
         return JournalPage(rows, head, last if last < head and rows else None)
 
-    return answer(await asks.run(read))
+    return answer(await asks.run(lambda _: read()))
 
 
 @router.get(
@@ -138,4 +138,4 @@ async def one(
                 raise NotThere(f"expected 1 to {journal.head.sequence}, found {sequence}")
             return row_of(row)
 
-    return answer(await asks.run(read))
+    return answer(await asks.run(lambda _: read()))

@@ -21,6 +21,7 @@ from solvent.service.doing import look
 from solvent.service.portfolios import Named, PortfolioTold, Shelf, of_account, ruled, seen
 from solvent.service.published import Board, Published
 from solvent.service.routes.accounts import AccountName
+from solvent.service.venue import NotServing, Phase, Venue
 from solvent.service.whatifs import WhatIfDocument, WhatIfs, WhatIfTold, asked_of
 from solvent.service.wire import JSON, answer, encode_dollars, operation, told
 
@@ -91,6 +92,10 @@ _COMPARE: Final = msgspec.json.Decoder(CompareTold)
 
 
 async def _held(request: Request, caller: Caller, account: str | None) -> View | None:
+    venue: Venue = request.app.state.venue
+    if venue.phase is Phase.STARTING:
+        # Nothing is published yet: that is no fault of the question.
+        raise NotServing(venue.phase)
     if account is None:
         return None
     allow(request, caller, Action.ACCOUNT_READ, account)

@@ -169,7 +169,7 @@ async def liquidations(
     del caller
     steps: Steps = request.app.state.steps
     asks: Asks = request.app.state.asks
-    found = await asks.run(lambda: steps.all(account, after=cursor or 0))
+    found = await asks.run(lambda _: steps.all(account, after=cursor or 0))
     if LINES in request.headers.get("accept", ""):
         return Response(b"".join(encode(one) + b"\n" for one in found), media_type=LINES)
     rows = found[:limit]
@@ -253,4 +253,4 @@ async def audit(request: Request, caller: Sees) -> Response:
             found.commands, len(books.violations) + found.problems_count, wrong,
         )  # fmt: skip
 
-    return answer(await asks.run(checked))
+    return answer(await asks.run(lambda _: checked()))

@@ -73,7 +73,7 @@ TWO_PERSONS: Final[frozenset[type[Command]]] = frozenset({
     c.AdoptRulebook, c.AssignRulebook, c.ImportBooks, c.Trade, c.Confiscate, c.CoverDebt,
     c.SocialiseLoss, c.Deleverage, c.TakeOver, c.ConvertCollateral, c.ContributeFund, c.ReturnFund,
     c.FundMarket, c.SetBackstop, c.PortAccount, c.BeginLiquidation, c.EndLiquidation, c.Liquidate,
-    c.LiquidateInBook, c.StartAuction, c.EndAuction,
+    c.LiquidateInBook, c.StartAuction, c.EndAuction, c.SetInputs,
 })  # fmt: skip
 """Commands that change the rules, or somebody's money or positions without being asked: an
 operator's own hand needs a second. What the engine does by its rulebook does not come this way."""

@@ -29,6 +29,10 @@ from solvent.service.ws.topics import OF_ACCOUNTS, OF_VENUE, REPLAYED
 
 BEAT_S: Final = 15.0
 """So often a client is told that nothing has happened."""
+STILL_S: Final = 1.0
+"""So often it is seen whether a client may still listen."""
+NOT_ANY_MORE: Final = 4_003
+"""Close code: the key or session of the client is no longer good."""
 CHANNELS_MAX: Final = 256
 """Channels of one connection."""
 MESSAGE_MAX: Final = 1 << 16
@@ -153,10 +157,22 @@ class Talk:
                 return
 
     async def beat(self) -> None:
-        """Say how far the venue is, so that silence is told from nothing having happened."""
+        """Say how far the venue is, so that silence is told from nothing having happened; and see
+        that who listens may still do so: a key that was revoked ends its streams."""
+        still = getattr(self._callers, "still", None)
+        seconds = 0.0
         while True:
-            await asyncio.sleep(BEAT_S)
-            self._client.outbox.replace("", encode({"op": "beat", "sequence": self._hub.head}))
+            await asyncio.sleep(STILL_S)
+            seconds += STILL_S
+            if still is not None and self._caller is not None:
+                try:
+                    still(self._caller)
+                except SolventError as fault:
+                    await self._connection.close(NOT_ANY_MORE, str(fault)[:120])
+                    return
+            if seconds >= BEAT_S:
+                seconds = 0.0
+                self._client.outbox.replace("", encode({"op": "beat", "sequence": self._hub.head}))
 
     async def until_over(self) -> None:
         """Send the client away when the venue tells nothing any more."""
