@@ -142,6 +142,7 @@ def _settle(page: Any, name: str) -> None:
     page.wait_for_selector(marks[name])
 
 
+@pytest.mark.soak
 def test_a_margin_call_arrives(server: Server, browser: Any) -> None:
     """The market falls: the trader's page says so by itself, and the venue's page tells of it.
     It is the first test, as the story is told once."""
@@ -207,6 +208,7 @@ NAMELESS = """
 """
 
 
+@pytest.mark.soak
 def test_the_page_is_live(server: Server, browser: Any) -> None:
     """Figures change by themselves as commands become durable, and the ladder is made."""
     seen = Seen(browser, server, size="desktop", dark=False)
@@ -262,6 +264,7 @@ CHANGED = (
 UNCHANGED = f"() => {_ROWS}.slice(0, 5).every(r => r.children[3].textContent === '0.00')"
 
 
+@pytest.mark.soak
 def test_place_and_cancel_an_order(server: Server, browser: Any) -> None:
     seen = Seen(browser, server, size="phone", dark=False)
     try:
@@ -288,6 +291,7 @@ def test_place_and_cancel_an_order(server: Server, browser: Any) -> None:
         seen.close()
 
 
+@pytest.mark.soak
 def test_stress(server: Server, browser: Any) -> None:
     seen = Seen(browser, server, size="desktop", dark=True)
     try:
@@ -303,6 +307,7 @@ def test_stress(server: Server, browser: Any) -> None:
         seen.close()
 
 
+@pytest.mark.soak
 def test_adopt_a_rulebook_with_two_approvals(server: Server, browser: Any) -> None:
     """Who proposes cannot approve; somebody else can, and then it is in force."""
     seen = Seen(browser, server, size="desktop", dark=False)
@@ -333,6 +338,7 @@ def _log_in(page: Any, server: Server, name: str) -> None:
     page.get_by_text(f"{name} · admin").wait_for()
 
 
+@pytest.mark.soak
 def test_dark_mode_and_journal(server: Server, browser: Any) -> None:
     """The theme is turned by a key and stays; the journal is filtered, the books are audited."""
     seen = Seen(browser, server, size="desktop", dark=False)
@@ -352,6 +358,7 @@ def test_dark_mode_and_journal(server: Server, browser: Any) -> None:
         seen.close()
 
 
+@pytest.mark.soak
 def test_reconnect_after_a_restart(server: Server, browser: Any) -> None:
     """The server is killed and comes back: the page does too, by itself, with what is durable."""
     seen = Seen(browser, server, size="desktop", dark=False)

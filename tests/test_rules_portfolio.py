@@ -349,8 +349,8 @@ def test_claims_hold(name: str, seed: int, dollars: float) -> None:
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        ({}, "either `moves` or `points`"),
-        ({"moves": [0.1], "points": [{"move": 0.1}]}, "either `moves` or `points`"),
+        ({}, "one of `moves`, `points`"),
+        ({"moves": [0.1], "points": [{"move": 0.1}]}, "one of `moves`, `points`"),
         ({"points": [{"move": 0.1}], "vols": ["up"]}, "a volatility, basis and weight of its own"),
         ({"points": [{"move": 0.1}], "weight": "2"}, "a volatility, basis and weight of its own"),
         ({"points": []}, "at least 1 item"),

@@ -18,6 +18,8 @@ T = TypeVar("T")
 TRIES: Final = 5
 TIMEOUT_S: Final = 30.0
 _WAIT_MAX_S: Final = 5.0
+_CHANCE: Final = random.SystemRandom()
+"""Chance of its own: whoever seeds theirs gets the same numbers with a client or without."""
 
 
 def _headers(call: Call[Any], key: str | None, actor: str | None) -> dict[str, str]:
@@ -40,7 +42,7 @@ def _pause_s(attempt: int, headers: Mapping[str, str] | None) -> float:
     if told.isdigit():
         return min(float(told), _WAIT_MAX_S)
     longest_s: float = min(0.05 * 2**attempt, _WAIT_MAX_S)
-    return longest_s * (0.5 + random.random() / 2)
+    return longest_s * (0.5 + _CHANCE.random() / 2)
 
 
 def _httpx() -> Any:

@@ -19,6 +19,8 @@ from solvent.errors import MissingExtra, SolventError
 
 _FIRST_S: Final = 0.05
 _MOST_S: Final = 5.0
+_CHANCE: Final = random.SystemRandom()
+"""Chance of its own: whoever seeds theirs gets the same numbers with a client or without."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -85,7 +87,7 @@ def _address(url: str) -> str:
 
 def _wait_s(attempt: int) -> float:
     longest_s: float = min(_FIRST_S * 2**attempt, _MOST_S)
-    return longest_s * (0.5 + random.random() / 2)
+    return longest_s * (0.5 + _CHANCE.random() / 2)
 
 
 def _extra() -> MissingExtra:
