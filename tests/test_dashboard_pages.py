@@ -75,9 +75,19 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Server]:
+    """A server whose story has just begun: it is told once."""
+    yield from _served(tmp_path / "venue")
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    one = Server(tmp_path_factory.mktemp("pages") / "venue")
+    yield from _served(tmp_path_factory.mktemp("pages") / "venue")
+
+
+def _served(place: Path) -> Iterator[Server]:
+    one = Server(place)
     try:
         one.start("new")
         yield one
@@ -142,18 +152,16 @@ def _settle(page: Any, name: str) -> None:
     page.wait_for_selector(marks[name])
 
 
-@pytest.mark.soak
-def test_a_margin_call_arrives(server: Server, browser: Any) -> None:
-    """The market falls: the trader's page says so by itself, and the venue's page tells of it.
-    It is the first test, as the story is told once."""
-    seen = Seen(browser, server, size="desktop", dark=True)
+def test_a_margin_call_arrives(fresh: Server, browser: Any) -> None:
+    """The market falls: the trader's page says so by itself, and the venue's page tells of it."""
+    seen = Seen(browser, fresh, size="desktop", dark=True)
     try:
         page = seen.go("/account")
         assert page.url.endswith("/account/alice")
         page.locator("[data-name=call], [data-name=warning], .sv-banner.bad").first.wait_for(
             timeout=90_000
         )
-        page.goto(f"{server.url}/")
+        page.goto(f"{fresh.url}/")
         page.locator(".sv-feed li").first.wait_for(timeout=90_000)
         assert seen.errors == []
     finally:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from solvent.service.callers import Role
 from solvent.service.security.masking import Secret
 from solvent.service.security.signing import signature_of
+from solvent.service.ws.socket import NOT_ANY_MORE
 from tests.secured import OTHER, OWN, Secured
 from tests.services import Served, made
 
@@ -143,3 +146,27 @@ def test_a_stream_takes_a_key_in_a_message(secured: Secured) -> None:
         assert json.loads(socket.recv())["op"] == "authenticated"
         socket.send(json.dumps({"op": "subscribe", "id": 2, "channels": [f"fills.{OWN}"]}))
         assert json.loads(socket.recv())["op"] == "subscribed"
+
+
+def test_a_stream_ends_when_its_key_is_revoked(secured: Secured) -> None:
+    """It is told nothing more, though nobody asks again; another's stream goes on."""
+    id_, whole = secured.key(Role.TRADER)
+    _, other = secured.key(Role.TRADER, owner="another")
+    url = secured.url.replace("http", "ws") + "/v1/ws"
+
+    @contextmanager
+    def listening(key: Secret) -> Iterator[ClientConnection]:
+        headers = {"authorization": f"Bearer {key.reveal()}"}
+        with connect(url, additional_headers=headers) as socket:
+            socket.send(json.dumps({"op": "subscribe", "channels": [f"fills.{OWN}"]}))
+            assert json.loads(socket.recv(10))["op"] == "subscribed"
+            yield socket
+
+    with listening(whole) as mine, listening(other) as theirs:
+        secured.security.keys.revoke(id_, now_ms=secured.clock())
+        with pytest.raises(ConnectionClosed) as ended:
+            mine.recv(10)
+        assert ended.value.rcvd is not None
+        assert ended.value.rcvd.code == NOT_ANY_MORE
+        theirs.send(json.dumps({"op": "ping"}))
+        assert json.loads(theirs.recv(10))["op"] == "pong"

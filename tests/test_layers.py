@@ -30,8 +30,8 @@ ROWS = {
     "publishing": 15, "recovery": 15, "host": 15,
     "order_units": 15, "order_rows": 15, "outcomes": 15, "order_entry": 15, "market_feed": 15,
     "tending": 15, "own_account": 15, "reconcile": 15,
-    "credit_run": 16, "whatif": 16, "counterfactual": 16, "documents": 16, "refusal_text": 16,
-    "service": 17, "client": 17, "dashboard": 18, "cli": 19, "__init__": 20,
+    "credit_run": 16, "whatif": 16, "counterfactual": 16, "documents": 15, "refusal_text": 16,
+    "served": 16, "service": 17, "client": 17, "dashboard": 18, "cli": 19, "__init__": 20,
 }  # fmt: skip
 SIDES = {
     "verify": {"errors", "limits", "units"},

@@ -15,10 +15,10 @@ import typer
 
 if TYPE_CHECKING:
     from solvent.client import Client
-    from solvent.client.told import JournalRow
     from solvent.host import Answer
     from solvent.messages.fields import Command
     from solvent.outcomes import Outcome
+    from solvent.served import JournalRow
 
 KEY: Final = "SOLVENT_KEY"
 _PAGE: Final = 1_000

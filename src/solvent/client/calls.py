@@ -17,7 +17,6 @@ from uuid import uuid4
 import msgspec
 from msgspec import Struct
 
-from solvent.client.told import AuditTold, JournalPage, JournalRow, MarginTold, WhatIf
 from solvent.client.wire import Call, answer_of, events_of, reader
 from solvent.documents import AccountDocument, VenueDocument
 from solvent.errors import BadInput, Problem, Reject
@@ -28,6 +27,7 @@ from solvent.messages.fields import Command, Phase, SelfTrade, Trigger
 from solvent.order_rows import Impact, OpenOrder, ReliefPlan, ShownBook
 from solvent.order_units import Told, bad_input
 from solvent.outcomes import Fill, Outcome
+from solvent.served import AuditDocument, JournalPage, JournalRow, MarginDocument, WhatIfDocument
 
 OPERATOR: Final = "operator"
 _LINES: Final = "application/x-ndjson"
@@ -371,9 +371,9 @@ def tend() -> Call[dict[str, Any]]:
     return Call(method="POST", path="/v1/liquidations/tend", read=_ANY)
 
 
-def audit() -> Call[AuditTold]:
+def audit() -> Call[AuditDocument]:
     """Check the books, by the engine and by a program that shares no code with it."""
-    return Call(method="GET", path="/v1/audit", read=reader(AuditTold))
+    return Call(method="GET", path="/v1/audit", read=reader(AuditDocument))
 
 
 def journal(after: int = 0, limit: int = 100) -> Call[JournalPage]:
@@ -392,7 +392,7 @@ def journal_row(sequence: int) -> Call[JournalRow]:
 def whatif(
     *, account: str | None = None, portfolio: Mapping[str, Any] | None = None,
     changes: Mapping[str, Any] | None = None, rulebook: str | None = None,
-) -> Call[WhatIf]:  # fmt: skip
+) -> Call[WhatIfDocument]:  # fmt: skip
     """Where an account or a portfolio stands, and would stand after changes; nothing is done.
 
     A portfolio is `{"positions": [{"symbol", "size"[, "entry_price"]}], "balances": {asset:
@@ -400,16 +400,16 @@ def whatif(
     {asset: amount}}`.
     """
     body = _body(account=account, portfolio=portfolio, changes=changes, rulebook=rulebook)
-    return Call(method="POST", path="/v1/whatif", body=body, read=reader(WhatIf))
+    return Call(method="POST", path="/v1/whatif", body=body, read=reader(WhatIfDocument))
 
 
 def margin(
     *, account: str | None = None, portfolio: Mapping[str, Any] | None = None,
     rulebook: str | None = None,
-) -> Call[MarginTold]:  # fmt: skip
+) -> Call[MarginDocument]:  # fmt: skip
     """Where an account or a portfolio stands, and what it is charged for."""
     body = _body(account=account, portfolio=portfolio, rulebook=rulebook)
-    return Call(method="POST", path="/v1/margin", body=body, read=reader(MarginTold))
+    return Call(method="POST", path="/v1/margin", body=body, read=reader(MarginDocument))
 
 
 def compare(

@@ -16,11 +16,12 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from solvent.documents import StandingRow, standing_of
+from solvent.documents import standing_of
 from solvent.engine.standing import View, standings
 from solvent.engine.state import Standing
 from solvent.errors import Reject
 from solvent.order_units import bad_input
+from solvent.served import WhatIfDocument
 from solvent.service.lanes import Overloaded
 from solvent.service.portfolios import (
     ChangesTold,
@@ -51,19 +52,6 @@ class WhatIfTold(Struct, forbid_unknown_fields=True, omit_defaults=True):
     portfolio: PortfolioTold | None = None
     rulebook: Named | None = None
     changes: ChangesTold | None = None
-
-
-class WhatIfDocument(Struct):
-    """The answer, in dollars. `as_of_ms` is the time of the risk arrays; `stale` says that they are
-    older than the rulebook lets the engine decide on. `after` is None without changes."""
-
-    rulebook: str
-    as_of_ms: int
-    age_ms: int
-    stale: bool
-    sequence: int
-    before: StandingRow
-    after: StandingRow | None
 
 
 class _Question(NamedTuple):

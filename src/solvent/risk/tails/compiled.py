@@ -198,43 +198,12 @@ def begin(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def tile(  # type: ignore[no-untyped-def]
-    matrix, column, columns, set_first, row_first, row_node, index, lots, maps,
-    bound, listed, where, at, counts, least, worst, start, stop,
-):  # fmt: skip
-    """One tile of sets [start, stop): totals below their bounds, listed from `at` on; the end."""
-    plain, dead, loss, gain, cap = maps
-    sums, total = np.empty(TILE), np.empty(TILE)
-    for one in range(start, stop):
-        here = one - start
-        row = set_first[one]
-        if set_first[one + 1] - row == 1 and plain[row_node[row]]:
-            accumulate(matrix, 0, index, lots, row_first[row], row_first[row + 1], total, WIDTH)
-        elif _mapped(
-            matrix, column, row, set_first[one + 1], row_first, row_node, index, lots, dead, loss,
-            gain, cap, plain, sums, total,
-        ):  # fmt: skip
-            worst[here] = -1
-        if column + TILE <= columns:
-            end = keep(total, column, columns, bound[here], listed, where, at, 0, 0)
-        else:
-            end = keep(total, column, columns, bound[here], listed, where, at, 0, 1)
-        counts[here] = end - at
-        if end > at:
-            low = least_of(total, WIDTH)
-            if low < least[here] and worst[here] >= 0:
-                least[here] = low
-                worst[here] = column + _first_at(total, low, WIDTH)
-            at = end
-    return at
-
-
-@njit(nogil=True, cache=True)
 def placed_tile(  # type: ignore[no-untyped-def]
     matrix, column, columns, set_first, row_first, row_node, index, lots, maps,
     bound, listed, where, at, counts, worst, start, stop,
 ):  # fmt: skip
-    """`tile`, with the scenario of each total."""
+    """One tile of sets [start, stop): totals below their bounds and their scenarios, listed from
+    `at` on; the end. Where scenarios are not asked for, `by_guess.tile`."""
     plain, dead, loss, gain, cap = maps
     sums, total = np.empty(TILE), np.empty(TILE)
     for one in range(start, stop):

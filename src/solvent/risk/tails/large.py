@@ -198,7 +198,7 @@ class _Block:
 
     def _phase(self, first: int, last: int) -> int:
         """Tiles [first, last) under one bound, or as many as the list has room for."""
-        take: Any = compiled.tile if self.mean else compiled.placed_tile
+        take: Any = by_guess.tile if self.mean else compiled.placed_tile
         done, starts, counts = self._list(take, first, last)
         rank = self._rank(done)
         if self.mean:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from msgspec import Struct
 from starlette.responses import Response, StreamingResponse
 
 from solvent.journal import Row
 from solvent.messages.codec import command_json, decode_command, decode_events, event_fields
 from solvent.messages.events import Rejected
+from solvent.served import JournalPage, JournalRow
 from solvent.service.asks import Asks
 from solvent.service.callers import Action, Caller, Needs
 from solvent.service.problems import NotThere
@@ -28,29 +28,6 @@ Until = Annotated[
 ]
 _LARGE = frozenset({"publish_market", "publish_arrays"})
 """Kinds whose commands hold many bytes; a page tells how many."""
-
-
-class JournalRow(Struct):
-    """A command and its events; accounts, assets and instruments are told by number in events.
-    `code` is 0 where it was done. `chain` binds it to all before it."""
-
-    sequence: int
-    time_ms: int
-    kind: str
-    actor: str
-    key: str
-    code: int
-    command: dict[str, Any]
-    events: list[dict[str, Any]]
-    chain: str
-
-
-class JournalPage(Struct):
-    """A page of the journal; `next` is `after` of the next page, null at the head."""
-
-    rows: list[JournalRow]
-    head: int
-    next: int | None
 
 
 def row_of(row: Row) -> JournalRow:

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from msgspec import Struct
 from starlette.responses import Response
 
-from solvent.documents import StandingRow
 from solvent.engine.standing import View
 from solvent.errors import Reject
 from solvent.order_rows import ReliefPlan, relief_of
 from solvent.order_units import bad_input
+from solvent.served import MarginDocument, WhatIfDocument
 from solvent.service.asks import Asks, compared, explained, liquidation
 from solvent.service.callers import Action, Caller, Needs, allow
 from solvent.service.doing import look
@@ -22,7 +22,7 @@ from solvent.service.portfolios import Named, PortfolioTold, Shelf, of_account, 
 from solvent.service.published import Board, Published
 from solvent.service.routes.accounts import AccountName
 from solvent.service.venue import NotServing, Phase, Venue
-from solvent.service.whatifs import WhatIfDocument, WhatIfs, WhatIfTold, asked_of
+from solvent.service.whatifs import WhatIfs, WhatIfTold, asked_of
 from solvent.service.wire import JSON, answer, encode_dollars, operation, told
 
 router = APIRouter(prefix="/v1", tags=["margin"])
@@ -53,23 +53,6 @@ class CompareTold(Struct, forbid_unknown_fields=True):
     rulebooks: list[str]
     account: Named | None = None
     portfolio: PortfolioTold | None = None
-
-
-class MarginDocument(Struct):
-    """Where an account or a portfolio stands, and why. `standing` is exact and the engine's own;
-    what explains it are dollars in floating point. `positions` are shares that add up to the
-    margin, under rulebooks of scans."""
-
-    rulebook: str
-    as_of_ms: int
-    age_ms: int
-    stale: bool
-    standing: StandingRow
-    worst_scenario: str | None
-    charges: dict[str, float | None]
-    positions: list[dict[str, Any]]
-    problems: list[str]
-    reason: str | None = None
 
 
 class LiquidationDocument(Struct):

@@ -15,6 +15,7 @@ from solvent.engine.refusal import contract_named
 from solvent.engine.state import State
 from solvent.errors import Refused, Reject
 from solvent.order_units import bad_input
+from solvent.served import AuditDocument
 from solvent.service.asks import Asks
 from solvent.service.callers import Action, Caller, Needs
 from solvent.service.doing import look
@@ -82,19 +83,6 @@ class LadderDocument(Struct):
     as_of_ms: int
     accounts: int
     rungs: list[RungRow]
-
-
-class AuditDocument(Struct):
-    """Whether the books add up, by the engine and by a program that shares no code with it."""
-
-    sequence: int
-    accounts: int
-    positions: int
-    assets: dict[str, int]
-    outside: dict[str, int]
-    commands_checked: int
-    violations_count: int
-    violations: list[str]
 
 
 @router.get("/venue", **operation(VenueDocument))

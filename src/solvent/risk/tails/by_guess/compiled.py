@@ -181,7 +181,8 @@ def tile(  # type: ignore[no-untyped-def]
     matrix, column, columns, set_first, row_first, row_node, index, lots, maps,
     bound, listed, where, at, counts, least, worst, start, stop,
 ):  # fmt: skip
-    """`compiled.tile`, with sets of one plain row compared in registers."""
+    """One tile of sets [start, stop): totals below their bounds, listed from `at` on; the end. Sets
+    of one plain row are compared in registers."""
     plain, dead, loss, gain, cap = maps
     sums, total = np.empty(TILE), np.empty(TILE)
     whole = column + TILE <= columns
