@@ -57,6 +57,14 @@ class Killing:
                 engine.journal._store.abandon()
             engine.close()
 
+    def go_on(self, seen: Counter[str], *kinds: str) -> None:
+        """More rounds until `seen` before and here hold every kind of end: chance decides which."""
+        for _ in range(300):
+            if all((seen + self.seen)[kind] for kind in kinds):
+                return
+            self.round(work_seconds=0.06)
+        pytest.fail(f"after 300 more kills there is still one of {kinds} missing: {self.seen}")
+
     def _check(self, told: Told, engine: Engine) -> None:
         before = len(self._fold.rows)
         self._fold.check(engine)

@@ -35,8 +35,7 @@ ROWS = {
 }  # fmt: skip
 SIDES = {
     "verify": {"errors", "limits", "units"},
-    "lab": {name for name, row in ROWS.items() if row <= 6}
-    | {"answer", "levels_answer", "api", "feeds"},
+    "lab": {name for name, row in ROWS.items() if row <= 16} | {"sim"},
     "conform": {name for name, row in ROWS.items() if row <= 15} | {"lab"},
     "sim": {name for name, row in ROWS.items() if row <= 15},
 }
