@@ -24,7 +24,7 @@ ROWS = {
     "liquidation": 9,
     "engine": 10,
     "journal": 11,
-    "solvency": 12,
+    "solvency": 12, "proofs": 13,
     "feeds": 14,
     "answer": 15, "levels_answer": 15, "api": 15, "clearing": 15,
     "publishing": 15, "recovery": 15, "host": 15,

@@ -22,6 +22,7 @@ from solvent.instruments import (
     Specification,
     term_sheet,
 )
+from solvent.liquidation.socialise import PooledCash
 from solvent.margining.levels.market import instrument_rows, scenario_rows, shocking
 from solvent.margining.levels.rows import Sheet
 from solvent.margining.levels.rulebook import LevelsRulebook, in_force
@@ -33,6 +34,7 @@ _NOW: Final = TimeMs(1_780_300_800_000)
 _ONE: Final = Specification(
     lot_size=Decimal(1), contract_size=Decimal(1), tick_size=Decimal("0.01")
 )
+_MICRO: Final = 10**6
 _CHANGES = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -189,6 +191,23 @@ def paradex_liquidation(given: Row) -> dict[str, Any]:
     names = {"share": "liquidation_share", "penalty": "liquidation_penalty",
              "new_av": "equity_after"}  # fmt: skip
     return {name: one.value("account", column) for name, column in names.items()}
+
+
+def socialised(given: Row) -> dict[str, Any]:
+    """What Paradex holds back of a withdrawal once a bankruptcy has emptied the fund.
+
+    Its formula counts as total the cash that is there, so claims are as much more as was lost;
+    its example counts the claims, of which so much is not there.
+    """
+    total, lost = (
+        round(amount * _MICRO)
+        for amount in (given["total_cash"], max(0, given["user_bankruptcy"] - given["fund"]))
+    )
+    by = {
+        "factor_formula": PooledCash(stable=total, supply=total).socialised(lost),
+        "factor_doc": PooledCash(stable=total - lost, supply=total),
+    }
+    return {what: float(1 - pool.exchange_rate()) for what, pool in by.items()}
 
 
 def cross_option(given: Row) -> dict[str, Any]:
@@ -411,6 +430,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "paradex_liq": paradex_liquidation,
     "min_delta": min_delta,
     "delev": kept_orders,
+    "socialized": socialised,
     "xm_option": cross_option,
     "xm_orders": cross_orders,
     "okx_risk_unit": okx_risk_unit,
