@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from solvent.conform.levels import number, sheet
 from solvent.conform.run import conform
 from solvent.errors import BadInput
 from solvent.feeds.crif import read_calibration, read_crif
+from solvent.feeds.simm_tables import shipped_calibration
 from solvent.margining.sensitivity import (
     Calibration,
     CalibrationMissing,
@@ -349,6 +352,61 @@ def test_a_calibration_from_a_file(tmp_path: Path) -> None:
         read_calibration(path)
 
 
+@pytest.mark.parametrize("version", ["2.4", "2.5A"])
+@pytest.mark.parametrize("days", [10, 1])
+def test_shipped_tables_are_whole(version: str, days: int) -> None:
+    """The same parameters as a file of another version has, and correlations that can be."""
+    shipped = shipped_calibration(version, days=days)
+    assert shipped is not None
+    assert version in shipped.versions
+    other = read_calibration(
+        need_shared("vectors", "tradfi", "ore_simm", "simmcalibration_2.6.xml"), days=days
+    )
+    assert shipped.psi.keys() == other.psi.keys()
+    assert shipped.classes.keys() == other.classes.keys()
+    for name, mine in shipped.classes.items():
+        theirs = other.classes[name]
+        for part in ("delta", "vega", "scalars", "inside", "across", "delta_threshold",
+                     "vega_threshold"):  # fmt: skip
+            assert getattr(mine, part).keys() == getattr(theirs, part).keys(), (name, part)
+        groups = mine.threshold_groups.values(), theirs.threshold_groups.values()
+        assert set(groups[0]) == set(groups[1])
+        if mine.across:
+            least_eigenvalue(mine.across)
+    least_eigenvalue(shipped.psi)
+    rates = {key[1:]: rho for key, rho in shipped.classes["InterestRate"].inside.items()}
+    least_eigenvalue(rates)
+
+
+def least_eigenvalue(rhos: Mapping[tuple[str, str], float]) -> None:
+    """Published to two decimals, a matrix may miss being one of correlations by so much."""
+    names = sorted({name for pair in rhos for name in pair})
+    matrix = [[1.0 if a == b else rhos[a, b] for b in names] for a in names]
+    assert np.linalg.eigvalsh(np.array(matrix)).min() > -0.02
+
+
+def test_a_calibration_from_a_table(tmp_path: Path) -> None:
+    text = (resources.files("solvent") / "rulebooks" / "simm" / "simm-2.4.toml").read_text("utf-8")
+    path = tmp_path / "own.toml"
+    path.write_text(text, "utf-8")
+    assert read_calibration(path) == shipped_calibration("2.4")
+    for old, new, message in (
+        ("sub_curves = 0.986\n", "sub_curves = nan\n", "not a finite number"),
+        ("[0.75, 0.63, ", "[0.75, ", "above a diagonal of 12"),
+        ('versions = ["2.4"', "versions = [", "tables of numbers"),
+        ("delta = [280, 1200, 1200]", "delta = [280, 1200]", "2 values for 3 names"),
+        ("delta = [9.5, 0.5, 0.5]", "delta = [9.5, 0, 0.5]", "not above 0"),
+        ("[FX.thresholds]", "[FX.other]", "no 'thresholds'"),
+    ):
+        path.write_text(text.replace(old, new), "utf-8")
+        with pytest.raises(BadInput, match=message):
+            read_calibration(path)
+    with pytest.raises(BadInput, match="at 3 days, found no 'days-3'"):
+        shipped_calibration("2.4", days=3)
+    with pytest.raises(BadInput, match=r"none\.toml"):
+        read_calibration(tmp_path / "none.toml")
+
+
 # ── published margins ────────────────────────────────────────────────────────────────────────────
 
 
@@ -356,6 +414,7 @@ def test_conforms() -> None:
     """Every row of the versions whose calibration is there, and of the schedule."""
     found = conform([need_shared("vectors", "tradfi", "ore_simm")])
     assert found.failed == 0, [file.misses for file in found.files]
+    assert found.unknown == 0
     passed = {file.kind.split("/")[1]: file.passed for file in found.files}
     assert passed["expected_SIMM2.6_10D"] == passed["expected_SIMM2.6_1D"] == 36
     assert (passed["im_schedule"], passed["im_schedule_trade"]) == (6, 9)

@@ -10,6 +10,7 @@ from pathlib import Path
 from solvent.conform.case import Case, unknown
 from solvent.conform.levels import number, sheet
 from solvent.feeds.crif import CrifRow, Side, calibration_versions, read_calibration, read_crif
+from solvent.feeds.simm_tables import shipped_calibration
 from solvent.feeds.table import read_table
 from solvent.margining.levels.rows import Sheet
 from solvent.margining.sensitivity import Calibration
@@ -25,7 +26,8 @@ _NOT_TOLD = "#N/A"
 
 
 def margins(path: Path) -> Iterator[Case]:
-    """Every row of expected margins; unknown where no calibration of the version is beside it."""
+    """Every row of expected margins; unknown where no calibration of the version is beside it
+    or ships."""
     named = _NAME.search(path.stem)
     rows = _table(path)
     calibration = None
@@ -70,7 +72,7 @@ def _calibration(folder: Path, version: str, days: int) -> Calibration | None:
     for path in sorted(folder.glob("*.xml")):
         if version in calibration_versions(path):
             return read_calibration(path, days=days)
-    return None
+    return shipped_calibration(version, days=days)
 
 
 # ── the standard schedule ────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 A CRIF is a table, one sensitivity a row: `PortfolioID ProductClass RiskType Qualifier Bucket Label1
 Label2 Amount AmountCurrency` (or `AmountUSD`), and where two parties report under regulations
 `collect_regulations post_regulations`. A calibration is an XML file in the layout of the Open
-Source Risk Engine. ISDA licenses its content: bring your own.
+Source Risk Engine, or a table in TOML (`simm_tables`). ISDA licenses the use of its content.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from xml.etree.ElementTree import Element
 import polars as pl
 
 from solvent.errors import BadInput, Problem, Reject
+from solvent.feeds import simm_tables
 from solvent.feeds.table import read_table
 from solvent.feeds.xml import elements
 from solvent.limits import EXACT_MAX
@@ -146,7 +147,12 @@ def calibration_versions(path: str | Path) -> tuple[str, ...]:
 
 
 def read_calibration(path: str | Path, *, days: int = 10) -> Calibration:
-    """The calibration of a file at a margin period in business days. Raises BadInput."""
+    """The calibration of a file (XML, or a table in TOML) at a margin period in business days.
+
+    Raises BadInput.
+    """
+    if Path(path).suffix == ".toml":
+        return simm_tables.read_tables(path, days=days)
     found = _calibration(path)
     try:
         classes = {

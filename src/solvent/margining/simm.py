@@ -1,8 +1,8 @@
 """ISDA SIMM: initial margin of uncleared derivatives from sensitivities.
 
 Sensitivities come in, margins by product class, risk class, margin type and bucket go out, all in
-the calculation currency. Parameters are a `Calibration` that the user brings: ISDA licenses them,
-and none ships with Solvent.
+the calculation currency. Parameters are a `Calibration` that the user brings: ISDA licenses their
+use. Versions 2.4 and 2.5A stand in `rulebooks/simm/`, so that worked cases of them can be judged.
 
 A weighted sensitivity is WS = RW · s · CR with the concentration CR = max(1, √(|Σs| / T)). In a
 bucket K = √(ΣΣ ρ f WS WS), f the ratio of the smaller to the larger CR; between buckets
