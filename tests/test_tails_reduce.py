@@ -147,6 +147,8 @@ def test_compiled_is_numpy_to_the_bit(seed: int, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(large, "LISTED_PER_SET", int(rng.choice([1, 32])))
         monkeypatch.setattr(large, "GUESS_DEVIATIONS", float(rng.choice([-3.0, 4.0])))
         monkeypatch.setattr(large, "GUESS_WIDER", float(rng.choice([0.2, 1.5, 8.0])))
+        monkeypatch.setattr(large, "GUESSED_UP_TO", float(rng.choice([0.1, 10.0])))
+        monkeypatch.setattr(large, "SAMPLE", int(rng.integers(1, 3)))
         monkeypatch.setattr(large, "GUESSED_FROM", int(rng.choice([128, 1 << 20])))
         monkeypatch.setattr(product, "POSITIONS_PER_THREAD_MIN", 20)
         weight = np.full(scenarios, 1.0 / scenarios)
@@ -159,6 +161,115 @@ def test_compiled_is_numpy_to_the_bit(seed: int, monkeypatch: pytest.MonkeyPatch
                 fast = large.scan_large(one, totals, threads=threads)
                 assert (bits(fast[0]) == bits(slow[0])).all(), (kind, scenarios)
                 assert (fast[1] == slow[1]).all(), (kind, scenarios)
+
+
+def single_rows(
+    pnl: np.ndarray, index: np.ndarray, lots: np.ndarray, held: int, *, slope: float = 1.0
+) -> Totals:
+    """Sets of one row of `held` positions each, plain where the slope of a loss is 1."""
+    matrix, sets = padded(pnl), len(index) // held
+    ones = np.ones((1, matrix.shape[1]))
+    return Totals(
+        matrix=matrix, columns=pnl.shape[1], set_first=np.arange(sets + 1, dtype=np.int64),
+        row_first=np.arange(sets + 1, dtype=np.int64) * held,
+        row_node=np.zeros(sets, dtype=np.int32), index=index.astype(np.int32),
+        lots=lots.astype(np.float64),
+        node_map=NodeMap(
+            plain=np.array([slope == 1.0]), dead=0.0 * ones, loss=slope * ones, gain=ones,
+            cap=np.inf * ones,
+        ),
+    )  # fmt: skip
+
+
+def sampled(scenarios: int) -> np.ndarray:
+    """The scenarios that bounds are guessed from where all weigh alike."""
+    return ((np.arange(64) + 0.5) / 64 * scenarios).astype(np.int64)
+
+
+@st.composite
+def hard_to_guess(draw: st.DrawFn) -> Totals:
+    """Scenarios whose sample says little about the rest, and totals that are hardly told apart or
+    hardly exact."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    scenarios, instruments, sets, held = draw(st.integers(129, 420)), 12, 40, 3
+    pnl = np.rint(rng.normal(0.0, 1e6, (instruments, scenarios)))
+    traits = ("tied", "twins", "calm", "wild", "burst", "exact")
+    for trait in sorted(draw(st.sets(st.sampled_from(traits))), key=traits.index):
+        if trait == "tied":
+            pnl = np.clip(np.rint(pnl / 1e6), -2, 1)
+        elif trait == "twins":
+            pnl = pnl[:, rng.integers(0, scenarios // 8, scenarios)]
+        elif trait == "calm":
+            pnl[:, sampled(scenarios)] = np.rint(pnl[:, sampled(scenarios)] / 50.0)
+        elif trait == "wild":
+            pnl[:, sampled(scenarios)] *= 50.0
+        elif trait == "burst":
+            pnl[:, sampled(scenarios)[9]] *= 1_000.0
+        else:
+            # Up to the end of what a book may hold: a sum of few of its totals is not exact.
+            pnl = np.rint(pnl * (2.0**53 / 28.0 / np.abs(pnl).max(initial=1.0)))
+    lots = rng.integers(-9, 10, sets * held)
+    lots[: 2 * held] = 0
+    slope = draw(st.sampled_from((1.0, 1.0, 0.37)))
+    return single_rows(pnl, rng.integers(0, instruments, sets * held), lots, held, slope=slope)
+
+
+@settings(max_examples=40)
+@given(hard_to_guess(), st.sampled_from((0.9, 0.975, 0.99)), st.booleans(), st.integers(0, 99))
+def test_a_guess_decides_no_bit(totals: Totals, level: float, alike: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weight = np.full(totals.columns, 1.0 / totals.columns)
+    if not alike:
+        weight = rng.dirichlet(np.full(totals.columns, 2.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large, "GUESSED_FROM", 128)
+        patch.setattr(large, "GUESSED_UP_TO", 10.0)
+        patch.setattr(large, "GUESS_WIDER", float(rng.choice([0.0, 0.7, 1.9, 8.0])))
+        patch.setattr(large, "LISTED_PER_SET", int(rng.choice([1, 12, 96])))
+        patch.setattr(large, "BLOCK", int(rng.choice([9, 1 << 16])))
+        for kind in ("expected_shortfall", "value_at_risk"):
+            one = tail_of(kind, level, weight)
+            slow, fast = _whole(one, totals), large.scan_large(one, totals)
+            assert (bits(fast[0]) == bits(slow[0])).all(), kind
+            assert (fast[1] == slow[1]).all(), kind
+
+
+@pytest.mark.parametrize("kind", ["expected_shortfall", "value_at_risk"])
+@pytest.mark.parametrize("fault", ["_again", "_merge"])
+def test_wrong_guesses_are_seen(kind: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too low a bound leaves too few below it, too high a one fills the lists."""
+    rng = np.random.default_rng(5)
+    pnl = np.rint(rng.normal(0.0, 1e6, (12, 640)))
+    seen_columns = sampled(640)
+    pnl[:, seen_columns] = np.rint(pnl[:, seen_columns] * (50.0 if fault == "_again" else 0.02))
+    if fault == "_again":
+        pnl[:, seen_columns[:60]] = 0.0
+    totals = single_rows(pnl, rng.integers(0, 12, 900), rng.integers(1, 10, 900), 3)
+    seen, real = [], getattr(large._Block, fault)
+
+    def told(self: object, *given: object) -> None:
+        seen.append(fault)
+        real(self, *given)
+
+    monkeypatch.setattr(large._Block, fault, told)
+    one = tail_of(kind, 0.99, np.full(640, 1.0 / 640))
+    slow, fast = _whole(one, totals), large.scan_large(one, totals)
+    assert seen
+    assert (bits(fast[0]) == bits(slow[0])).all()
+    assert (fast[1] == slow[1]).all()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_many_equal_totals_whose_sum_is_not_exact(seed: int) -> None:
+    """Of a hundred equal totals six are the tail: the sum of six is exact, that of all is not."""
+    rng = np.random.default_rng(seed)
+    pnl = rng.integers(-5, 6, (1, 600)).astype(np.float64)
+    pnl[0, rng.permutation(600)[:100]] = -float(rng.integers(10**15, 12 * 10**14) | 1)
+    totals = single_rows(pnl, np.zeros(1), np.ones(1), 1)
+    one = tail_of("expected_shortfall", 0.99, np.full(600, 1.0 / 600))
+    slow, fast = _whole(one, totals), large.scan_large(one, totals)
+    assert (bits(fast[0]) == bits(slow[0])).all()
+    assert (fast[1] == slow[1]).all()
 
 
 @settings(max_examples=15)
@@ -188,11 +299,14 @@ def test_positions_in_any_order_and_sets_alone(seed: int) -> None:
         assert alone[1][0] == place[some]
 
 
-def test_a_broken_total_breaks_its_set_alone() -> None:
-    totals = book(np.random.default_rng(3), 100)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scenarios", [100, 600])
+def test_a_broken_total_breaks_its_set_alone(kind: str, scenarios: int) -> None:
+    """Whether bounds are guessed or not."""
+    totals = book(np.random.default_rng(3), scenarios)
     totals.node_map.plain[1] = False
     totals.node_map.loss[1] = np.nan
-    one = tail_of("expected_shortfall", 0.9, np.full(100, 0.01))
+    one = tail_of(kind, 0.9 if scenarios == 100 else 0.99, np.full(scenarios, 1.0 / scenarios))
     slow, fast = _whole(one, totals)[0], large.scan_large(one, totals)[0]
     assert np.isnan(slow).any()
     assert not np.isnan(slow).all()

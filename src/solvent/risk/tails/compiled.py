@@ -1,13 +1,10 @@
-"""What may be among the least totals of a set, found a tile of scenarios at a time.
+"""What may be among the least totals of a set: how tails begin, are narrowed and put in order.
 
-A set's totals never stand side by side. Each tile of 64 scenarios is summed in registers, as in
-`risk.compiled`, and of each set those totals are told that are below a bound that its tail surely
-does not pass. They go into one list, set after set: what is written and read again lies in order,
-and all caches are left to the matrix. Now and then (`merge`) a set's own are collected from the
-lists, and the bound falls; after a few tiles hardly anything is below it.
+Here a bound is one that a set's tail surely does not pass; with each look at what a set holds it
+falls (`narrowed`), and after a few tiles hardly anything is below it. `listing` takes the tiles.
 
-All that is decided here is which totals can be left out. The rest is ordered by (total, place), and
-a sum of whole numbers is one whatever its order: no block, tile or thread changes a bit. Importing
+All that is decided is which totals can be left out. The rest is ordered by (total, place), and a
+sum of whole numbers is one whatever its order: no block, tile or thread changes a bit. Importing
 this module imports numba.
 """
 
@@ -39,17 +36,16 @@ _VECTOR, _PLACES = ir.VectorType(_DOUBLE, LANES), ir.VectorType(_INT32, LANES)
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def keep(
     _context: Any, sums: Any, _column: Any, _columns: Any, _bound: Any, values: Any, places: Any,
-    _at: Any, placed: Any, ragged: Any,
+    _at: Any, placed: Any,
 ) -> Any:  # fmt: skip
     """Write those of sums[:64] that are below a bound to values[at:], and where `placed` is 1 their
     scenarios to places[at:]; the end of what is written.
 
-    Scenarios from `columns` on are padding, which a tile has where `ragged` is 1. Eight cells
-    beyond the end may be written to.
+    Scenarios from `columns` on are padding. Eight cells beyond the end may be written to.
     """
-    with_places, is_ragged = bool(placed.literal_value), bool(ragged.literal_value)
+    with_places = bool(placed.literal_value)
     signature = types.int64(
-        sums, types.int64, types.int64, types.float64, values, places, types.int64, placed, ragged
+        sums, types.int64, types.int64, types.float64, values, places, types.int64, placed
     )
     array_types = (sums, values, places)
 
@@ -71,9 +67,8 @@ def keep(
         end = at
         for vector, one in enumerate(sums):
             place = builder.add(numbers, ir.Constant(_PLACES, [vector * LANES] * LANES))
-            mask = builder.fcmp_ordered("<", one, low)
-            if is_ragged:
-                mask = builder.and_(mask, builder.icmp_signed("<", place, ends))
+            inside = builder.icmp_signed("<", place, ends)
+            mask = builder.and_(builder.fcmp_ordered("<", one, low), inside)
             _write(builder, _squeezed(builder, one, mask, "f64"), target, end)
             if with_places:
                 _write(builder, _squeezed(builder, place, mask, "i32"), where, end)
@@ -188,90 +183,13 @@ def begin(  # type: ignore[no-untyped-def]
                 least[here] = low
                 if worst[here] >= 0:
                     worst[here] = tile * TILE + _first_at(total, low, WIDTH)
-            end = keep(total, tile * TILE, columns, np.inf, mine, where, end, 1, 1)
+            end = keep(total, tile * TILE, columns, np.inf, mine, where, end, 1)
         bound[here], held[here] = narrowed(mine, where, end, reach, placed)
         for i in range(held[here]):
             values[here, i] = mine[i]
         if placed:
             for i in range(held[here]):
                 places[here, i] = where[i]
-
-
-@njit(nogil=True, cache=True)
-def placed_tile(  # type: ignore[no-untyped-def]
-    matrix, column, columns, set_first, row_first, row_node, index, lots, maps,
-    bound, listed, where, at, counts, worst, start, stop,
-):  # fmt: skip
-    """One tile of sets [start, stop): totals below their bounds and their scenarios, listed from
-    `at` on; the end. Where scenarios are not asked for, `by_guess.tile`."""
-    plain, dead, loss, gain, cap = maps
-    sums, total = np.empty(TILE), np.empty(TILE)
-    for one in range(start, stop):
-        here = one - start
-        row = set_first[one]
-        if set_first[one + 1] - row == 1 and plain[row_node[row]]:
-            accumulate(matrix, 0, index, lots, row_first[row], row_first[row + 1], total, WIDTH)
-        elif _mapped(
-            matrix, column, row, set_first[one + 1], row_first, row_node, index, lots, dead, loss,
-            gain, cap, plain, sums, total,
-        ):  # fmt: skip
-            worst[here] = -1
-        end = keep(total, column, columns, bound[here], listed, where, at, 1, 1)
-        counts[here] = end - at
-        at = end
-    return at
-
-
-@njit(nogil=True, cache=True)
-def merge(listed, ends, counts, reach, bound, held, values):  # type: ignore[no-untyped-def]
-    """What each set holds and what tiles listed of it, narrowed to what its tail may reach."""
-    tiles, sets = counts.shape
-    ends, room = ends.copy(), values.shape[1] + tiles * TILE + TILE
-    mine, nowhere = np.empty(room), np.empty(room, np.int32)
-    for here in range(sets):
-        end = held[here]
-        for i in range(end):
-            mine[i] = values[here, i]
-        for t in range(tiles):
-            more, at = np.int64(counts[t, here]), ends[t]
-            # Mostly there are fewer than eight: as many are copied always, which takes no jump.
-            for i in range(LANES):
-                mine[end + i] = listed[at + i]
-            for i in range(LANES, more):
-                mine[end + i] = listed[at + i]
-            end += more
-            ends[t] = at + more
-        if end > held[here]:
-            high, held[here] = narrowed(mine, nowhere, end, reach, False)
-            # What was once left out is not there to be held by a wider bound.
-            bound[here] = min(bound[here], high)
-            for i in range(held[here]):
-                values[here, i] = mine[i]
-
-
-@njit(nogil=True, cache=True)
-def placed_merge(  # type: ignore[no-untyped-def]
-    listed, where, ends, counts, reach, bound, held, values, places,
-):  # fmt: skip
-    """`merge`, with the scenario of each total."""
-    tiles, sets = counts.shape
-    ends, room = ends.copy(), values.shape[1] + tiles * TILE + TILE
-    mine, scenario = np.empty(room), np.empty(room, np.int32)
-    for here in range(sets):
-        end = held[here]
-        for i in range(end):
-            mine[i], scenario[i] = values[here, i], places[here, i]
-        for t in range(tiles):
-            more, at = np.int64(counts[t, here]), ends[t]
-            for i in range(more):
-                mine[end + i], scenario[end + i] = listed[at + i], where[at + i]
-            end += more
-            ends[t] = at + more
-        if end > held[here]:
-            high, held[here] = narrowed(mine, scenario, end, reach, True)
-            bound[here] = min(bound[here], high)
-            for i in range(held[here]):
-                values[here, i], places[here, i] = mine[i], scenario[i]
 
 
 @njit(nogil=True, cache=True)
@@ -306,7 +224,7 @@ def narrowed(values, places, count, reach, placed):  # type: ignore[no-untyped-d
     if passed <= reach + SLACK and not placed:
         kept, above = 0, np.nextafter(high, np.inf)
         for i in range(0, count, TILE):
-            kept = keep(values[i:], i, count, above, values, places, kept, 0, 1)
+            kept = keep(values[i:], i, count, above, values, places, kept, 0)
         return high, kept
     return high, _taken(values, places, count, reach, high)
 

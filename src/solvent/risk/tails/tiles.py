@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solvent.units import Float64
 
@@ -18,6 +19,7 @@ class Tiles:
 
     def __init__(self, matrix: Float64, columns: int) -> None:
         self.matrix, self.columns = matrix, columns
+        self._samples: dict[bytes, Float64] = {}
 
     @cached_property
     def array(self) -> Float64:
@@ -31,3 +33,11 @@ class Tiles:
             laid[tile, :, : some.shape[1]] = some
             laid[tile, :, some.shape[1] :] = self.matrix[:, :1]
         return laid
+
+    def sample(self, chosen: NDArray[np.int64]) -> Float64:
+        """[tile, instrument, 64] of some whole tiles' worth of columns alone; kept."""
+        key = chosen.tobytes()
+        if key not in self._samples:
+            laid = self.matrix[:, chosen].reshape(len(self.matrix), -1, TILE)
+            self._samples[key] = np.ascontiguousarray(laid.transpose(1, 0, 2))
+        return self._samples[key]

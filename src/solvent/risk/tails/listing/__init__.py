@@ -1,0 +1,1 @@
+"""Lists of the totals that tails may need, compiled."""
