@@ -123,7 +123,7 @@ def test_readiness_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             if status == 503:
                 assert "arrays 60.0 s old" in answer.json()["detail"]
         told["later"] = 0
-        monkeypatch.setattr(served.venue.lanes, "_seconds_each", 10.0)
+        monkeypatch.setattr(served.venue.lanes, "_batch_s", 10.0)
         served.venue.lanes.waiting[Lane.ORDINARY] += 100
         answer = http.get("/health/ready")
         assert (answer.status_code, "would wait" in answer.text) == (503, True)

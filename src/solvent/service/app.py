@@ -8,16 +8,18 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute
 
 from solvent import __version__
 from solvent.service.asks import Asks
-from solvent.service.callers import Callers, OpenCallers
+from solvent.service.callers import Action, Callers, Needs, OpenCallers
 from solvent.service.gaps import Ladders
 from solvent.service.history import Steps
-from solvent.service.limits import Bodies, InFlight
+from solvent.service.limits import WHAT_IF, Admission, Bodies, InFlight
 from solvent.service.problems import add_handlers
 from solvent.service.published import Board
-from solvent.service.routes import ALL
+from solvent.service.quick import Quick
+from solvent.service.routes import ALL, margins
 from solvent.service.settings import Settings
 from solvent.service.venue import Venue
 from solvent.service.whatifs import WhatIfs
@@ -41,7 +43,6 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        app.state.whatifs.start()
         venue.start()
         try:
             yield
@@ -61,6 +62,9 @@ def create_app(
     board, steps = Board(), Steps(venue)
     app.state.board, app.state.steps, app.state.ladders = board, steps, Ladders()
     app.state.whatifs = WhatIfs(board, wait_s=settings.what_if_wait_ms / 1_000)
+    app.state.admission = Admission(
+        app.state.whatifs.waits_s, patience_s=settings.what_if_patience_ms / 1_000
+    )
     app.state.asks = Asks(seconds=settings.ask_s)
     app.state.streams = Streams(venue, board)
     venue.hooks.append(board)
@@ -71,15 +75,24 @@ def create_app(
     # The last that is added is the first that a request meets.
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM, compresslevel=1)
     app.add_middleware(
+        Quick,
+        path=WHAT_IF,
+        needs=Needs(Action.ASK),
+        ask=margins.whatif_told,
+        route=_route(margins.router, WHAT_IF),
+    )
+    app.add_middleware(
         Bodies, most=settings.body_bytes_max, bulk_most=settings.bulk_bytes_max,
         depth=settings.depth_max, bulk=BULK,
     )  # fmt: skip
-    app.add_middleware(
-        InFlight, most=settings.in_flight_max, wait_s=app.state.whatifs.waits_s,
-        patience_s=settings.what_if_patience_ms / 1_000,
-    )  # fmt: skip
+    app.add_middleware(InFlight, most=settings.in_flight_max, admission=app.state.admission)
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     return app
+
+
+def _route(router: APIRouter, path: str) -> BaseRoute:
+    """The route of a path."""
+    return next(one for one in router.routes if getattr(one, "path", None) == path)
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

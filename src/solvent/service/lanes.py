@@ -6,6 +6,7 @@ new orders never keeps a cancellation waiting, and no flood of cancellations sto
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,11 @@ class Lane(StrEnum):
 
 PARTS: Final[Mapping[Lane, float]] = {Lane.HOUSE: 0.25, Lane.RELIEF: 0.25, Lane.ORDINARY: 0.5}
 """Share of a batch that is kept for each lane."""
+_LONGER: Final[Mapping[Lane, int]] = {Lane.HOUSE: 4, Lane.RELIEF: 4, Lane.ORDINARY: 1}
+"""Times `patience_s` that a request may wait in a lane: what makes the venue safer is rather done
+late than refused."""
+_LATE: Final = 4
+"""Times `patience_s` after which a request is not done any more."""
 _RELIEF: Final = (
     c.CancelOrder, c.CancelOrders, c.Disconnect, c.Deposit, c.AnnounceDeposit, c.ConfirmDeposit,
     c.AddIsolatedMargin, c.RelieveMargin,
@@ -103,7 +109,8 @@ class Lanes:
     """Three bounded queues of tickets; not for several threads at once.
 
     A lane takes requests while fewer than `room` commands wait in it and its wait, at the speed at
-    which commands were done lately, is below `patience_s`; one request always finds an empty lane.
+    which commands were done lately, is below `patience_s` (four times that in the lanes of the
+    house and of relief); one request always finds an empty lane.
     """
 
     def __init__(self, *, room: int, patience_s: float) -> None:
@@ -115,7 +122,9 @@ class Lanes:
         self._queues: dict[Lane, deque[Ticket]] = {lane: deque() for lane in Lane}
         self.watchers: list[Callable[[int, float], None]] = []
         """Told of each batch: commands, seconds."""
-        self._seconds_each = 0.0
+        self._batch_s = 0.0
+        self._most = room
+        """Commands of a full batch."""
 
     def __bool__(self) -> bool:
         return any(self._queues.values())
@@ -126,14 +135,17 @@ class Lanes:
         if waiting:
             if waiting + len(ticket) > self.room:
                 raise self._full(ticket.lane, f"{waiting} commands wait already")
-            if self.wait_s(ticket.lane) > self.patience_s:
-                raise self._full(ticket.lane, f"it would wait more than {self.patience_s:.3g} s")
+            patience_s = _LONGER[ticket.lane] * self.patience_s
+            if self.wait_s(ticket.lane) > patience_s:
+                raise self._full(ticket.lane, f"it would wait more than {patience_s:.3g} s")
         self._queues[ticket.lane].append(ticket)
         self.waiting[ticket.lane] += len(ticket)
 
     def wait_s(self, lane: Lane) -> float:
-        """How long a request that comes now will wait, by the speed of late."""
-        return self.waiting[lane] * self._seconds_each / PARTS[lane]
+        """How long a request that comes now will wait: for so many batches as its lane needs, each
+        as long as those of late. Most of a batch is its sync, which all that waits shares."""
+        batches = math.ceil(self.waiting[lane] / max(1, int(self._most * PARTS[lane])))
+        return batches * self._batch_s
 
     def _full(self, lane: Lane, why: str) -> Overloaded:
         self.refused[lane] += 1
@@ -142,6 +154,7 @@ class Lanes:
     def take(self, most: int, now_s: float) -> tuple[list[Ticket], list[Ticket]]:
         """Requests for a batch of about `most` commands, each lane's part first; and those that
         have waited too long to be done."""
+        self._most = most
         taken: list[Ticket] = []
         late: list[Ticket] = []
         left = most
@@ -161,7 +174,7 @@ class Lanes:
             self.waiting[lane] -= len(ticket)
             if ticket.given_up():
                 continue
-            if now_s - ticket.entered_s > 4 * self.patience_s:
+            if now_s - ticket.entered_s > _LATE * self.patience_s:
                 self.refused[lane] += 1
                 late.append(ticket)
                 continue
@@ -171,8 +184,7 @@ class Lanes:
 
     def done(self, commands: int, seconds: float) -> None:
         """Note how long a batch took."""
-        each = seconds / max(1, commands)
-        self._seconds_each += 0.2 * (each - self._seconds_each)
+        self._batch_s += 0.2 * (seconds - self._batch_s)
         for one in self.watchers:
             one(commands, seconds)
 

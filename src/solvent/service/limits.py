@@ -7,7 +7,9 @@ cancellations, deposits and reduce-only orders three quarters.
 
 from __future__ import annotations
 
+import math
 import re
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Final
 
@@ -20,8 +22,13 @@ from solvent.service.problems import problem, wait
 OPEN_PATHS: Final = ("/health/", "/metrics")
 """What is answered however much there is to do."""
 WHAT_IF: Final = "/v1/whatif"
+ASKED: Final = "solvent.asked"
+"""In the scope of a what-if that `door` has let in."""
 QUESTIONS: Final = frozenset({WHAT_IF, "/v1/margin", "/v1/compare", "/v1/liquidation"})
 """What is asked with a body and changes nothing."""
+_FLOOD: Final = 0.25
+_NEWS: Final = 1 / 256
+"""What a question counts for in what was refused of late."""
 _OPENING: Final = frozenset(b"[{")
 _CLOSING: Final = frozenset(b"]}")
 _REST: Final = rb'[^"\\]*(?:\\.[^"\\]*)*(?P<end>"|\\?\Z)'
@@ -40,34 +47,86 @@ class _ReduceOnly(msgspec.Struct):
     reduce_only: bool = False
 
 
+def path_of(scope: Scope) -> str:
+    """A request's path as routes have it, without that under which a proxy shows the service.
+
+    >>> path_of({"path": "/margin/v1/whatif", "root_path": "/margin"})
+    '/v1/whatif'
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if root else path
+
+
+class Admission:
+    """Whether one more question of what if is taken: `wait_s` tells how long it would wait now, if
+    so many are coming with it, and one that would wait longer than `patience_s` is refused, so that
+    those that are taken are answered in time. While more than a quarter of all is refused it is
+    half of that: a burst finds room, and in a flood nobody also waits.
+
+    >>> Admission(lambda coming: 0.0205, patience_s=0.01).beyond_ms()
+    21
+    >>> Admission(lambda coming: 0.0095, patience_s=0.01).beyond_ms() is None
+    True
+    """
+
+    def __init__(self, wait_s: Callable[[int], float], *, patience_s: float) -> None:
+        self._wait_s, self._patience_s = wait_s, patience_s
+        self._refused = 0.0
+        """The part of questions that were refused of late."""
+        self.why = f"it would wait too long: {patience_s:.3g} s is the most"
+        self.refused = 0
+        self.coming = 0
+        """Questions that were let in, and do not wait yet."""
+
+    def beyond_ms(self) -> int | None:
+        """None to take it, or how long it would wait: whole milliseconds, rounded up."""
+        wait_s = self._wait_s(self.coming)
+        patience_s = self._patience_s / 2 if self._refused > _FLOOD else self._patience_s
+        taken = wait_s <= patience_s
+        self._refused += _NEWS * ((not taken) - self._refused)
+        return None if taken else math.ceil(1_000 * wait_s)
+
+    def let_in(self, loop: AbstractEventLoop) -> None:
+        """One is on its way, until the loop has done what it has read: then it waits."""
+        if not self.coming:
+            loop.call_soon(self._arrived)
+        self.coming += 1
+
+    def _arrived(self) -> None:
+        self.coming = 0
+
+
+def overloaded(why: str, wait_s: float) -> Response:
+    """A refusal of what there is no time for."""
+    return wait(503, "OVERLOADED", why, wait_s)
+
+
 class InFlight:
     """No more than so many requests at a time; the others are told to come again.
 
-    Streams (WebSockets) are not counted. `wait_s` tells how long a question of what if would wait
-    now: one that would wait longer than `patience_s` is refused, so that those that are taken are
-    answered in time.
+    Streams (WebSockets) are not counted. `admission` is asked before a what-if, unless the door
+    has done so (`ASKED`).
     """
 
-    def __init__(
-        self, app: ASGIApp, *, most: int, wait_s: Callable[[], float] | None = None,
-        patience_s: float = 0.0,
-    ) -> None:  # fmt: skip
+    def __init__(self, app: ASGIApp, *, most: int, admission: Admission | None = None) -> None:
         self._app = app
         self._most = most
-        self._wait_s, self._patience_s = wait_s, patience_s
+        self._admission = admission
         self.now = 0
         self.refused = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
-        if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
+        if scope["type"] != "http" or path_of(scope).startswith(OPEN_PATHS):
             await self._app(scope, receive, send)
             return
-        if self._wait_s is not None and scope["path"] == WHAT_IF:
-            wait_s = self._wait_s()
-            if wait_s > self._patience_s:
-                why = f"it would wait more than {self._patience_s:.3g} s"
-                await self._refuse(why, wait_s)(scope, receive, send)
+        if self._admission is not None and path_of(scope) == WHAT_IF and ASKED not in scope:
+            wait_ms = self._admission.beyond_ms()
+            if wait_ms is not None:
+                self._admission.refused += 1
+                refusal = overloaded(self._admission.why, wait_ms / 1_000)
+                await refusal(scope, receive, send)
                 return
         most = _places(scope, self._most)
         if self.now >= most and most < self._most and _orders(scope):
@@ -76,7 +135,8 @@ class InFlight:
             if _reduces(first):
                 most = self._most
         if self.now >= most:
-            refusal = self._refuse(f"{self.now} requests are worked on already", 0.1)
+            self.refused += 1
+            refusal = overloaded(f"{self.now} requests are worked on already", 0.1)
             await refusal(scope, receive, send)
             return
         self.now += 1
@@ -85,14 +145,10 @@ class InFlight:
         finally:
             self.now -= 1
 
-    def _refuse(self, why: str, wait_s: float) -> Response:
-        self.refused += 1
-        return wait(503, "OVERLOADED", why, wait_s)
-
 
 def _places(scope: Scope, most: int) -> int:
     """How many of the places a request may be the last to take."""
-    path, method = scope["path"], scope["method"]
+    path, method = path_of(scope), scope["method"]
     if method == "DELETE" or path.endswith("/deposits"):
         return most
     share = 2 if method in ("GET", "HEAD") or path in QUESTIONS else 4
@@ -141,7 +197,7 @@ class Bodies:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
             await self._app(scope, receive, send)
             return
-        most = self._bulk_most if scope["path"].startswith(self._bulk) else self._most
+        most = self._bulk_most if path_of(scope).startswith(self._bulk) else self._most
         length = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
         if length.isdigit() and int(length) > most:
             await problem(413, detail=f"expected a body of at most {most} bytes")(

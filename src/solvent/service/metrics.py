@@ -49,6 +49,7 @@ class Metrics:
         self._requests = self._count(
             "solvent_requests", "Requests that ended.", "route", "method", "status"
         )
+        self._ended: dict[tuple[str, str, int], Count] = {}
         self._request_s = self._times("solvent_request_seconds", "How long requests took.")
         self._limited = self._count(
             "solvent_rate_limited", "Requests told to come again, by lane of the budget.", "lane"
@@ -94,7 +95,11 @@ class Metrics:
 
     def ended(self, route: str, method: str, status: int, seconds: float, limited: str) -> None:
         """A request ended; `limited` names the lane in which there was no budget, or none."""
-        self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
+        which = route, method if method in _METHODS else "other", status
+        counted = self._ended.get(which)
+        if counted is None:
+            counted = self._ended[which] = self._requests.labels(*which)
+        counted.inc()
         self._request_s.observe(seconds)
         if limited:
             self._limited.labels(limited).inc()

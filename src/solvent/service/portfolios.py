@@ -8,7 +8,7 @@ mark. A trade costs what it would: an option's premium is paid, a future's cost 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Context, Decimal, DecimalException
 from fractions import Fraction
 from typing import Annotated, Final, TypeAlias
@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from solvent.engine.open_orders import Asked
 from solvent.engine.standing import View, closed_out, fill, reordered, view
 from solvent.engine.state import Account, Contract, Rules, State
-from solvent.errors import Reject
+from solvent.errors import BadInput, Reject
 from solvent.limits import LOTS_MAX, MONEY_MAX, POINTS_MAX
 from solvent.order_units import account_number, bad_input, decimal_of, side_named
 from solvent.units import div_half_even
@@ -28,6 +28,9 @@ Number: TypeAlias = Annotated[str, Meta(max_length=40)] | int
 Named: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
 POSITIONS_MAX: Final = 2_000
 """Positions of one portfolio in a request."""
+Whose: TypeAlias = str | tuple[str, int]
+"""Whose something is, for a message: a name, or a name and a place in a list (from 0), which are
+put into words where something is wrong alone."""
 _EXACT: Final = Context(prec=100, traps=[])
 _PLACES_MAX: Final = 40
 
@@ -81,31 +84,36 @@ class Shelf:
     """How the contracts of one publication are told: lot and tick sizes as decimals, kept."""
 
     state: State
-    lots: dict[int, Decimal]
-    ticks: dict[int, Decimal]
+    lots: dict[int, Decimal] = field(default_factory=dict)
+    ticks: dict[int, Decimal] = field(default_factory=dict)
+    listed: dict[str, Contract] = field(default_factory=dict)
+    units: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, state: State) -> Shelf:
         """Empty at first."""
-        return cls(state, {}, {})
+        return cls(state)
 
-    def contract(self, symbol: str, *, source: str) -> Contract:
+    def contract(self, symbol: str, *, source: Whose) -> Contract:
         """A contract that has not ended, or BadInput."""
+        if (found := self.listed.get(symbol)) is not None:
+            return found
         number = self.state.contract_numbers.get(symbol)
         contracts = self.state.contracts
         if number is None or number >= len(contracts) or contracts[number].settled:
-            raise bad_input(
+            raise _wrong(
                 Reject.INSTRUMENT_UNKNOWN, source, "symbol", "a contract that is listed",
                 repr(symbol),
             )  # fmt: skip
-        return contracts[number]
+        found = self.listed[symbol] = contracts[number]
+        return found
 
     def lots_of(
-        self, contract: Contract, size: Number | None, lots: int | None, *, source: str
+        self, contract: Contract, size: Number | None, lots: int | None, *, source: Whose
     ) -> int:
         """A signed size in lots."""
         if (size is None) == (lots is None):
-            raise bad_input(
+            raise _wrong(
                 Reject.FIELD_MISSING, source, "size", "either a size or lots", "both or neither"
             )
         if lots is None:
@@ -115,10 +123,10 @@ class Shelf:
                 lot = self.lots[contract.number] = decimal_of(contract.deal.lot_size)
             lots = _steps(size, lot, Reject.SIZE_NOT_WHOLE_LOTS, source=source, field="size")
         if abs(lots) > LOTS_MAX:
-            raise bad_input(Reject.SIZE_TOO_LARGE, source, "lots", f"at most {LOTS_MAX}", str(lots))
+            raise _wrong(Reject.SIZE_TOO_LARGE, source, "lots", f"at most {LOTS_MAX}", str(lots))
         return lots
 
-    def ticks_of(self, contract: Contract, price: Number, *, source: str) -> int:
+    def ticks_of(self, contract: Contract, price: Number, *, source: Whose) -> int:
         """A price in ticks."""
         tick = self.ticks.get(contract.number)
         if tick is None:
@@ -126,43 +134,55 @@ class Shelf:
             tick = self.ticks[contract.number] = decimal_of(deal.point * deal.points_per_tick)
         ticks = _steps(price, tick, Reject.PRICE_OFF_STEP, source=source, field="price")
         if not 0 < ticks * contract.deal.points_per_tick <= POINTS_MAX:
-            raise bad_input(
-                Reject.PRICE_NOT_POSITIVE, source, "price", "a price above 0", str(price)
-            )
+            raise _wrong(Reject.PRICE_NOT_POSITIVE, source, "price", "a price above 0", str(price))
         return ticks
 
-    def units_of(self, asset: str, amount: Number, *, source: str) -> tuple[int, int]:
+    def units_of(self, asset: str, amount: Number, *, source: Whose) -> tuple[int, int]:
         """An asset's number, and an amount of it in smallest units."""
-        number = self.state.asset_numbers.get(asset)
-        if number is None:
-            known = ", ".join(self.state.asset_numbers)
-            raise bad_input(Reject.ASSET_UNKNOWN, source, "asset", f"one of {known}", repr(asset))
-        step = Decimal(1).scaleb(-self.state.assets[number][1])
+        known = self.units.get(asset)
+        if known is None:
+            known = self.units[asset] = self._asset(asset, source)
+        number, step = known
         units = _steps(amount, step, Reject.FIELD_NOT_A_NUMBER, source=source, field="amount")
         if abs(units) > MONEY_MAX:
-            raise bad_input(
+            raise _wrong(
                 Reject.AMOUNT_TOO_LARGE, source, "amount", f"at most {MONEY_MAX} units", str(units)
             )
         return number, units
 
+    def _asset(self, asset: str, source: Whose) -> tuple[int, Decimal]:
+        """An asset's number, and its smallest unit."""
+        number = self.state.asset_numbers.get(asset)
+        if number is None:
+            known = ", ".join(self.state.asset_numbers)
+            raise _wrong(Reject.ASSET_UNKNOWN, source, "asset", f"one of {known}", repr(asset))
+        return number, Decimal(1).scaleb(-self.state.assets[number][1])
 
-def _steps(told: Number, step: Decimal, code: Reject, *, source: str, field: str) -> int:
+
+def _wrong(code: Reject, source: Whose, field: str, expected: str, found: str) -> BadInput:
+    if isinstance(source, tuple):
+        name, place = source
+        source = f"{name} {place + 1}"
+    return bad_input(code, source, field, expected, found)
+
+
+def _steps(told: Number, step: Decimal, code: Reject, *, source: Whose, field: str) -> int:
     """A number as so many steps, exactly, or BadInput."""
     number = _decimal(told, source=source, field=field)
     steps = int(_EXACT.divide_int(number, step))
     if _EXACT.multiply(Decimal(steps), step) != number:
-        raise bad_input(code, source, field, f"a multiple of {step:f}", str(told))
+        raise _wrong(code, source, field, f"a multiple of {step:f}", str(told))
     return steps
 
 
-def _decimal(told: Number, *, source: str, field: str) -> Decimal:
+def _decimal(told: Number, *, source: Whose, field: str) -> Decimal:
     try:
         number = Decimal(told)
     except DecimalException:
         number = Decimal("nan")
     plain = isinstance(told, int) or not ("e" in told or "E" in told or "_" in told)
     if not number.is_finite() or not plain or abs(number.adjusted()) > _PLACES_MAX:
-        raise bad_input(Reject.FIELD_NOT_A_NUMBER, source, field, "a plain decimal", repr(told))
+        raise _wrong(Reject.FIELD_NOT_A_NUMBER, source, field, "a plain decimal", repr(told))
     return number
 
 
@@ -178,7 +198,7 @@ def seen(shelf: Shelf, portfolio: PortfolioTold, rulebook: str) -> View:
     """A portfolio under a rulebook. Raises BadInput."""
     held: dict[int, tuple[int, int]] = {}
     for place, one in enumerate(portfolio.positions):
-        source = f"position {place + 1}"
+        source = "position", place
         contract = shelf.contract(one.symbol, source=source)
         lots = shelf.lots_of(contract, one.size, one.lots, source=source)
         value = _basis(contract, lots, one.entry_price, source=source)
@@ -191,11 +211,11 @@ def seen(shelf: Shelf, portfolio: PortfolioTold, rulebook: str) -> View:
             owned[number] = units
     found = View(nobody("portfolio", rulebook), closed_out(shelf.state, held, owned), owned)
     for place, order in enumerate(portfolio.orders):
-        found = reordered(shelf.state, found, None, _asked(shelf, order, f"order {place + 1}"))
+        found = reordered(shelf.state, found, None, _asked(shelf, order, ("order", place)))
     return found
 
 
-def _basis(contract: Contract, lots: int, price: Number | None, *, source: str) -> int:
+def _basis(contract: Contract, lots: int, price: Number | None, *, source: Whose) -> int:
     """What a position cost, in value units, half-even: at the mark without a price. Of an option
     it is nothing: its premium has been paid."""
     deal = contract.deal
@@ -206,7 +226,7 @@ def _basis(contract: Contract, lots: int, price: Number | None, *, source: str) 
     told = Fraction(_decimal(price, source=source, field="entry_price"))
     points = told / deal.point
     if not 0 < points <= POINTS_MAX:
-        raise bad_input(
+        raise _wrong(
             Reject.PRICE_NOT_POSITIVE, source, "entry_price", "a price above 0", str(price)
         )
     if deal.coin_numerator:
@@ -216,20 +236,20 @@ def _basis(contract: Contract, lots: int, price: Number | None, *, source: str) 
     return div_half_even(cost.numerator, cost.denominator)
 
 
-def _mark(contract: Contract, *, source: str) -> int:
+def _mark(contract: Contract, *, source: Whose) -> int:
     if contract.mark_points is None:
-        raise bad_input(
+        raise _wrong(
             Reject.MARK_MISSING, source, "symbol", "a price, as there is no mark",
             contract.listing.symbol,
         )  # fmt: skip
     return contract.mark_points
 
 
-def _asked(shelf: Shelf, one: OrderTold, source: str) -> Asked:
+def _asked(shelf: Shelf, one: OrderTold, source: Whose) -> Asked:
     contract = shelf.contract(one.symbol, source=source)
     lots = shelf.lots_of(contract, one.size, one.lots, source=source)
     if lots <= 0:
-        raise bad_input(Reject.ORDER_TOO_SMALL, source, "size", "a size above 0", str(lots))
+        raise _wrong(Reject.ORDER_TOO_SMALL, source, "size", "a size above 0", str(lots))
     ticks = shelf.ticks_of(contract, one.price, source=source)
     return Asked(contract.number, lots if side_named(one.side) == "buy" else -lots, ticks)
 
@@ -238,16 +258,16 @@ def changed(shelf: Shelf, before: View, changes: ChangesTold, rulebook: str | No
     """A view after changes, perhaps under another rulebook. Raises BadInput."""
     held, owned = dict(before.positions), dict(before.balances)
     for place, symbol in enumerate(changes.close):
-        source = f"close {place + 1}"
+        source = "close", place
         contract = shelf.contract(symbol, source=source)
         lots = held.get(contract.number, (0, 0))[0]
         if not lots:
-            raise bad_input(
+            raise _wrong(
                 Reject.POSITION_NOT_HELD, source, "symbol", "a position that is held", repr(symbol)
             )
         _trade(contract, -lots, _mark(contract, source=source), held, owned)
     for place, one in enumerate(changes.add):
-        source = f"trade {place + 1}"
+        source = "trade", place
         contract = shelf.contract(one.symbol, source=source)
         lots = shelf.lots_of(contract, one.size, one.lots, source=source)
         if one.price is None:
@@ -299,7 +319,7 @@ def ruled(state: State, rulebook: str | None) -> str:
     rules: Rules | None = state.rules.get(name)
     if rules is None or rules.plan is None:
         known = [one for one, its in state.rules.items() if its.plan is not None]
-        raise bad_input(
+        raise _wrong(
             Reject.RULEBOOK_UNKNOWN, "request", "rulebook",
             f"one that has risk arrays ({', '.join(known) or 'none has'})", repr(name),
         )  # fmt: skip

@@ -160,17 +160,20 @@ def _short(found: object) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
+def responded(fault: BaseException) -> Response:
+    """The same, with what nobody foresaw in the log."""
+    found = answered(fault)
+    if found.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _LOG.error("a request has failed", exc_info=fault)
+    return found
+
+
 def add_handlers(app: FastAPI) -> None:
     """Let an application answer faults so."""
 
     async def told(request: Request, fault: Exception) -> Response:
         del request
-        if isinstance(fault, RequestValidationError):
-            return _invalid(fault)
-        found = answered(fault)
-        if found.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
-            _LOG.error("a request has failed", exc_info=fault)
-        return found
+        return _invalid(fault) if isinstance(fault, RequestValidationError) else responded(fault)
 
     for kind in (SolventError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, told)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from solvent.engine.state import Rules, State
 from solvent.errors import BadInput
@@ -104,6 +104,15 @@ class Board:
         )
 
 
+class _Unkept(dict[Any, Any]):
+    """Standings that are forgotten at once: what-ifs seldom come again, and those of a minute would
+    fill hundreds of megabytes."""
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Keeps nothing."""
+        del args, kwargs
+
+
 def _frozen(state: State) -> State:
     """The parts of the books that say how accounts are margined."""
     found = State()
@@ -116,7 +125,8 @@ def _frozen(state: State) -> State:
         name: replace(one, seen=deque()) for name, one in state.underlyings.items()
     }
     found.rules = {
-        name: replace(rules, found={}, found_by=None) for name, rules in state.rules.items()
+        name: replace(rules, found=_Unkept(), found_by=rules.plan)
+        for name, rules in state.rules.items()
     }
     found.venue_rulebook, found.house = state.venue_rulebook, state.house
     return found

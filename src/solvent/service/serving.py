@@ -149,7 +149,7 @@ async def serve(app: FastAPI, settings: Settings, *, told: Any = None) -> None:
         access_log=False, server_header=False, date_header=False, lifespan="on",
         ssl_certfile=_path(settings.tls_certificate), ssl_keyfile=_path(settings.tls_key),
         timeout_graceful_shutdown=10, root_path=settings.root_path,
-        log_config=None,
+        log_config=None, http=_protocol(app),
     )  # fmt: skip
     server = Server(config, venue)
     others = [asyncio.create_task(_tell(server, told))]
@@ -168,6 +168,15 @@ async def serve(app: FastAPI, settings: Settings, *, told: Any = None) -> None:
         await asyncio.gather(*others, return_exceptions=True)
     if venue.fault is not None:
         raise venue.fault
+
+
+def _protocol(app: FastAPI) -> Any:
+    """The protocol that refuses early, where there is httptools to read requests with."""
+    try:
+        from solvent.service.door import door_of
+    except ImportError:
+        return "auto"
+    return door_of(app)
 
 
 def run_quickly(work: Coroutine[Any, Any, None]) -> None:

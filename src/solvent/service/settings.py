@@ -52,10 +52,10 @@ class Settings(BaseSettings):
     depth_max: int = Field(32, ge=2, description="How deep JSON may nest.")
     page_max: int = Field(1_000, ge=1, description="Most rows of one page of a list.")
     what_if_wait_ms: float = Field(
-        5.0, ge=0, le=1_000, description="Where many ask what-ifs, they wait so long for company."
+        2.0, ge=0, le=1_000, description="Where many ask what-ifs, they wait so long for company."
     )
     what_if_patience_ms: float = Field(
-        20.0, gt=0, description="A what-if that would wait longer is refused."
+        10.0, gt=0, description="A what-if that would wait longer is refused."
     )
     ask_s: float = Field(5.0, gt=0, description="A slow question is given up after so long.")
     security: Path | None = Field(None, description="The vault; none: open to this machine alone.")

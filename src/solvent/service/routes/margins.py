@@ -111,11 +111,15 @@ async def _view(
 async def whatif(request: Request, caller: Questions) -> Response:
     """Where an account or a portfolio stands, and where it would after changes: by the engine's own
     margin, on what was published last. Nothing is done."""
+    return Response(await whatif_told(request, caller), media_type=JSON)
+
+
+async def whatif_told(request: Request, caller: Caller) -> bytes:
+    """The answer to a what-if, as JSON; also what `quick` answers with."""
     wanted = await told(request, _WHATIF, once=False)
     held = await _held(request, caller, asked_of(wanted))
     whatifs: WhatIfs = request.app.state.whatifs
-    found = await whatifs.ask(wanted, held)
-    return Response(encode_dollars(found), media_type=JSON)
+    return encode_dollars(await whatifs.ask(wanted, held))
 
 
 @router.post(

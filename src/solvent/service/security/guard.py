@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from random import Random
 from time import perf_counter
 from typing import Final
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,8 +27,26 @@ _HEADERS: Final = (
 _HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 _FORBIDDEN: Final = 403
 _LOG: Final = logging.getLogger(__name__)
+_DRAWN: Final = Random()
+"""Ids need to be different, not secret: the system's own random source would let go of the
+interpreter for every request, and wait to have it back."""
 Heard = Callable[[str, str, int, float, str], None]
 """Route, method, status, seconds, and the lane in which it was limited (or none)."""
+
+
+def request_id() -> str:
+    """A new id of a request.
+
+    >>> len(request_id()), request_id() != request_id()
+    (32, True)
+    """
+    return f"{_DRAWN.getrandbits(128):032x}"
+
+
+def headers_of(request: str, *, secure: bool) -> list[tuple[bytes, bytes]]:
+    """What every answer has: the request's id, and what browsers heed."""
+    found = [(ID_HEADER, request.encode()), *_HEADERS]
+    return [*found, _HSTS] if secure else found
 
 
 class Guard:
@@ -46,7 +64,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         note = note_of(scope)
-        note.request = uuid4().hex
+        note.request = request_id()
         token = REQUEST.set(note.request)
         start_s, status = perf_counter(), 500
 
@@ -55,7 +73,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message.setdefault("headers", [])
-                message["headers"] = [*headers, *self._headers(scope, note)]
+                secure = scope.get("scheme") == "https"
+                message["headers"] = [*headers, *headers_of(note.request, secure=secure)]
             await send(message)
 
         try:
@@ -64,10 +83,6 @@ class Guard:
             if scope["type"] == "http":
                 await self._ended(scope, note, status, perf_counter() - start_s)
             REQUEST.reset(token)
-
-    def _headers(self, scope: Scope, note: Note) -> list[tuple[bytes, bytes]]:
-        found = [(ID_HEADER, note.request.encode()), *_HEADERS]
-        return [*found, _HSTS] if scope.get("scheme") == "https" else found
 
     async def _ended(self, scope: Scope, note: Note, status: int, seconds: float) -> None:
         if self._heard is not None:
