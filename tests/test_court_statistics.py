@@ -6,6 +6,7 @@ import json
 import math
 from fractions import Fraction
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,41 @@ def test_clusters_are_seen() -> None:
         statistics.dynamic_quantile(bunched, np.ones(4_000), p=0.01),
     ):
         assert test.rejected(1e-6), test
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=60), st.data())
+@settings(max_examples=40)
+def test_days_beside_a_hole_are_no_neighbours(hits: list[bool], data: st.DataObject) -> None:
+    """Pairs are those of each stretch alone; durations begin anew after a hole, none is lost."""
+    broken = data.draw(st.lists(st.booleans(), min_size=len(hits), max_size=len(hits)))
+    cuts = [0, *(at for at in range(1, len(hits)) if broken[at]), len(hits)]
+    parts = [hits[one:other] for one, other in pairwise(cuts)]
+    pairs = [statistics.transitions(part) for part in parts]
+    assert statistics.transitions(hits, broken=broken) == tuple(map(sum, zip(*pairs, strict=True)))
+    steps = statistics.durations(hits, broken=broken)
+    assert steps == tuple(step for part in parts for step in statistics.durations(part))
+    assert len(steps) == sum(hits)
+    left_out = sum(broken[1:])
+    assert statistics.christoffersen(hits, broken=broken).left_out == left_out
+    assert statistics.haas(hits, p=0.1, broken=broken).left_out == left_out
+    assert statistics.conditional_coverage(hits, p=0.1, broken=broken).left_out == left_out
+    whole = statistics.haas(hits, p=0.1)
+    assert statistics.haas(hits, p=0.1, broken=[False] * len(hits)) == whole
+
+
+def test_breaches_on_both_sides_of_a_hole_do_not_cluster() -> None:
+    """Four pairs of breaches, each pair apart by a hole: neighbours they would be rejected."""
+    hits, broken = np.zeros(800, dtype=bool), np.zeros(800, dtype=bool)
+    hits[99::200] = hits[100::200] = broken[100::200] = True
+    assert statistics.christoffersen(hits).rejected()
+    apart = statistics.christoffersen(hits, broken=broken)
+    assert not apart.rejected()
+    assert apart.left_out == 4
+    lags = statistics.dynamic_quantile(hits, np.ones(800), p=0.01, broken=broken)
+    assert lags.left_out == 4 * 4
+    assert statistics.dynamic_quantile(hits, np.ones(800), p=0.01).left_out == 0
+    with pytest.raises(BadInput, match="a word on holes an observation"):
+        statistics.transitions(hits, broken=broken[:-1])
 
 
 def test_dynamic_quantile_has_its_size() -> None:

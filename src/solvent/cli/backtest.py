@@ -12,9 +12,12 @@ import typer
 from solvent.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from solvent.lab.court.markets import MarketHistory
     from solvent.lab.court.portfolios import Portfolio
     from solvent.lab.court.result import CourtResult
+    from solvent.lab.court.verdict import Missed
     from solvent.scenarios.history.series import Series
 
 _ROWS_SHOWN = 60
@@ -105,13 +108,16 @@ _Shortfall = Annotated[
         help="Two of the rulebooks as quantile and expected shortfall: Acerbi and Székely's tests.",
     ),
 ]
+_Trace = Annotated[
+    bool, typer.Option("--trace/--no-trace", help="Trace missed targets to their causes.")
+]
 _Store = Annotated[Path | None, typer.Option("--store", help="A folder to stop and go on with.")]
 _Processes = Annotated[
     int | None, typer.Option("--processes", min=1, help="Processes; all by default.")
 ]
 _Out = Annotated[
     Path | None,
-    typer.Option("--out", help="Write an HTML report with plots; NAME.md: the table alone."),
+    typer.Option("--out", help="Write an HTML report with plots; NAME.md: tables alone."),
 ]
 
 
@@ -123,7 +129,7 @@ def backtest(
     mpor_hours: _Mpor = 24.0, hour: _Hour = 9.0, contracts: _Contracts = Contracts.USDC,
     assume: _Assume = None, margin: _Margin = Margin.INITIAL, level: _Level = 0.99,
     benchmark: _Benchmark = None, step: _Impulse = False, sensitivity: _Sensitivity = None,
-    shortfall: _Shortfall = None,
+    shortfall: _Shortfall = None, trace: _Trace = True,
     store: _Store = None, processes: _Processes = None, out: _Out = None,
     json: options.Json = False,
 ) -> None:  # fmt: skip
@@ -135,9 +141,7 @@ def backtest(
 
     Example: solvent backtest deribit-pm binance-usdm --generated 365 --out court.html
     """
-    from solvent.api import available_threads
     from solvent.cli import console
-    from solvent.lab.court.run import backtest as run
 
     market, history = _market(prices, surfaces, chain, generated, coin, mpor_hours, hour)
     market = _days(market, start, end, every)
@@ -145,14 +149,11 @@ def backtest(
     asked: dict[str, Any] = {
         "history": history, "contracts": _order(contracts), "assume": _assumed(assume or []),
     }  # fmt: skip
-    with console.progress(quiet=json) as bar:
-        task = bar.add_task("judging days", total=len(market))
-        result = run(
-            rulebooks, market, books, store=store, **asked,
-            processes=processes or available_threads(),
-            progress=lambda done, count: bar.update(task, completed=done, total=count),
-        )  # fmt: skip
-    document = _document(result, level, margin, benchmark, shortfall)
+    result = _run(rulebooks, market, books, store, processes, asked, quiet=json)
+    traced = _tracing(rulebooks, market, books, result, level, margin, benchmark, asked)
+    document = _document(result, level, margin, benchmark, shortfall, traced if trace else None)
+    if prices and surfaces:
+        document["proxy"] = _proxy(surfaces, history, hour, market)
     if step:
         from solvent.lab.court.impulse import impulse
 
@@ -177,14 +178,92 @@ def backtest(
         raise typer.Exit(1)
 
 
+def _run(
+    rulebooks: list[str], market: MarketHistory, books: list[Portfolio], store: Path | None,
+    processes: int | None, asked: dict[str, Any], *, quiet: bool,
+) -> CourtResult:  # fmt: skip
+    """The days judged, behind a bar; who stops them is told what is kept."""
+    from solvent.api import available_threads
+    from solvent.cli import console
+    from solvent.lab.court.run import backtest as run
+
+    days = [0, len(market)]
+
+    def told(done: int, count: int) -> None:
+        days[:] = done, count
+        bar.update(task, completed=done, total=count, description=f"judging {count:,} days")
+
+    try:
+        with console.progress(quiet=quiet) as bar:
+            task = bar.add_task("judging days", total=len(market))
+            return run(
+                rulebooks, market, books, store=store, **asked,
+                processes=processes or available_threads(), progress=told,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        console.err.print(_stopped(days[0], days[1], store), markup=False, highlight=False)
+        raise typer.Exit(130) from None
+
+
+def _stopped(done: int, count: int, store: Path | None) -> str:
+    """What somebody who stops a run wants to know."""
+    if store is None:
+        return f"stopped after {done:,} of {count:,} days; nothing is kept without --store"
+    return f"stopped: {done:,} of {count:,} days are kept in {store}; the same command goes on"
+
+
+def _tracing(
+    rulebooks: list[str], market: MarketHistory, books: list[Portfolio], result: CourtResult,
+    level: float, margin: Margin, benchmark: str | None, asked: dict[str, Any],
+) -> Callable[[Sequence[Missed]], list[Missed]]:  # fmt: skip
+    """What finds the causes of missed targets, by computing their days again."""
+    from dataclasses import replace
+
+    from solvent.lab.court.run import bench_of
+    from solvent.lab.court.trace import Trace, traced
+
+    def find(misses: Sequence[Missed]) -> list[Missed]:
+        if not misses:
+            return []
+        bench = bench_of(rulebooks, market, books, history=asked["history"], assume=asked["assume"])
+        trace = Trace(
+            bench=replace(bench, styles=result.contracts), result=result, which=margin.value,
+            level=level,
+        )  # fmt: skip
+        return traced(
+            trace, misses, benchmark=benchmark, history=asked["history"],
+            contracts=asked["contracts"],
+        )  # fmt: skip
+
+    return find
+
+
+def _proxy(
+    surfaces: Path, history: Series | None, hour: float, market: MarketHistory
+) -> list[dict[str, Any]]:
+    """How far the proxy's volatilities are from the surfaces of the days that have both."""
+    from solvent.lab.court import sources
+
+    if history is None:
+        return []
+    real = sources.read_strips(surfaces)
+    wanted = {coin: strips for coin, strips in real.items() if coin in market.coins}
+    return sources.proxy_error(wanted, history, hour=hour)
+
+
 def _write(result: CourtResult, document: dict[str, Any], out: Path) -> None:
-    """The report; of a name that ends in .md the table alone."""
+    """The report; of a name that ends in .md tables alone: rows, missed targets, the proxy."""
     from solvent.lab.court.report import write_court_report
-    from solvent.lab.court.table import markdown
+    from solvent.lab.court.table import markdown, missed_markdown, proxy_markdown
 
     if out.suffix == ".md":
+        tables = [markdown(document["rows"])]
+        if document["missed_rows"]:
+            tables.append(missed_markdown(document["missed_rows"]))
+        if document.get("proxy"):
+            tables.append(proxy_markdown(document["proxy"]))
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(markdown(document["rows"]) + "\n", "utf-8")
+        out.write_text("\n\n".join(tables) + "\n", "utf-8")
     else:
         write_court_report(result, document, out)
 
@@ -195,13 +274,16 @@ def _document(
     margin: Margin,
     benchmark: str | None,
     pair: str | None,
+    traced: Callable[[Sequence[Missed]], list[Missed]] | None = None,
 ) -> dict[str, Any]:
     """The verdict, with the targets of the shipped rulebooks that have some."""
     from solvent.lab.court.shortfall import shortfall
     from solvent.lab.court.verdict import SHIPPED_TARGETS, verdict
 
     wanted = {name: SHIPPED_TARGETS[name] for name in result.rulebooks if name in SHIPPED_TARGETS}
-    document = verdict(result, level=level, which=margin.value, benchmark=benchmark, targets=wanted)
+    document = verdict(
+        result, level=level, which=margin.value, benchmark=benchmark, targets=wanted, traced=traced
+    )
     if pair is not None:
         var, _, es = pair.partition(":")
         document["shortfall"] = shortfall(result, var, es, level=level, which=margin.value)

@@ -149,8 +149,11 @@ def _one_book(tracks: Sequence[Track], go: Any, colour: Mapping[str, str]) -> Fi
                 name=f"{track.rulebook}: breach", showlegend=False,
             )  # fmt: skip
         breaches.append(f"{track.rulebook} {int(hit.sum())}")
-    top = 100 * max(float(np.quantile(one.rate, 0.999)) for one in tracks)
-    reach = max(top, 100 * float(np.quantile(np.maximum(loss, 0.0), 0.9995))) * 1.1
+    top = 100 * max(float(one.rate.max()) for one in tracks)
+    # Every breach is inside the plot; a covered loss may be cut.
+    deepest = max((100 * float((one.loss_micro / np.maximum(one.gross_micro, 1))[one.breach].max())
+                   for one in tracks if one.breach.any()), default=0.0)  # fmt: skip
+    reach = max(top, deepest, 100 * float(np.quantile(np.maximum(loss, 0.0), 0.9995))) * 1.1
     first = tracks[0]
     return Figure(
         title=f"{first.portfolio}: margin and loss",

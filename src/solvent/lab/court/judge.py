@@ -2,20 +2,26 @@
 
 Pure: the same day, rulebooks and portfolios give the same numbers in any process and any order of
 days. Days can therefore be done anywhere and in pieces, and a resumed run is an uninterrupted one.
+
+A book that settles in a coin loses coins. A rulebook whose requirement is in that coin is held
+against the coins: both are told at the index of the first day, and whether one is above the other
+does not depend on a price. One whose requirement is in dollars is held against what the coins are
+worth when they are owed, at the index of the period's end (`in_coin`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvent.answer import Margin
-from solvent.api import margin, prepare
+from solvent.api import AnyMargin, margin, prepare
 from solvent.errors import SolventError
 from solvent.lab.court.books import (
     STYLES,
@@ -33,13 +39,15 @@ from solvent.lab.court.dated import Dated
 from solvent.lab.court.markets import MarketHistory, worth, worth_at_end
 from solvent.lab.court.pasts import Pasts
 from solvent.lab.court.portfolios import Portfolio
-from solvent.lab.court.result import Bool, Cell, Int8, Int64
+from solvent.lab.court.result import Bool, Cell, Int8, Int64, Which
 from solvent.lab.court.strip import Strip
-from solvent.margining.compile import AnyRulebook
+from solvent.margining.compile import AnyPlan, AnyRulebook
+from solvent.margining.levels.rulebook import LevelsRulebook
 from solvent.market import Snapshot
 from solvent.risk import Book, book
 from solvent.units import MICRO, Float64, value_down
 
+_EACH_COIN: Final = re.compile(r"\b(coin|currency)\.any\(")
 SETTLED_APART: int = 8 * 3_600_000
 """Prices that settle an expiry may lie so far apart, beyond the period's own two ends."""
 
@@ -78,14 +86,19 @@ class Day:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stage:
-    """The books of a day on one coin in one style; `rows` are the portfolios that have one."""
+class Stage:
+    """The books of a day on one coin in one style; `rows` are the portfolios that have one.
+
+    `market` and `book` are None where no portfolio has a book. Money is millionths of a dollar.
+    """
 
     coin: str
     rows: tuple[int, ...] = ()
     market: Snapshot | None = None
     book: Book | None = None
     pnl: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    pnl_at_end: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Gains in coins at the index of the first day, and at that of the period's end."""
     gross: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     state: Int8 = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
 
@@ -101,13 +114,14 @@ def judge_day(bench: Bench, date: int) -> Day:
         wanted &= np.array([one.underlying == coin for one in bench.portfolios])
         if not wanted.any():
             continue
-        stage = _staged(bench, date, coin, style, np.flatnonzero(wanted.any(axis=0)).tolist())
+        stage = staged(bench, date, coin, style, np.flatnonzero(wanted.any(axis=0)).tolist())
         state[wanted] = Cell.NO_BOOK
         for number in np.flatnonzero(wanted.any(axis=1)).tolist():
             mine = wanted[number, list(stage.rows)]
             if not mine.any():
                 continue
             asked = _margined(bench, number, date, stage, mine)
+            gained = stage.pnl if in_coin(bench.rules(number, date)) else stage.pnl_at_end
             for at, n in enumerate(stage.rows):
                 if not mine[at]:
                     continue
@@ -117,7 +131,7 @@ def judge_day(bench: Bench, date: int) -> Day:
                 if state[number, n] == Cell.JUDGED:
                     initial[number, n] = asked.initial[at]
                     maintenance[number, n] = asked.maintenance[at]
-                    pnl[number, n], gross[number, n] = stage.pnl[at], stage.gross[at]
+                    pnl[number, n], gross[number, n] = gained[at], stage.gross[at]
     return Day(
         state=state, initial=initial, maintenance=maintenance, pnl=pnl, gross=gross, reasons=reasons
     )
@@ -137,7 +151,7 @@ def styles_of(bench: Bench, dates: Sequence[int], order: Sequence[Style]) -> tup
             n for n, one in enumerate(bench.portfolios)
             if one.underlying == coin and any(not row[n] for row in chosen)
         ]  # fmt: skip
-        stage = _staged(bench, date, coin, style, left)
+        stage = staged(bench, date, coin, style, left)
         for number, row in enumerate(chosen):
             if all(row[n] for n in stage.rows):
                 continue
@@ -155,8 +169,9 @@ def styles_of(bench: Bench, dates: Sequence[int], order: Sequence[Style]) -> tup
 # ── books ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _staged(bench: Bench, date: int, coin: str, style: Style, wanted: Sequence[int]) -> _Stage:
-    """The wanted portfolios' books on a date; those whose market lists them."""
+def staged(bench: Bench, date: int, coin: str, style: Style, wanted: Sequence[int]) -> Stage:
+    """The wanted portfolios' books on a date; those whose market lists them. Columns are of `rows`,
+    ascending places among the bench's portfolios."""
     history, inverse = bench.history, style == "inverse"
     strip = history.strip(history.begin, date, history.coins.index(coin))
     books: dict[int, Held] = {}
@@ -167,10 +182,12 @@ def _staged(bench: Bench, date: int, coin: str, style: Style, wanted: Sequence[i
             if found.coins:
                 books[n] = found
     if strip is None or not books:
-        return _Stage(coin=coin)
+        return Stage(coin=coin)
     line = _line(history, date, coin, strip, books, inverse=inverse)
     market, gain = snapshot_of([line], style, int(history.time_ms[date]))
-    return _valued(bench, coin, market, gain, books, style)
+    end = history.strip(history.end, date, history.coins.index(coin))
+    index = strip.index if end is None else end.index
+    return _valued(bench, coin, market, gain, books, style, index_at_end=index)
 
 
 def _line(
@@ -194,8 +211,8 @@ def _line(
 
 def _valued(
     bench: Bench, coin: str, market: Snapshot, gain: Float64, books: Mapping[int, Held],
-    style: Style,
-) -> _Stage:  # fmt: skip
+    style: Style, *, index_at_end: float,
+) -> Stage:  # fmt: skip
     """Lots, gains and gross sizes of the books on a market."""
     universe, rows = market.universe, tuple(books)
     at = {symbol: row for row, symbol in enumerate(universe.symbols)}
@@ -215,19 +232,34 @@ def _valued(
         accounts=[bench.portfolios[n].name for n in rows], account=owner, instrument=row,
         lots=lots, universe=universe,
     )  # fmt: skip
-    # A gain in coins counts at the index of the first day, as the requirement does.
-    dollars = np.where(universe.inverse[row], index, 1.0)
     known = np.isfinite(gain[row])
-    gains = np.where(known, lots * gain[row], 0.0) * dollars
-    pnl = np.bincount(owner, gains, minlength=len(rows)).astype(np.float64)
+    gains = np.where(known, lots * gain[row], 0.0)
+    pnl, pnl_at_end = (
+        np.bincount(owner, np.where(universe.inverse[row], price, 1.0) * gains,
+                    minlength=len(rows)).astype(np.float64)
+        for price in (index, index_at_end)
+    )  # fmt: skip
     gross = np.bincount(owner, np.abs(sizes) * index, minlength=len(rows)).astype(np.float64)
     unknown = np.bincount(owner, ~known, minlength=len(rows)) > 0
     ended = np.bincount(owner, known, minlength=len(rows)) > 0
     state = np.where(unknown, np.where(ended, Cell.UNVALUED, Cell.NO_END), Cell.JUDGED)
-    return _Stage(
+    return Stage(
         coin=coin, market=market, book=made, rows=rows, pnl=value_down(pnl * MICRO),
+        pnl_at_end=value_down(pnl_at_end * MICRO),
         gross=value_down(gross * MICRO), state=state.astype(np.int8),
     )  # fmt: skip
+
+
+def in_coin(rulebook: AnyRulebook) -> bool:
+    """Whether a rulebook counts a coin-margined book in its coin, not in dollars.
+
+    A rulebook of scans says so by the numeraire of its requirement's node. One of formulas at
+    levels answers in dollars; where it asks each coin or currency for itself whether the account
+    is well, what it compares is coins.
+    """
+    if isinstance(rulebook, LevelsRulebook):
+        return bool(_EACH_COIN.search(rulebook.text.answer.liquidate))
+    return rulebook.text.nodes[rulebook.text.requirement.node].numeraire != "dollar"
 
 
 # ── requirements ─────────────────────────────────────────────────────────────────────────────
@@ -240,7 +272,7 @@ class _Asked:
     why: NDArray[np.object_]
 
 
-def _margined(bench: Bench, number: int, date: int, stage: _Stage, mine: Bool) -> _Asked:
+def _margined(bench: Bench, number: int, date: int, stage: Stage, mine: Bool) -> _Asked:
     """What one rulebook asks of the books of a stage; `why` is "" where it is known, and where it
     is not `mine` to know."""
     count = len(stage.rows)
@@ -264,12 +296,21 @@ def _margined(bench: Bench, number: int, date: int, stage: _Stage, mine: Bool) -
         # Reasons are looked up one by one in some rulebooks: only where they are asked for.
         said = answer.to_polars()["reason"].to_list()
         why[unknown] = [said[at] or "not known" for at in np.flatnonzero(unknown)]
-    if isinstance(answer, Margin):
-        maintenance = answer.requirements.maintenance
-    else:
-        maintenance = answer.maintenance_micro
     return _Asked(
         initial=np.where(unknown, 0, answer.initial_micro),
-        maintenance=np.where(unknown, 0, maintenance),
+        maintenance=np.where(unknown, 0, _maintenance(answer)),
         why=why,
     )
+
+
+def _maintenance(answer: AnyMargin) -> Int64:
+    if isinstance(answer, Margin):
+        return np.asarray(answer.requirements.maintenance)
+    return np.asarray(answer.maintenance_micro)
+
+
+def asked_of(book_: Book, plan: AnyPlan, *, which: Which) -> Float64:
+    """[account] a margin in millionths of a dollar, NaN where it is not known."""
+    answer = margin(book_, plan, threads=1)
+    found = answer.initial_micro if which == "initial" else _maintenance(answer)
+    return np.where(answer.unknown, np.nan, found.astype(np.float64))

@@ -69,6 +69,25 @@ def with_number(rulebook: AnyRulebook, path: str, number: float) -> AnyRulebook:
     return _made(rulebook, content)
 
 
+def without_item(rulebook: AnyRulebook, path: str, place: int) -> AnyRulebook:
+    """The rulebook without one item of the list at a path; without the list, where it was the last.
+
+    Raises RulebookError where there is none, or the rulebook cannot be without it.
+    """
+    content = _content(rulebook)
+    *way, last = path.split(".")
+    holder: Any = content
+    try:
+        for key in way:
+            holder = holder[key]
+        del holder[last][place]
+        if not holder[last]:
+            del holder[last]
+    except (KeyError, IndexError, TypeError) as fault:
+        raise RulebookError(f"{rulebook.name}: no item {place} at {path}") from fault
+    return _made(rulebook, content)
+
+
 def _content(rulebook: AnyRulebook) -> dict[str, Any]:
     content: dict[str, Any] = rulebook.text.model_dump(by_alias=True, exclude_unset=True)
     return content

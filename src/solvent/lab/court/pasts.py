@@ -22,6 +22,7 @@ from solvent.market import Snapshot
 from solvent.scenarios.history.panel import Panel
 from solvent.scenarios.history.series import Series
 from solvent.scenarios.history.spec import HistorySpec
+from solvent.scenarios.joint import JointShocks
 
 PANELS_MAX: Final = 64
 
@@ -66,13 +67,18 @@ class Pasts:
 
     def prepare(self, number: int, market: Snapshot, coin: str, rulebook: AnyRulebook) -> AnyPlan:
         """The rulebook of the day compiled on a market of one coin, with the shocks of its day."""
-        joint = {
-            name: self._panel(spec, coin).at(int(market.as_of_ms)).shocks
-            for name, spec in self.specs[number].items()
-        }
+        joint = self.shocks(number, coin, int(market.as_of_ms))
         return prepare(market, rulebook, joint=joint)
 
-    def _panel(self, spec: HistorySpec, coin: str) -> Panel:
+    def shocks(self, number: int, coin: str, as_of_ms: int) -> dict[str, JointShocks]:
+        """Set name → the shocks that a rulebook has learned by a moment, of one coin."""
+        return {
+            name: self.panel(spec, coin).at(as_of_ms).shocks
+            for name, spec in self.specs[number].items()
+        }
+
+    def panel(self, spec: HistorySpec, coin: str) -> Panel:
+        """The history laid out for a spec, of one coin alone."""
         assert self.series is not None
         return panel_of(replace(spec, underlyings=(coin,)), self.series)
 
@@ -83,7 +89,7 @@ class Pasts:
             for spec in specs.values():
                 for coin in history.coins:
                     try:
-                        built = self._panel(spec, coin).at(last)
+                        built = self.panel(spec, coin).at(last)
                     except SolventError as fault:
                         told.add(
                             (f"{self.rulebooks[number].name}: {coin}: {fault}", "no-history", 1)

@@ -113,6 +113,7 @@ def _strip(
     return Strip(
         coin=coin, as_of_ms=as_of_ms, index=index, expiry_ms=expiry,
         forward=index * np.exp(numbers.basis * years), smile=np.outer(atm, numbers.smile),
+        stated=True,
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def _page(document: Mapping[str, Any], drawn: Mapping[str, Sequence[Figure]]) ->
 <div class="facts">{shown}</div>
 <h2>In plain words</h2><ul class="words">{said}</ul>{_missed(document)}
 {body}
-{_disclosure(document)}{_lists(document)}
+{_proxy(document)}{_disclosure(document)}{_lists(document)}
 <h2>How to read this</h2>
 <p>A book is margined with what was known at the beginning of a day, and valued again when the
 period of risk has passed. A <b>breach</b> is a loss above the margin. <b>Coverage</b> is the
@@ -125,8 +125,8 @@ def _coverage_table(document: Mapping[str, Any]) -> str:
         between = f"{_share(row['coverage_low'])} .. {_share(row['coverage_high'])}"
         cells = [
             row["rulebook"], row["portfolio"], f"{row['days']:,}", f"{row['breaches']:,}",
-            _share(row["coverage"]), between, _number(tests.get("Kupiec POF"), ".3f"),
-            _number(tests.get("Christoffersen independence"), ".3f"), row["basel"],
+            _share(row["coverage"]), between, _chance(tests.get("Kupiec POF")),
+            _chance(tests.get("Christoffersen independence")), row["basel"],
             _share(row["breach_largest"]), _share(row["mean_rate"]), _number(row["cost"], ".2f"),
         ]  # fmt: skip
         shade = _ZONES[row["basel"]]
@@ -135,18 +135,38 @@ def _coverage_table(document: Mapping[str, Any]) -> str:
             for place, cell in enumerate(cells)
         )
         body.append(f'<tr style="background:{shade}">{columns}</tr>')
-    listed = "".join(f"<th>{one}</th>" for one in head)
+    listed = "".join(
+        f"<th{'' if place < 2 else ' class=n'}>{one}</th>" for place, one in enumerate(head)
+    )
     return (
         '<div class="wide"><table><thead><tr>' + listed + "</tr></thead><tbody>"
         + "".join(body) + "</tbody></table></div>"
         '<p class="caption">A row a rulebook and book. Shaded by Basel\'s zones: green, so many '
         "breaches are likely under a right model; yellow, unlikely; red, all but impossible. "
-        "Largest breach and mean margin are shares of the book's gross size.</p>"
+        "Largest breach and mean margin are shares of the book's gross size."
+        + _left_out(document) + "</p>"
     )  # fmt: skip
+
+
+def _left_out(document: Mapping[str, Any]) -> str:
+    """How many pairs of days the tests of clustering did not use."""
+    told = [one["left_out"] for row in document["rows"] for one in row["tests"]
+            if one["name"] == "Christoffersen independence"]  # fmt: skip
+    most = max(told, default=0)
+    if not most:
+        return ""
+    return (
+        " Days on both sides of a hole are no neighbours: at most "
+        f"{most:,} pairs of a row are left out of the tests of clustering."
+    )
 
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _chance(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else _number(value, ".3f")
 
 
 def _number(value: float | None, form: str) -> str:
@@ -154,12 +174,71 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _missed(document: Mapping[str, Any]) -> str:
+    """Every target that is missed: by how much, and what it was traced to."""
     if not document["targets"]:
         return ""
-    if not document["missed"]:
-        return "<p><b>Every target is met.</b></p>"
-    rows = "".join(f"<li>{escape(one)}</li>" for one in document["missed"])
-    return f"<h3>Targets that are missed, and by how much</h3><ul>{rows}</ul>"
+    wanted = sum(len(document["targets"].get(row["rulebook"], ())) for row in document["rows"])
+    rows = document["missed_rows"]
+    if not rows:
+        return f"<p><b>All {wanted} targets are met.</b></p>"
+    body = "".join(
+        f"<tr><td>{escape(one['rulebook'])}</td><td>{escape(one['portfolio'])}</td>"
+        f"<td>{escape(one['target'])}</td><td class=n>{_figure(one['found'])}</td>"
+        f"<td class=n>{'≥' if one['at_least'] else '≤'} {one['bound']:g}</td>"
+        f"<td class=n>{_figure(one['off'])}</td><td class=why>{_sentences(one)}</td></tr>"
+        for one in rows
+    )
+    return (
+        f"<h2>Targets that are missed</h2><p>{len(rows)} of {wanted}, by how much, and why.</p>"
+        '<div class="wide"><table><thead><tr><th>rulebook</th><th>book</th><th>target</th>'
+        "<th class=n>found</th><th class=n>wanted</th><th class=n>off by</th>"
+        "<th>what was measured, and what it was traced to</th></tr></thead><tbody>"
+        f"{body}</tbody></table></div>"
+        '<p class="caption">Traced by computing the days again. Parts of a loss are told by what '
+        "moved: time, spot, the level of volatility, the shape of its surface, the basis. A rise "
+        "of margin is told by what the book and its market do under unmoved rules, and by what "
+        "the rules do to an unmoved book. A cost is told by what the margin is without each part."
+        "</p>"
+    )
+
+
+def _sentences(miss: Mapping[str, Any]) -> str:
+    """What was measured, then each part of the cause on a line of its own."""
+    parts = [part for part in miss["cause"].split("; ") if part]
+    listed = "".join(f"<li>{escape(part)}</li>" for part in parts)
+    return escape(miss["why"]) + (f"<ul>{listed}</ul>" if listed else "")
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "nothing told"
+    return "&lt; 0.001" if 0.0 < value < 0.001 else f"{value:.3g}"
+
+
+def _proxy(document: Mapping[str, Any]) -> str:
+    """The proxy's volatilities beside the surfaces of the days that have both."""
+    rows = document.get("proxy")
+    if not rows:
+        return ""
+    body = "".join(
+        f"<tr><td>{escape(one['coin'])}</td><td class=n>{one['tenor_days']}</td>"
+        f"<td class=n>{one['days']}</td><td class=n>{100 * one['mean']:+.1f}</td>"
+        f"<td class=n>{100 * one['abs']:.1f}</td><td class=n>{_number(one['correlation'], '.2f')}"
+        f"</td><td class=n>{_number(one['variance_ratio'], '.2f')}</td>"
+        f"<td class=n>{_number(one['autocorrelation'], '+.2f')}</td>"
+        f"<td class=n>{_number(one['autocorrelation_real'], '+.2f')}</td></tr>"
+        for one in rows
+    )
+    return (
+        "<h2>The proxy beside real surfaces</h2><p>Days before there were surfaces have a stated "
+        "proxy's. On the days that have both:</p>"
+        '<div class="wide"><table><thead><tr><th>coin</th><th class=n>tenor, days</th>'
+        "<th class=n>days</th><th class=n>too high, points</th><th class=n>off, points</th>"
+        "<th class=n>changes correlate</th>"
+        "<th class=n>variance of changes, over the real</th>"
+        "<th class=n>autocorrelation, proxy</th>"
+        f"<th class=n>and real</th></tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def _disclosure(document: Mapping[str, Any]) -> str:
@@ -198,7 +277,8 @@ def _lists(document: Mapping[str, Any]) -> str:
         made += (
             "<h2>What was not judged, and why</h2><details><summary>rulebooks, books and days"
             '</summary><div class="wide"><table><thead><tr><th>rulebook</th><th>book</th><th>state'
-            f"</th><th>days</th><th>why</th></tr></thead><tbody>{refused}</tbody></table></div>"
+            "</th><th class=n>days</th><th>why</th></tr></thead><tbody>"
+            f"{refused}</tbody></table></div>"
             "</details>"
         )
     return made
@@ -215,5 +295,8 @@ h3{font-size:16px;margin:26px 0 4px}
 .words li{margin:6px 0}.caption{color:#5f7484;font-size:13px;margin-top:2px}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:12.5px;
 font-variant-numeric:tabular-nums}th,td{padding:4px 8px;border-bottom:1px solid #e4e9ec;
-text-align:left;white-space:nowrap}td.n{text-align:right}a{color:#33658a}
+text-align:left;white-space:nowrap}td.n{text-align:right}
+th.n{text-align:right}
+td.why{white-space:normal;min-width:420px}td.why ul{margin:2px 0;padding-left:16px}
+tbody td{vertical-align:top}a{color:#33658a}
 """

@@ -6,7 +6,8 @@ contracts, so they compare; two rulebooks may have had the same portfolio in oth
 
 Money is whole millionths of a dollar. PnL is the account's gain over the margin period of risk,
 rounded down; a book that settles in a coin gains coins, told in dollars at the index of the first
-day, as its requirement is. A breach is a loss above the requirement.
+day where its rulebook counts in the coin, and of the period's end where it counts in dollars (the
+notes say which). A breach is a loss above the requirement.
 """
 
 from __future__ import annotations
@@ -94,6 +95,16 @@ class Track:
     def excess_micro(self) -> Int64:
         """[cell] how far the loss went beyond the margin, 0 without a breach."""
         return np.asarray(np.maximum(self.loss_micro - self.margin_micro, 0))
+
+    @property
+    def broken(self) -> Bool:
+        """[cell] whether days are missing just before it: its step is more than one and a half of
+        the usual (the median of all). Never before the first."""
+        found = np.zeros(len(self), dtype=bool)
+        steps = np.diff(self.time_ms)
+        if len(steps):
+            found[1:] = steps > 1.5 * float(np.median(steps))
+        return found
 
     @property
     def rate(self) -> Float64:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from datetime import date
 from hashlib import sha256
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +20,7 @@ from solvent.errors import BadInput, Problem, Reject
 from solvent.instruments.contract import moment_of
 from solvent.lab.court.books import STYLES, Style
 from solvent.lab.court.dated import Dated, dated, dynamic_of
-from solvent.lab.court.judge import Bench, Day, judge_day, styles_of
+from solvent.lab.court.judge import Bench, Day, in_coin, judge_day, styles_of
 from solvent.lab.court.markets import MarketHistory
 from solvent.lab.court.parameters import assumed
 from solvent.lab.court.pasts import Pasts
@@ -32,6 +34,8 @@ from solvent.scenarios.history.series import Series
 PIECE_DAYS: Final = 16
 """Days that are done, and kept, at a time."""
 Progress = Callable[[int, int], None]
+_MEANING: Final = 2
+"""What pieces on disk mean; another number where the same inputs come to other numbers."""
 
 
 def backtest(
@@ -66,26 +70,47 @@ def backtest(
 
     Raises BadInput for input that cannot be used, RulebookError for a rulebook that cannot.
     """
-    _check(market_history, portfolios)
-    named = [rulebooks] if isinstance(rulebooks, str | Path) else rulebooks
-    told: Sequence[Any] = named if isinstance(named, Sequence) else [named]
-    day = rules_on or moment_of(int(market_history.time_ms[-1])).date()
     notes: list[Note] = list(market_history.notes)
-    moving = _moving(told, history, market_history, assume or {}, notes)
-    inforce = tuple(
-        moving[number].rulebook(-1) if number in moving
-        else _in_force(one, day, assume or {}, notes)
-        for number, one in enumerate(told)
-    )  # fmt: skip
-    bench = Bench(
-        history=market_history, rulebooks=inforce, portfolios=tuple(portfolios),
-        past=Pasts.of(inforce, history, market_history, notes), dated=moving,
+    bench = bench_of(
+        rulebooks, market_history, portfolios, history=history, assume=assume, rules_on=rules_on,
+        notes=notes,
     )  # fmt: skip
     count = len(market_history)
     styles, refused = styles_of(bench, sorted({0, count // 2, count - 1}), contracts)
     bench = replace(bench, styles=styles)
     days = _all_days(bench, store, history, processes, progress)
     return _result(bench, days, refused, notes)
+
+
+def bench_of(
+    rulebooks: Sequence[RulebookLike | Dynamic] | RulebookLike | Dynamic,
+    market_history: MarketHistory,
+    portfolios: Sequence[Portfolio],
+    *,
+    history: Series | None = None,
+    assume: Mapping[str, Mapping[str, float]] | None = None,
+    rules_on: date | None = None,
+    notes: list[Note] | None = None,
+) -> Bench:
+    """What every day needs, the contracts not yet chosen; `backtest` tells the arguments.
+
+    What was assumed or repaired is added to `notes`.
+    """
+    _check(market_history, portfolios)
+    named = [rulebooks] if isinstance(rulebooks, str | Path) else rulebooks
+    told: Sequence[Any] = named if isinstance(named, Sequence) else [named]
+    day = rules_on or moment_of(int(market_history.time_ms[-1])).date()
+    said = [] if notes is None else notes
+    moving = _moving(told, history, market_history, assume or {}, said)
+    inforce = tuple(
+        moving[number].rulebook(-1) if number in moving
+        else _in_force(one, day, assume or {}, said)
+        for number, one in enumerate(told)
+    )  # fmt: skip
+    return Bench(
+        history=market_history, rulebooks=inforce, portfolios=tuple(portfolios),
+        past=Pasts.of(inforce, history, market_history, said), dated=moving,
+    )  # fmt: skip
 
 
 def _check(history: MarketHistory, portfolios: Sequence[Portfolio]) -> None:
@@ -156,7 +181,7 @@ def _tell_assumed(rulebook: str, numbers: Mapping[str, float], notes: list[Note]
 
 def fingerprint(bench: Bench, history: Series | None) -> str:
     """Of everything that the answer depends on."""
-    told = sha256(bench.history.digest.encode())
+    told = sha256(f"{_MEANING} {bench.history.digest}".encode())
     told.update(repr([rulebook.digest for rulebook in bench.rulebooks]).encode())
     told.update(repr([rulebook.on.isoformat() for rulebook in bench.rulebooks]).encode())
     told.update(repr([(n, one.digest) for n, one in sorted(bench.dated.items())]).encode())
@@ -207,13 +232,15 @@ def _all_days(
 def _judged(
     bench: Bench, pieces: Mapping[int, range], processes: int
 ) -> Iterator[tuple[int, list[Day]]]:
-    """Pieces as they are finished, by number."""
+    """Pieces as they are finished, by number. Whoever stops waits for no piece, only for a day."""
     if processes <= 1:
         for number, dates in pieces.items():
             yield number, [judge_day(bench, date) for date in dates]
         return
+    context = get_context("spawn")
+    stop = context.Event()
     with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_take, initargs=(bench,)
+        processes, mp_context=context, initializer=_take, initargs=(bench, stop)
     ) as pool:
         waiting: dict[Future[list[Day]], int] = {
             pool.submit(_piece, dates): number for number, dates in pieces.items()
@@ -224,19 +251,24 @@ def _judged(
                 for one in finished:
                     yield waiting.pop(one), one.result()
         finally:
+            stop.set()
             for one in waiting:
                 one.cancel()
 
 
-_BENCH: list[Bench] = []
+_BENCH: list[tuple[Bench, Event]] = []
+"""What this process judges, and whether it shall stop."""
 
 
-def _take(bench: Bench) -> None:
-    _BENCH[:] = [bench]
+def _take(bench: Bench, stop: Event) -> None:
+    # Ctrl-C reaches every process of a terminal; the first one tells the others.
+    signal(SIGINT, SIG_IGN)
+    _BENCH[:] = [(bench, stop)]
 
 
 def _piece(dates: range) -> list[Day]:
-    return [judge_day(_BENCH[0], date) for date in dates]
+    bench, stop = _BENCH[0]
+    return [judge_day(bench, date) for date in dates if not stop.is_set()]
 
 
 # ── the result ───────────────────────────────────────────────────────────────────────────────
@@ -260,6 +292,7 @@ def _result(
         if cell in (Cell.NO_END, Cell.UNVALUED) and lost:
             text = f"portfolio-days with {words}: not judged"
             notes.append(Note(code=cell.name.lower().replace("_", "-"), text=text, count=lost))
+    _tell_counted(bench, notes)
     return CourtResult(
         history=history.name,
         rulebooks=_distinct([one.name for one in bench.rulebooks]),
@@ -284,6 +317,18 @@ def _result(
         reasons=reasons,
         notes=tuple(notes),
     )
+
+
+def _tell_counted(bench: Bench, notes: list[Note]) -> None:
+    """In what losses of coin-margined books are held against each rulebook's requirement."""
+    for number, row in enumerate(bench.styles):
+        books = sum(style == "inverse" for style in row)
+        if not books:
+            continue
+        rulebook = bench.rules(number, len(bench.history) - 1)
+        how = "in the coin" if in_coin(rulebook) else "in dollars at the index of the period's end"
+        text = f"{rulebook.name}: coin-margined books, whose losses are counted {how}"
+        notes.append(Note(code="counted", text=text, count=books))
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from solvent.errors import BadInput, Problem, Reject
 from solvent.feeds.market import read_market
@@ -26,7 +27,7 @@ from solvent.instruments import Kind
 from solvent.lab.court.markets import MarketHistory, Path, history_of
 from solvent.lab.court.proxy import PROXY, Proxy, proxy_strips, proxy_vol
 from solvent.lab.court.result import Note
-from solvent.lab.court.strip import D10, D25, Strip, vol_at
+from solvent.lab.court.strip import D10, D25, Strip, atm_at
 from solvent.market import Snapshot
 from solvent.scenarios.history.series import Series, join
 from solvent.units import DAY_MS, YEAR_MS, Float64, TimeMs
@@ -220,13 +221,15 @@ def prices(
 
 def proxy_error(
     real: Mapping[str, Sequence[Strip]], series: Series, *, hour: float, numbers: Proxy = PROXY
-) -> dict[str, dict[str, float]]:
+) -> list[dict[str, Any]]:
     """How far the proxy is from real surfaces: volatility at the money at 7, 30 and 90 days.
 
-    By coin: mean and mean absolute error in fractions, and the correlation of daily changes at 30
-    days, over the days that both have (within three hours of each other).
+    A row a coin and tenor, over the days that both have (within three hours of each other): mean
+    and mean absolute error in fractions; of the changes of ln σ from a day to the next, the
+    correlation, the proxy's variance over the surfaces', and how each goes with its own change of
+    the day before (autocorrelation). None where changes do not vary.
     """
-    found: dict[str, dict[str, float]] = {}
+    found: list[dict[str, Any]] = []
     for coin, strips in real.items():
         made = {one.as_of_ms // DAY_MS: one for one in _proxied(series, coin, hour, numbers)}
         days = {
@@ -236,27 +239,43 @@ def proxy_error(
         common = sorted(made.keys() & days.keys())
         if len(common) < 3:
             continue
-        told: dict[str, float] = {"days": float(len(common))}
         for tenor in (7, 30, 90):
-            theirs = np.array([_atm(days[d], tenor) for d in common])
-            ours = np.array([_atm(made[d], tenor) for d in common])
-            told[f"mean_{tenor}d"] = float((ours - theirs).mean())
-            told[f"abs_{tenor}d"] = float(np.abs(ours - theirs).mean())
-            if tenor == 30:
-                moves = np.corrcoef(np.diff(np.log(ours)), np.diff(np.log(theirs)))
-                told["correlation"] = float(moves[0, 1])
-        found[coin] = told
+            theirs = np.array([atm_at(days[d], tenor) for d in common])
+            ours = np.array([atm_at(made[d], tenor) for d in common])
+            told = {"coin": coin, "tenor_days": tenor, "days": len(common)}
+            off = {
+                "mean": float((ours - theirs).mean()),
+                "abs": float(np.abs(ours - theirs).mean()),
+            }
+            found.append({**told, **off, **_changes(ours, theirs, np.diff(common) == 1)})
     return found
+
+
+def _changes(ours: Float64, theirs: Float64, next_day: NDArray[np.bool_]) -> dict[str, Any]:
+    """Daily changes of two volatilities compared; changes over a hole are left out."""
+    one, other = np.diff(np.log(ours)), np.diff(np.log(theirs))
+    paired = next_day[1:] & next_day[:-1]
+    return {
+        "changes": int(next_day.sum()),
+        "correlation": _correlation(one[next_day], other[next_day]),
+        "variance_ratio": _ratio(one[next_day], other[next_day]),
+        "autocorrelation": _correlation(one[1:][paired], one[:-1][paired]),
+        "autocorrelation_real": _correlation(other[1:][paired], other[:-1][paired]),
+    }
+
+
+def _correlation(one: Float64, other: Float64) -> float | None:
+    if len(one) < 3 or one.std() == 0.0 or other.std() == 0.0:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _ratio(one: Float64, other: Float64) -> float | None:
+    return float(one.var() / other.var()) if len(other) and other.var() > 0.0 else None
 
 
 def _proxied(series: Series, coin: str, hour: float, numbers: Proxy) -> list[Strip]:
     return proxy_strips(coin, path_of(series, coin), hour=hour, numbers=numbers)
-
-
-def _atm(strip: Strip, days: int) -> float:
-    expiry = np.array([strip.as_of_ms + days * DAY_MS], dtype=np.int64)
-    forward = np.interp(days / 365.0, strip.years, strip.forward)
-    return float(vol_at(strip, expiry, np.array([forward]))[0])
 
 
 # ── generated ────────────────────────────────────────────────────────────────────────────────

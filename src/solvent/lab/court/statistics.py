@@ -5,6 +5,10 @@ A breach is a loss above the margin; a margin of coverage 99 % should be breache
 (0·ln 0 = 0). What cannot be computed (no observation, no breach where a test needs one) is told in
 `why`, without a number: never NaN.
 
+Tests of clustering ask what follows what. Where days are missing, `broken` says so ([observation],
+True where something is missing just before it): days on both sides of a hole are no neighbours,
+and how many pairs that leaves out stands in `left_out`.
+
 Sources: Kupiec (1995); Christoffersen (1998); Haas (2001); Basel Committee (1996), annex on
 backtesting; Clopper and Pearson (1934); Engle and Manganelli (2004). Tests of an expected
 shortfall stand in `tail_tests`.
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -36,6 +40,7 @@ class Test:
     Attributes:
         name: whose it is. freedom: degrees of freedom of its law; 0 for an exact one.
         statistic, p_value: None where the sample cannot tell, and `why`.
+        left_out: pairs (of regressions, rows) that were not used, as they reach over a hole.
     """
 
     __test__ = False
@@ -46,6 +51,7 @@ class Test:
     p_value: float | None = None
     freedom: int = 0
     why: str = ""
+    left_out: int = 0
 
     def rejected(self, level: float = LEVEL) -> bool | None:
         """Whether the model is rejected at a level; None where nothing can be told."""
@@ -59,6 +65,7 @@ class Test:
             "p_value": self.p_value,
             "freedom": self.freedom,
             "why": self.why,
+            "left_out": self.left_out,
         }
 
 
@@ -176,20 +183,34 @@ def coverage(*, observations: int, breaches: int, confidence: float = 0.95) -> C
 # ── whether they cluster ─────────────────────────────────────────────────────────────────────────
 
 
-def transitions(breach: ArrayLike) -> tuple[int, int, int, int]:
+def transitions(breach: ArrayLike, *, broken: ArrayLike | None = None) -> tuple[int, int, int, int]:
     """How often nothing, a breach follow nothing, a breach: n00, n01, n10, n11.
 
     >>> transitions([False, True, True, False])
     (0, 1, 1, 1)
+    >>> transitions([False, True, True, False], broken=[False, False, True, False])
+    (0, 1, 1, 0)
     """
     hits = np.asarray(breach, dtype=bool)
-    before, after = hits[:-1], hits[1:]
+    paired = ~_broken(hits, broken)[1:]
+    before, after = hits[:-1][paired], hits[1:][paired]
     return (
         int((~before & ~after).sum()),
         int((~before & after).sum()),
         int((before & ~after).sum()),
         int((before & after).sum()),
     )
+
+
+def _broken(hits: Bool, broken: ArrayLike | None) -> Bool:
+    """[observation] whether something is missing just before it; never before the first."""
+    if broken is None:
+        return np.zeros(len(hits), dtype=bool)
+    found = np.array(broken, dtype=bool)
+    if found.shape != hits.shape:
+        raise _bad("a word on holes an observation", f"{len(found)} for {len(hits)}")
+    found[:1] = False
+    return found
 
 
 def independence(n00: int, n01: int, n10: int, n11: int) -> Test:
@@ -212,31 +233,45 @@ def independence(n00: int, n01: int, n10: int, n11: int) -> Test:
     return _chi_square(name, -2.0 * (alike - apart), 1)
 
 
-def christoffersen(breach: ArrayLike) -> Test:
+def christoffersen(breach: ArrayLike, *, broken: ArrayLike | None = None) -> Test:
     """The same, from the breaches in order of time."""
-    return independence(*transitions(breach))
+    hits = np.asarray(breach, dtype=bool)
+    left_out = int(_broken(hits, broken).sum())
+    return replace(independence(*transitions(hits, broken=broken)), left_out=left_out)
 
 
-def conditional_coverage(breach: ArrayLike, *, p: float) -> Test:
+def conditional_coverage(
+    breach: ArrayLike, *, p: float, broken: ArrayLike | None = None
+) -> Test:  # fmt: skip
     """Christoffersen: as often as promised and independent, POF + independence; χ²(2)."""
+    name = "Christoffersen conditional coverage"
     hits = np.asarray(breach, dtype=bool)
     often = kupiec(observations=len(hits), breaches=int(hits.sum()), p=p)
-    clustered = christoffersen(hits)
+    clustered = christoffersen(hits, broken=broken)
     if often.statistic is None or clustered.statistic is None:
-        return Test(name="Christoffersen conditional coverage", why=often.why or clustered.why)
-    return _chi_square(
-        "Christoffersen conditional coverage", often.statistic + clustered.statistic, 2
-    )  # fmt: skip
+        return Test(name=name, why=often.why or clustered.why, left_out=clustered.left_out)
+    found = _chi_square(name, often.statistic + clustered.statistic, 2)
+    return replace(found, left_out=clustered.left_out)
 
 
-def durations(breach: ArrayLike) -> tuple[int, ...]:
+def durations(breach: ArrayLike, *, broken: ArrayLike | None = None) -> tuple[int, ...]:
     """Steps to the first breach, and from each breach to the next.
+
+    After a hole steps are counted anew: to the first breach from there, as from the beginning,
+    since under the promise a breach is as far ahead from any day. What a hole cuts off is left
+    out, as the end of the sample is.
 
     >>> durations([False, True, True, False, True])
     (2, 1, 2)
+    >>> durations([True, False, False, True], broken=[False, False, True, False])
+    (1, 2)
     """
-    at = np.flatnonzero(np.asarray(breach, dtype=bool))
-    return tuple(int(step) for step in np.diff(at, prepend=-1))
+    hits = np.asarray(breach, dtype=bool)
+    cuts = np.flatnonzero(_broken(hits, broken))
+    steps: list[int] = []
+    for part in np.split(hits, cuts):
+        steps += np.diff(np.flatnonzero(part), prepend=-1).tolist()
+    return tuple(steps)
 
 
 def haas_independence(steps: Sequence[int], *, p: float) -> Test:
@@ -254,38 +289,54 @@ def haas_independence(steps: Sequence[int], *, p: float) -> Test:
     return _chi_square(name, total, len(steps))
 
 
-def haas(breach: ArrayLike, *, p: float) -> Test:
+def haas(breach: ArrayLike, *, p: float, broken: ArrayLike | None = None) -> Test:
     """Haas's mixed test: independence of every duration, and POF; χ² of breaches + 1."""
+    name = "Haas time between failures"
     hits = np.asarray(breach, dtype=bool)
-    steps = durations(hits)
+    left_out = int(_broken(hits, broken).sum())
+    steps = durations(hits, broken=broken)
     often = kupiec(observations=len(hits), breaches=len(steps), p=p)
     if often.statistic is None:
-        return Test(name="Haas time between failures", why=often.why)
+        return Test(name=name, why=often.why, left_out=left_out)
     between = haas_independence(steps, p=p).statistic or 0.0
-    return _chi_square("Haas time between failures", often.statistic + between, len(steps) + 1)
+    found = _chi_square(name, often.statistic + between, len(steps) + 1)
+    return replace(found, left_out=left_out)
 
 
-def dynamic_quantile(breach: ArrayLike, margin: ArrayLike, *, p: float, lags: int = 4) -> Test:
+def dynamic_quantile(
+    breach: ArrayLike,
+    margin: ArrayLike,
+    *,
+    p: float,
+    lags: int = 4,
+    broken: ArrayLike | None = None,
+) -> Test:
     """Engle and Manganelli: nothing known before (earlier breaches, the margin) foretells a breach.
 
     Hit − p is regressed on a constant, `lags` earlier ones and today's margin; the fit's square
-    over p(1−p) is χ² of the regressors that are not collinear.
+    over p(1−p) is χ² of the regressors that are not collinear. A day whose lags reach over a hole
+    is left out.
     """
     name = "Engle-Manganelli dynamic quantile"
     hits, level = np.asarray(breach, dtype=bool), np.asarray(margin, dtype=np.float64)
     _probability(p)
     if len(hits) != len(level):
         raise _bad("a margin an observation", f"{len(level)} for {len(hits)}")
-    rows = len(hits) - lags
+    seen = np.cumsum(_broken(hits, broken))
+    whole = seen[lags:] == seen[: len(hits) - lags] if len(hits) > lags else np.zeros(0, dtype=bool)
+    rows, left_out = int(whole.sum()), int((~whole).sum())
     if rows < 2 * (lags + 2):
-        return Test(name=name, why=f"{len(hits)} observations are too few for {lags} lags")
+        why = f"{len(hits)} observations are too few for {lags} lags"
+        return Test(name=name, why=why, left_out=left_out)
     excess = hits - p
     spread = float(np.abs(level).max())
-    columns = [np.ones(rows)] + [excess[lags - k : len(hits) - k] for k in range(1, lags + 1)]
-    x = np.stack([*columns, level[lags:] / (spread or 1.0)], axis=1)
-    fitted, _, rank, _ = np.linalg.lstsq(x, excess[lags:], rcond=None)
+    columns = [np.ones(len(whole))]
+    columns += [excess[lags - k : len(hits) - k] for k in range(1, lags + 1)]
+    x = np.stack([*columns, level[lags:] / (spread or 1.0)], axis=1)[whole]
+    fitted, _, rank, _ = np.linalg.lstsq(x, excess[lags:][whole], rcond=None)
     explained: Float64 = x @ fitted
-    return _chi_square(name, float(explained @ explained) / (p * (1.0 - p)), int(rank))
+    found = _chi_square(name, float(explained @ explained) / (p * (1.0 - p)), int(rank))
+    return replace(found, left_out=left_out)
 
 
 # ── Basel's traffic light ────────────────────────────────────────────────────────────────────────

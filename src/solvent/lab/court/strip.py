@@ -2,21 +2,25 @@
 
 A history of option markets is kept this way, since whole chains of every day are not to be had.
 A smile goes through the volatilities told at put 10 and 25 delta, at the money, call 25 and 10
-delta, linear in x = ln(K/F) / (σ_atm·√T). Beyond the 10-delta points it goes on with their slope
-to |x| = 3 and is flat from there, and it is never below a fifth of the volatility at the money.
-How near this comes to whole chains is measured in docs/backtest.md.
+delta, in x = ln(K/F) / (σ_atm·√T), by a cubic in each interval that never leaves its two ends
+(Fritsch and Carlson 1980). Straight lines would have a kink at the money, where calendars are
+struck (decision 0028). Beyond the 10-delta points it goes on with its slope there to |x| = 3 and
+is flat from there, and it is never below a fifth of the volatility at the money. How near this
+comes to whole chains is measured in docs/backtest.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvent.errors import check
-from solvent.units import YEAR_MS, Float64
+from solvent.units import DAY_MS, YEAR_MS, Float64
 
 Int64 = NDArray[np.int64]
 D25: Final = 0.6744897501960817
@@ -38,6 +42,7 @@ class Strip:
         smile: [expiry, 5] volatilities at put 10, put 25, at the money, call 25, call 10 delta.
         told: by expiry the strikes of a whole chain, ascending, and their volatilities; they come
             before the smile, linear in ln K and flat beyond the last. Empty: the smile alone.
+        stated: whether the volatilities are a stated proxy's, and not a market's.
     """
 
     coin: str
@@ -47,6 +52,7 @@ class Strip:
     forward: Float64
     smile: Float64
     told: tuple[tuple[Float64, Float64], ...] = ()
+    stated: bool = False
 
     def __post_init__(self) -> None:
         check(self.index > 0.0, "an index is positive", self.coin, self.index)
@@ -89,7 +95,7 @@ def vol_at(strip: Strip, expiry_ms: Int64, strike: Float64) -> Float64:
     >>> flat = Strip(coin="BTC", as_of_ms=0, index=100.0, expiry_ms=np.array([YEAR_MS]),
     ...              forward=np.array([100.0]), smile=np.array([[0.7, 0.6, 0.5, 0.55, 0.6]]))
     >>> vol_at(flat, np.array([YEAR_MS, YEAR_MS]), np.array([100.0, 1.0])).round(3).tolist()
-    [0.5, 0.898]
+    [0.5, 0.781]
     """
     if len(strip.expiry_ms) == 0:
         return np.full(len(strike), np.nan)
@@ -128,6 +134,18 @@ def _x(strip: Strip, row: int, strike: Float64, forward: float, expiry: int) -> 
     return np.asarray(np.log(strike / forward) / (strip.smile[row, 2] * np.sqrt(years)))
 
 
+def atm_at(strip: Strip, days: float) -> float:
+    """Volatility at the money, at a constant maturity.
+
+    >>> flat = Strip(coin="BTC", as_of_ms=0, index=100.0, expiry_ms=np.array([YEAR_MS]),
+    ...              forward=np.array([100.0]), smile=np.array([[0.7, 0.6, 0.5, 0.55, 0.6]]))
+    >>> atm_at(flat, 30.0)
+    0.5
+    """
+    expiry = np.array([strip.as_of_ms + round(days * DAY_MS)], dtype=np.int64)
+    return float(vol_at(strip, expiry, forward_at(strip, expiry))[0])
+
+
 def smile_at(smile: Float64, years: float, x: Float64) -> Float64:
     """One smile at standardised log-moneyness; see the top of the file."""
     root = np.sqrt(max(years, _MINUTE_YEARS))
@@ -140,11 +158,46 @@ def smile_at(smile: Float64, years: float, x: Float64) -> Float64:
     for at in (3, 4):
         node[at] = max(node[at], node[at - 1] + 0.05)
     inside = np.clip(x, -X_MAX, X_MAX)
-    vol = np.interp(inside, node, smile)
-    left = smile[0] + (inside - node[0]) * (smile[1] - smile[0]) / (node[1] - node[0])
-    right = smile[4] + (inside - node[4]) * (smile[4] - smile[3]) / (node[4] - node[3])
-    vol = np.where(inside < node[0], left, np.where(inside > node[4], right, vol))
+    slope = _slopes(node, smile)
+    vol = _cubic(node, smile, slope, np.clip(inside, node[0], node[-1]))
+    vol += slope[0] * np.minimum(inside - node[0], 0.0)
+    vol += slope[-1] * np.maximum(inside - node[-1], 0.0)
     return np.asarray(np.maximum(vol, VOL_OF_ATM_MIN * smile[2]))
+
+
+def _slopes(node: Float64, value: Float64) -> list[float]:
+    """Slopes at the nodes: weighted harmonic means of the neighbours', 0 where these turn.
+
+    At an end the slope of the parabola through three points, no steeper than keeps its interval
+    monotone. In plain floats: five points are too few for arrays, and there are many smiles.
+    """
+    wide = np.diff(node).tolist()
+    steep = (np.diff(value) / np.diff(node)).tolist()
+    found = [_end(wide[0], wide[1], steep[0], steep[1])]
+    for (h, one), (k, other) in pairwise(zip(wide, steep, strict=True)):
+        near, far = 2.0 * k + h, k + 2.0 * h
+        turns = one * other <= 0.0
+        found.append(0.0 if turns else (near + far) / (near / one + far / other))
+    return [*found, _end(wide[-1], wide[-2], steep[-1], steep[-2])]
+
+
+def _end(h: float, k: float, one: float, other: float) -> float:
+    slope = ((2.0 * h + k) * one - h * other) / (h + k)
+    if slope * one <= 0.0:
+        return 0.0
+    if one * other < 0.0 and abs(slope) > abs(3.0 * one):
+        return 3.0 * one
+    return slope
+
+
+def _cubic(node: Float64, value: Float64, slope: Sequence[float], x: Float64) -> Float64:
+    """Hermite's cubic through values and slopes, at points between the first node and the last."""
+    at = np.clip(np.searchsorted(node, x, side="right") - 1, 0, len(node) - 2)
+    wide, left, right = (node[at + 1] - node[at]), value[at], value[at + 1]
+    tangent = np.array(slope)
+    s = (x - node[at]) / wide
+    bent = tangent[at] * (1.0 - s) - tangent[at + 1] * s + (right - left) / wide * (2.0 * s - 1.0)
+    return np.asarray(left + (right - left) * s + wide * s * (1.0 - s) * bent)
 
 
 def listed_strikes(

@@ -6,7 +6,7 @@ book's gross size at the index, so that a doubled price is no doubled margin.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,10 +79,10 @@ def judge_track(track: Track, *, level: float = LEVEL, benchmark: Track | None =
     found = [
         exam.kupiec(observations=days, breaches=breaches, p=p),
         exam.not_under_covered(observations=days, breaches=breaches, p=p),
-        exam.christoffersen(breach),
-        exam.conditional_coverage(breach, p=p),
-        exam.haas(breach, p=p),
-        exam.dynamic_quantile(breach, rate, p=p),
+        exam.christoffersen(breach, broken=track.broken),
+        exam.conditional_coverage(breach, p=p, broken=track.broken),
+        exam.haas(breach, p=p, broken=track.broken),
+        exam.dynamic_quantile(breach, rate, p=p, broken=track.broken),
     ]
     if len(first):
         found.insert(2, exam.time_to_first(steps=int(first[0]) + 1, p=p))
@@ -112,8 +112,12 @@ def _common(one: Track, other: Track) -> tuple[Any, Any]:
 
 
 def stretches(track: Track, *, gap_days: float = 3.5) -> list[Track]:
-    """A track cut where days are missing: a rise over a hole is no rise over n days."""
-    cuts = np.flatnonzero(np.diff(track.time_ms) > gap_days * DAY_MS) + 1
+    """A track cut where days are missing: a rise over a hole is no rise over n days.
+
+    A day or two that is missing does not cut; nor do the days between that were never asked for.
+    """
+    long = np.diff(track.time_ms, prepend=track.time_ms[:1]) > gap_days * DAY_MS
+    cuts = np.flatnonzero(long & track.broken)
     parts = np.split(np.arange(len(track)), cuts)
     columns = ("time_ms", "until_ms", "margin_micro", "loss_micro", "gross_micro")
     return [
@@ -146,15 +150,14 @@ def _procyclicality(track: Track) -> Procyclicality:
     )  # fmt: skip
 
 
-def _moved(track: Track) -> dict[str, str]:
-    """Between which days and rates each measure of procyclicality is the largest."""
-    rate, told = track.rate, {}
+def extremes(track: Track) -> dict[str, tuple[int, int]]:
+    """Measure of procyclicality → the two rows between which it is the largest, lower first."""
+    rate = track.rate
+    found: dict[str, tuple[int, int]] = {}
     if len(rate) and rate.min() > 0.0:
-        low, high = int(np.argmin(rate)), int(np.argmax(rate))
-        told["peak to trough"] = _between(track, low, high)
+        found["peak to trough"] = int(np.argmin(rate)), int(np.argmax(rate))
     for span in SPANS[1:]:
-        best, where = 0.0, None
-        first = 0
+        best, first = 0.0, 0
         for part in stretches(track):
             days, size = _days(part), len(part)
             later = np.searchsorted(days, days + span * DAY_MS, side="right") - 1
@@ -163,11 +166,15 @@ def _moved(track: Track) -> dict[str, str]:
             ratio = ratio / np.where(part.rate > 0.0, part.rate, 1.0)
             top = int(np.argmax(ratio))
             if ratio[top] > best:
-                best, where = float(ratio[top]), (first + top, first + int(later[top]))
+                best = float(ratio[top])
+                found[f"{span}-day rise"] = first + top, first + int(later[top])
             first += size
-        if where is not None:
-            told[f"{span}-day rise"] = _between(track, *where)
-    return told
+    return found
+
+
+def _moved(track: Track) -> dict[str, str]:
+    """Between which days and rates each measure of procyclicality is the largest."""
+    return {name: _between(track, *rows) for name, rows in extremes(track).items()}
 
 
 def _between(track: Track, one: int, other: int) -> str:
@@ -216,24 +223,40 @@ SHIPPED_TARGETS: Final = {"solvent-core": CORE_TARGETS, "solvent-dynamic": APC_T
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
-    """A target that is not met, or not told: `found` is None where nothing could be measured."""
+    """A target that is not met, or not told: `found` is None where nothing could be measured.
+
+    `why` says what was measured, `cause` what that was traced to (`trace`).
+    """
 
     rulebook: str
     portfolio: str
     target: Target
     found: float | None
     why: str = ""
+    cause: str = ""
+
+    @property
+    def off(self) -> float | None:
+        """By how much it is missed, in the target's own unit."""
+        return None if self.found is None else abs(self.found - self.target.bound)
 
     def __str__(self) -> str:
         sign = ">=" if self.target.at_least else "<="
         seen = "nothing told" if self.found is None else f"{self.found:.4g}"
-        far = ""
-        if self.found is not None:
-            far = f", off by {abs(self.found - self.target.bound):.3g}"
+        far = "" if self.off is None else f", off by {self.off:.3g}"
+        said = ". ".join(part for part in (self.why, self.cause) if part)
         return (
             f"{self.rulebook}, {self.portfolio}: {self.target.name} {seen}, "
-            f"wanted {sign} {self.target.bound:g}{far}{': ' * bool(self.why)}{self.why}"
+            f"wanted {sign} {self.target.bound:g}{far}{': ' * bool(said)}{said}"
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "rulebook": self.rulebook, "portfolio": self.portfolio, "target": self.target.name,
+            "bound": self.target.bound, "at_least": self.target.at_least, "found": self.found,
+            "off": self.off, "why": self.why, "cause": self.cause,
+        }  # fmt: skip
 
 
 def measure(one: Judgement, name: str) -> float | None:
@@ -316,11 +339,19 @@ def _bad(field: str, expected: str, found: str) -> Problem:
 def verdict(
     result: CourtResult, *, level: float = LEVEL, which: Which = "initial",
     benchmark: str | None = None, targets: Mapping[str, Sequence[Target]] | None = None,
+    traced: Callable[[Sequence[Missed]], Sequence[Missed]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """A backtest told as one document: what `--json` prints and the report draws."""
+    """A backtest told as one document: what `--json` prints and the report draws.
+
+    `traced` gives missed targets their causes (`trace.traced`); without it they have none.
+    """
     rows = judgements(result, level=level, which=which, benchmark=benchmark)
     wanted = targets or {}
-    misses = [miss for row in rows for miss in missed(row, wanted.get(row.rulebook, ()))]
+    misses: Sequence[Missed] = [
+        miss for row in rows for miss in missed(row, wanted.get(row.rulebook, ()))
+    ]
+    if traced is not None:
+        misses = traced(misses)
     return {
         "history": result.history,
         "days": len(result.time_ms),
@@ -341,6 +372,7 @@ def verdict(
             for name, listed in wanted.items()
         },
         "missed": [str(miss) for miss in misses],
+        "missed_rows": [miss.to_dict() for miss in misses],
         "not_judged": not_judged(result),
         "notes": [{"code": n.code, "text": n.text, "count": n.count} for n in result.notes],
     }

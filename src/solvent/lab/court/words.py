@@ -47,7 +47,7 @@ def _of_rulebook(
     if breaches:
         text += (
             f" The least covered book was {worst['portfolio']} ({worst['breaches']} breaches in "
-            f"{worst['days']:,} days; the largest was {100 * worst['breach_largest']:.1f} % of its "
+            f"{worst['days']:,} days; the largest was {100 * worst['breach_largest']:.2f} % of its "
             "size)."
         )
     rises = [row["procyclicality"]["rises"].get("5") for row in rows]
