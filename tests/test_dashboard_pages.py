@@ -234,7 +234,7 @@ def test_the_page_is_live(server: Server, browser: Any) -> None:
         seen.close()
 
 
-def _choose(page: Any, place: str, words: str) -> None:
+def choose(page: Any, place: str, words: str) -> None:
     field = page.locator(place).get_by_label("Instrument")
     field.fill(words)
     page.locator(".q-menu .q-item").first.wait_for()
@@ -248,7 +248,7 @@ def test_what_if(server: Server, browser: Any) -> None:
         page = seen.go("/account/dealer01")
         answer = page.locator("[data-name=whatif-answer]")
         answer.locator("table").wait_for()
-        _choose(page, "[data-name=whatif]", PERPETUAL)
+        choose(page, "[data-name=whatif]", PERPETUAL)
         page.locator("[data-name=whatif]").get_by_label("Size").fill("250")
         page.wait_for_function(CHANGED, arg="initial margin")
         slider = page.locator("[data-name=whatif-spot]")
@@ -277,7 +277,7 @@ def test_place_and_cancel_an_order(server: Server, browser: Any) -> None:
     seen = Seen(browser, server, size="phone", dark=False)
     try:
         page = seen.go("/account/dealer01")
-        _choose(page, "[data-name=order-form]", PERPETUAL)
+        choose(page, "[data-name=order-form]", PERPETUAL)
         form = page.locator("[data-name=order-form]")
         form.get_by_label("Size").fill("0.01")
         form.get_by_label("Price").fill("12345.123456")

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from typer.testing import CliRunner
 
 from solvent.cli import app as cli
+from solvent.dashboard.access import Door, Entry
 from solvent.errors import BadInput
 from solvent.messages import commands as c
 from solvent.service.app import create_app
@@ -25,6 +26,7 @@ from solvent.service.security.callers import KeyedCallers
 from solvent.service.security.keys import Keys
 from solvent.service.security.masking import Secret
 from solvent.service.security.proposals import Proposals
+from solvent.service.security.rates import Limit
 from solvent.service.security.sessions import COOKIE, PageSessions
 from solvent.service.security.users import Users
 from solvent.service.security.vault import Vault
@@ -124,6 +126,49 @@ def test_passwords_are_not_guessed_quickly(pages: Pages) -> None:
 
 
 # ── proposals over a restart ─────────────────────────────────────────────────────────────────────
+
+
+def test_what_pages_do_is_limited_and_recorded_as_by_the_api(pages: Pages) -> None:
+    audit = Audit(pages.vault)
+    callers = KeyedCallers(
+        keys=Keys(pages.vault), sessions=pages.sessions, audit=audit, clock=pages.clock,
+        per_key=Limit(per_s=1, burst=20), clock_ns=lambda: pages.now_ns,
+    )  # fmt: skip
+    door = Door(sessions=pages.sessions, callers=callers, audit=audit, clock=pages.clock)
+    connection = asked(cookie=f"{COOKIE}={pages.enter()}")
+
+    def enter(action: Action, account: str | None = None) -> Entry:
+        return asyncio.run(door.enter(connection, action, account))
+
+    caller = enter(Action.ORDER_PLACE, OWN).caller
+    for _ in range(19):
+        enter(Action.ORDER_PLACE, OWN)
+    with pytest.raises(TooMany):
+        enter(Action.ORDER_PLACE, OWN)
+    # It is the same budget, and getting out has its own.
+    with pytest.raises(TooMany):
+        asyncio.run(
+            callers.admit(HTTPConnection(connection.scope), caller, Action.ORDER_PLACE, OWN)
+        )
+    enter(Action.ORDER_CANCEL, OWN)
+    pages.now_ns += 10**9
+    enter(Action.ORDER_PLACE, OWN)
+    with pytest.raises(Forbidden):
+        enter(Action.ORDER_CANCEL, "u6")
+    pages.users.put(name="rita", role=Role.RISK, accounts=None, password=Secret(PASSWORD), now_ms=1)
+    connection = asked(cookie=f"{COOKIE}={pages.enter(name='rita')}")
+    for fault in (None, NotApproved("no"), Unauthorised("over")):
+        asyncio.run(enter(Action.PROPOSE).ended(fault))
+    asyncio.run(enter(Action.VENUE_READ).ended())
+    rows = audit.read()
+    assert [(one.who, one.what, one.whose, one.outcome) for one in rows] == [
+        ("ann", "log in", "", "let in"), ("ann", "order.cancel", "u6", "403"),
+        ("rita", "log in", "", "let in"),
+        ("rita", "propose", "", "let in"), ("rita", "propose", "", "200"),
+        ("rita", "propose", "", "let in"), ("rita", "propose", "", "409"),
+        ("rita", "propose", "", "let in"), ("rita", "propose", "", "401"),
+    ]  # fmt: skip
+    assert len({one.request for one in rows[3:]}) == 3
 
 
 def test_a_proposal_is_done_once_whatever_stops(tmp_path: Path) -> None:

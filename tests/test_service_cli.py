@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from solvent.cli import kernels
 from solvent.cli.remote import told
 from solvent.documents import account_document, in_floats, venue_document
 from solvent.recovery import recovered
@@ -118,3 +125,46 @@ def test_a_check_says_what_would_be_served(run: Run, served: Served, tmp_path: P
     file.write_text("prot = 1", "utf-8")
     wrong = run("serve", "--check", "--config", str(file))
     assert (wrong.code, "prot" in wrong.err) == (2, True)
+
+
+def test_a_plain_installation_is_told_what_it_lacks(tmp_path: Path) -> None:
+    """Without the extra, a command says which one, and shows no traceback."""
+    told = (
+        "import sys; sys.modules['starlette'] = None; from solvent.cli import main; "
+        f"sys.argv = ['solvent', 'keys', 'ls', {str(tmp_path)!r}]; main()"
+    )
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr == "error: solvent keys needs an extra: pip install 'solvent[serve]'\n"
+
+
+def test_kernels_are_kept_where_nothing_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A service that may write to its own data alone still compiles."""
+    monkeypatch.setattr(atexit, "register", lambda *told, **_: ended.append(told))
+    ended: list[Any] = []
+    monkeypatch.setenv(kernels.PLACE, "")
+    monkeypatch.setattr(kernels, "_writable", lambda _: True)
+    assert kernels.keep_kernels() is None
+    monkeypatch.setattr(kernels, "_writable", lambda _: False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    place = kernels.keep_kernels()
+    assert place is not None
+    assert os.environ[kernels.PLACE] == place
+    assert Path(place).parent == tmp_path
+    assert Path(place).stat().st_mode & 0o077 == 0
+    assert ended[0][1] == place
+    assert kernels.keep_kernels() is None
+
+
+def test_certificates_are_flags(run: Run, served: Served, tmp_path: Path) -> None:
+    here = ("--tls-certificate", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
+    found = run("serve", served.venue.url, "--check", "--json", *here)
+    assert found.code == 2
+    assert [one.split(":")[0] for one in found.json()["problems"]] == [
+        "settings, field 'tls_certificate'", "settings, field 'tls_key'"
+    ]  # fmt: skip
+    for file in here[1::2]:
+        Path(file).write_text("", "utf-8")
+    assert run("serve", served.venue.url, "--check", "--json", *here).json()["problems"] == []

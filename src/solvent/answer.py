@@ -106,7 +106,7 @@ class Margin:
         columns["unrealised"] = _dollars(self.requirements.unrealised, known)
         columns["worst_scenario"] = self._worst_labels()
         for name, amount in self._charges().items():
-            columns[name] = pl.Series(np.where(known, amount, np.nan)).fill_nan(None)
+            columns[name] = pl.Series(np.where(known, amount, np.nan), nan_to_null=True)
         columns["reason"] = self.reasons.tolist()
         if self.equity_micro is None:
             columns["equity"] = pl.Series([None] * len(self), dtype=pl.Float64)
@@ -135,7 +135,7 @@ class Margin:
             "maintenance_margin": sets.maintenance_micro / MICRO,
         }
         for name, amount in amounts.items():
-            columns[name] = pl.Series(np.where(known, amount, np.nan)).fill_nan(None)
+            columns[name] = pl.Series(np.where(known, amount, np.nan), nan_to_null=True)
         for scan, binding in sets.binding.items():
             columns[f"{scan}_scenario"] = self._labels(np.arange(len(sets)), binding)
         return pl.DataFrame(columns)
@@ -272,4 +272,4 @@ def counts_of(standings: np.ndarray[Any, np.dtype[np.object_]]) -> dict[str, int
 def _dollars(micro: np.ndarray[Any, Any] | None, known: np.ndarray[Any, Any]) -> pl.Series | None:
     if micro is None:
         return None
-    return pl.Series(np.where(known, micro / MICRO, np.nan)).fill_nan(None)
+    return pl.Series(np.where(known, micro / MICRO, np.nan), nan_to_null=True)

@@ -18,9 +18,10 @@ import math
 import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, field
+from functools import lru_cache, reduce
 from itertools import count
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +36,8 @@ from solvent.limits import (
 
 Value = Any
 """A number of the arithmetic at hand: array, Fraction, Dual."""
+_REMEMBERED: Final = 512
+"""A rulebook is compiled anew at every price that a search tries: its formulas are cut up once."""
 
 
 class ExpressionError(ValueError):
@@ -61,15 +64,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A parsed expression and the text it came from."""
+    """A parsed expression, the text it came from, and every name that it needs a value for."""
 
     text: str
     root: Node
+    names: frozenset[str] = field(init=False, repr=False, compare=False)
 
-    @property
-    def names(self) -> frozenset[str]:
-        """Every name that it needs a value for."""
-        return frozenset(node.text for node in self.root if node.operation == "name")
+    def __post_init__(self) -> None:
+        names = frozenset(node.text for node in self.root if node.operation == "name")
+        object.__setattr__(self, "names", names)
 
     def __call__(self, values: Mapping[str, Value], arithmetic: Arithmetic | None = None) -> Value:
         """Evaluate. Every name must have a value (KeyError otherwise).
@@ -134,12 +137,18 @@ def split(expression: Expression, varying: Collection[str]) -> Split:
     >>> cut.outer.text, [part.text for part in cut.inner.values()]
     ('(abs(delta) * part_0)', ['max(floor_rate, (exp((rate * years)) - 1))'])
     """
+    return _split(expression, frozenset(varying))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _split(expression: Expression, varying: frozenset[str]) -> Split:
     inner: dict[str, Expression] = {}
-    free = (name for n in count() if (name := f"part_{n}") not in expression.names)
+    taken = expression.names
+    free = (name for n in count() if (name := f"part_{n}") not in taken)
 
     def cut(node: Node) -> Node:
         names = {part.text for part in node if part.operation == "name"}
-        if not names & set(varying):
+        if not names & varying:
             if node.operation == "number":
                 return node
             name = next(free)
@@ -154,7 +163,7 @@ def split(expression: Expression, varying: Collection[str]) -> Split:
         return Node(node.operation, node.text, tuple(cut(part) for part in node.arguments))
 
     root = cut(expression.root)
-    return Split(Expression(written(root), root), inner)
+    return Split(Expression(written(root), root), MappingProxyType(inner))
 
 
 def inline(expression: Expression, given: Mapping[str, Expression]) -> Expression:
@@ -165,6 +174,11 @@ def inline(expression: Expression, given: Mapping[str, Expression]) -> Expressio
     >>> inline(parse("b + 1"), {"a": parse("2 * x"), "b": parse("a - y")}).text
     '(((2 * x) - y) + 1)'
     """
+    return _inline(expression, tuple(given.items()))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _inline(expression: Expression, given: tuple[tuple[str, Expression], ...]) -> Expression:
     done: dict[str, Node] = {}
     sizes: dict[str, tuple[int, int]] = {}
 
@@ -173,7 +187,7 @@ def inline(expression: Expression, given: Mapping[str, Expression]) -> Expressio
             return done[node.text]
         return Node(node.operation, node.text, tuple(replace(part) for part in node.arguments))
 
-    for name, one in given.items():
+    for name, one in given:
         sizes[name] = _size(one.root, sizes)
         done[name] = replace(one.root)
     _size(expression.root, sizes)

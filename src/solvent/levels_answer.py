@@ -183,7 +183,7 @@ class LevelsMargin:
         )  # fmt: skip
 
     def _known(self, amount: np.ndarray[Any, np.dtype[np.float64]]) -> pl.Series:
-        return pl.Series(np.where(self.unknown, np.nan, amount)).fill_nan(None)
+        return pl.Series(np.where(self.unknown, np.nan, amount), nan_to_null=True)
 
     def _worst_labels(self) -> list[str]:
         shocks, names = self.plan.arrays.shocks, self.plan.arrays.universe.underlyings

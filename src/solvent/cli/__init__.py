@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import typer
 
@@ -39,7 +40,14 @@ from solvent.cli import (
     waterfall,
     whatif,
 )
-from solvent.errors import BadInput, RulebookError, SolventError
+from solvent.cli.kernels import keep_kernels
+from solvent.errors import BadInput, MissingExtra, RulebookError, SolventError
+
+EXTRAS: Final = dict.fromkeys(
+    ("argon2", "fastapi", "httpx", "nicegui", "prometheus_client", "pydantic_settings",
+     "starlette", "uvicorn", "websockets"), "serve",
+) | dict.fromkeys(("matplotlib", "plotly"), "plot")  # fmt: skip
+"""Packages that a plain installation is without, and the extra that brings them."""
 
 app = typer.Typer(
     name="solvent",
@@ -118,6 +126,7 @@ def common(
 
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
+    keep_kernels()
     try:
         app()
     except BadInput as fault:
@@ -132,6 +141,11 @@ def main() -> None:
         # The reader of our output has gone, as `head` does.
         sys.stderr.close()
         sys.exit(0)
+    except ModuleNotFoundError as fault:
+        extra = EXTRAS.get((fault.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _fail(str(MissingExtra(feature=f"solvent {' '.join(sys.argv[1:2])}", extra=extra)))
     except OSError as fault:
         _fail(f"{fault.filename or 'output'}: {fault.strerror or fault}")
 

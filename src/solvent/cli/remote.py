@@ -1,6 +1,7 @@
 """Commands on a venue that is served elsewhere: `http(s)://` where others are a directory.
 
-`SOLVENT_KEY` of the environment proves who asks, where the service wants to know.
+`SOLVENT_KEY` of the environment proves who asks, where the service wants to know: the whole key is
+sent, or with its secret apart in `SOLVENT_SECRET` each request is signed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from solvent.served import JournalRow
 
 KEY: Final = "SOLVENT_KEY"
+APART: Final = "SOLVENT_SECRET"
 _PAGE: Final = 1_000
 _MARGINS: Final = ("equity", "initial", "maintenance", "available", "health")
 
@@ -43,7 +45,8 @@ def connected(where: str, *, actor: str | None = None, hold_time: bool = False) 
         raise typer.BadParameter(
             "expected none of a served venue: its time is its own", param_hint="--hold-time"
         )
-    with connect(where, os.environ.get(KEY), actor=actor) as client:
+    key, secret = os.environ.get(KEY), os.environ.get(APART)
+    with connect(where, key, secret=secret, actor=actor) as client:
         yield client
 
 

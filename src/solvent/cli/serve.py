@@ -44,6 +44,10 @@ _Security = Annotated[
         help="Callers have keys, by the vault that solvent keys makes.",
     ),
 ]
+_Certificate = Annotated[
+    Path | None, typer.Option("--tls-certificate", help="A PEM file, where no proxy ends TLS.")
+]
+_TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="The key of that certificate.")]
 _BehindProxy = Annotated[
     bool | None, typer.Option("--behind-proxy", help="A proxy in front ends TLS.")
 ]
@@ -58,8 +62,9 @@ _Check = Annotated[
 def serve(
     where: _Where = None, config: _Config = None, host: _Host = None, port: _Port = None,
     generate: _Generate = False, hold_time: _HoldTime = None, tend: _Tend = None,
-    dashboard: _Dashboard = None, security: _Security = None, behind_proxy: _BehindProxy = None,
-    log: _Log = None, check: _Check = False, json: options.Json = False,
+    dashboard: _Dashboard = None, security: _Security = None, certificate: _Certificate = None,
+    tls_key: _TlsKey = None, behind_proxy: _BehindProxy = None, log: _Log = None,
+    check: _Check = False, json: options.Json = False,
 ) -> None:  # fmt: skip
     """Serve a venue over HTTP: flags, then SOLVENT_* of the environment, then --config.
 
@@ -73,8 +78,8 @@ def serve(
         config,
         {
             "url": where, "host": host, "port": port, "hold_time": hold_time, "tend": tend,
-            "dashboard": dashboard, "security": security, "behind_proxy": behind_proxy,
-            "log_format": log,
+            "dashboard": dashboard, "security": security, "tls_certificate": certificate,
+            "tls_key": tls_key, "behind_proxy": behind_proxy, "log_format": log,
         },
     )  # fmt: skip
     if generate:

@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from solvent.client import calls, streams
+from solvent.client.signing import signer_of
 from solvent.client.wire import AGAIN, Call, Unavailable, result
 from solvent.errors import MissingExtra
 
@@ -17,13 +18,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 TRIES: Final = 5
 TIMEOUT_S: Final = 30.0
+_UNAUTHORISED: Final = 401
 _WAIT_MAX_S: Final = 5.0
 _CHANCE: Final = random.SystemRandom()
 """Chance of its own: whoever seeds theirs gets the same numbers with a client or without."""
 
 
 def _headers(call: Call[Any], key: str | None, actor: str | None) -> dict[str, str]:
-    """What is said beside a call: the one place where a key proves who calls."""
+    """What is said beside a call, with the key where that is sent."""
     found = {"accept": call.accept}
     if call.body:
         found["content-type"] = call.media
@@ -57,11 +59,13 @@ class _Place:
     """Where a service is, and who asks."""
 
     def __init__(
-        self, url: str, key: str | None = None, *, actor: str | None = None,
-        timeout_s: float = TIMEOUT_S, tries: int = TRIES, transport: Any = None,
+        self, url: str, key: str | None = None, *, secret: str | None = None,
+        actor: str | None = None, timeout_s: float = TIMEOUT_S, tries: int = TRIES,
+        transport: Any = None,
     ) -> None:  # fmt: skip
         self.url = url.rstrip("/")
-        self._key, self._actor = key, actor
+        self._signer = signer_of(key, secret)
+        self._key, self._actor = None if self._signer else key, actor
         self._timeout_s, self._tries = timeout_s, max(1, tries)
         self._transport = transport
         self._httpx = _httpx()
@@ -69,8 +73,25 @@ class _Place:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
+    def _auth(self) -> Any:
+        """What httpx does to each request before it is sent, with every attempt anew."""
+        signer = self._signer
+        if signer is None:
+            return None
+
+        def signed(request: Any) -> Any:
+            target = request.url.raw_path.decode("ascii")
+            made = signer.header(request.method, target, request.content)
+            request.headers["authorization"] = made
+            return request
+
+        return signed
+
     def _stream_headers(self) -> dict[str, str]:
         found = _headers(calls.venue(), self._key, self._actor)
+        if self._signer is not None:
+            path = self._httpx.URL(streams.address_of(self.url)).raw_path.decode("ascii")
+            found["authorization"] = self._signer.header("GET", path)
         return {name: found[name] for name in ("authorization", "solvent-actor") if name in found}
 
     def _request(self, call: Call[Any]) -> dict[str, Any]:
@@ -80,10 +101,15 @@ class _Place:
             "headers": _headers(call, self._key, self._actor),
         }  # fmt: skip
 
-    def _again(self, call: Call[Any], attempt: int, status: int | None) -> bool:
-        """Whether to try again: what changes nothing, or has a key, may be sent twice."""
-        safe = call.method == "GET" or call.key is not None
-        return attempt + 1 < self._tries and (status in AGAIN or (status is None and safe))
+    def _again(self, call: Call[Any], attempt: int, answer: Any) -> bool:
+        """Whether to try again: what changes nothing, or has a key, may be sent twice; what was
+        signed too early for a service that has just begun is signed anew."""
+        if attempt + 1 >= self._tries:
+            return False
+        if answer is None:
+            return call.method == "GET" or call.key is not None
+        early = answer.status_code == _UNAUTHORISED and "retry-after" in answer.headers
+        return answer.status_code in AGAIN or (early and self._signer is not None)
 
     def _lost(self, fault: Exception) -> Unavailable:
         return Unavailable(0, "UNREACHABLE", f"{self.url}: {fault or type(fault).__name__}")
@@ -111,8 +137,9 @@ class Client(_Place):
     def __init__(self, url: str, key: str | None = None, **options: Any) -> None:
         super().__init__(url, key, **options)
         self._http = self._httpx.Client(
-            base_url=self.url, timeout=self._timeout_s, transport=self._transport
-        )
+            base_url=self.url, timeout=self._timeout_s, transport=self._transport,
+            auth=self._auth(),
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +161,7 @@ class Client(_Place):
                     raise self._lost(fault) from fault
                 time.sleep(_pause_s(attempt, None))
                 continue
-            if not self._again(call, attempt, answer.status_code):
+            if not self._again(call, attempt, answer):
                 break
             time.sleep(_pause_s(attempt, answer.headers))
         return result(call, answer.status_code, answer.content)
@@ -145,7 +172,7 @@ class Client(_Place):
     ) -> Iterator[streams.Message]:  # fmt: skip
         """What happens on channels, for ever; goes on by itself where a connection is lost. See
         `streams`."""
-        return streams.stream(self.url, self._stream_headers(), channels, after, tries=tries)
+        return streams.stream(self.url, self._stream_headers, channels, after, tries=tries)
 
     submit = _sync(calls.submit)
     submit_all = _sync(calls.submit_all)
@@ -187,8 +214,9 @@ class AsyncClient(_Place):
     def __init__(self, url: str, key: str | None = None, **options: Any) -> None:
         super().__init__(url, key, **options)
         self._http = self._httpx.AsyncClient(
-            base_url=self.url, timeout=self._timeout_s, transport=self._transport
-        )
+            base_url=self.url, timeout=self._timeout_s, transport=self._transport,
+            auth=self._auth(),
+        )  # fmt: skip
 
     async def __aenter__(self) -> Self:
         return self
@@ -210,7 +238,7 @@ class AsyncClient(_Place):
                     raise self._lost(fault) from fault
                 await asyncio.sleep(_pause_s(attempt, None))
                 continue
-            if not self._again(call, attempt, answer.status_code):
+            if not self._again(call, attempt, answer):
                 break
             await asyncio.sleep(_pause_s(attempt, answer.headers))
         return result(call, answer.status_code, answer.content)
@@ -221,7 +249,7 @@ class AsyncClient(_Place):
     ) -> AsyncIterator[streams.Message]:  # fmt: skip
         """What happens on channels, for ever; goes on by itself where a connection is lost. See
         `streams`."""
-        return streams.stream_async(self.url, self._stream_headers(), channels, after, tries=tries)
+        return streams.stream_async(self.url, self._stream_headers, channels, after, tries=tries)
 
     submit = _async(calls.submit)
     submit_all = _async(calls.submit_all)
@@ -257,15 +285,20 @@ class AsyncClient(_Place):
     arrays = _async(calls.arrays)
 
 
-def connect(url: str, key: str | None = None, **options: Any) -> Client:
-    """A client of a service at `http(s)://…`; `key` proves who calls.
+def connect(
+    url: str, key: str | None = None, *, secret: str | None = None, **options: Any
+) -> Client:
+    """A client of a service at `http(s)://…`; `key` proves who calls: the whole of it is sent, or
+    where `key` is its id and `secret` its secret each request is signed and the secret stays here.
 
     Options: `actor` (who asks, where the service lets everybody in), `timeout_s` of one attempt,
     `tries` (attempts, with the same key), `transport` (of httpx).
     """
-    return Client(url, key, **options)
+    return Client(url, key, secret=secret, **options)
 
 
-def connect_async(url: str, key: str | None = None, **options: Any) -> AsyncClient:
+def connect_async(
+    url: str, key: str | None = None, *, secret: str | None = None, **options: Any
+) -> AsyncClient:
     """The same to be awaited."""
-    return AsyncClient(url, key, **options)
+    return AsyncClient(url, key, secret=secret, **options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -81,7 +81,12 @@ class Follow:
                 self._last[one["channel"]] = max(last, one["sequence"])
 
 
-def _address(url: str) -> str:
+def address_of(url: str) -> str:
+    """Where the streams of a service are.
+
+    >>> address_of("https://solvent.example")
+    'wss://solvent.example/v1/ws'
+    """
     return "ws" + url.removeprefix("http") + "/v1/ws"
 
 
@@ -95,10 +100,11 @@ def _extra() -> MissingExtra:
 
 
 def stream(
-    url: str, headers: Mapping[str, str], channels: Sequence[str],
+    url: str, headers: Callable[[], Mapping[str, str]], channels: Sequence[str],
     after: Mapping[str, int] | int | None = None, *, tries: int | None = None,
 ) -> Iterator[Message]:  # fmt: skip
-    """Messages of channels for ever; `after` are sequences to go on after.
+    """Messages of channels for ever; `after` are sequences to go on after, `headers` says with each
+    connection who calls.
 
     `tries`: connections that may fail one after another; None for no end. Raises StreamRefused, and
     the last fault of a connection.
@@ -111,7 +117,9 @@ def stream(
     follow, attempt = Follow(channels, after), 0
     while True:
         try:
-            with connect(_address(url), additional_headers=dict(headers), max_size=None) as socket:
+            with connect(
+                address_of(url), additional_headers=dict(headers()), max_size=None
+            ) as socket:
                 socket.send(follow.request())
                 while True:
                     message = follow.take(socket.recv())
@@ -126,7 +134,7 @@ def stream(
 
 
 async def stream_async(
-    url: str, headers: Mapping[str, str], channels: Sequence[str],
+    url: str, headers: Callable[[], Mapping[str, str]], channels: Sequence[str],
     after: Mapping[str, int] | int | None = None, *, tries: int | None = None,
 ) -> AsyncIterator[Message]:  # fmt: skip
     """The same for an event loop."""
@@ -139,7 +147,7 @@ async def stream_async(
     while True:
         try:
             async with connect(
-                _address(url), additional_headers=dict(headers), max_size=None
+                address_of(url), additional_headers=dict(headers()), max_size=None
             ) as socket:
                 await socket.send(follow.request())
                 while True:

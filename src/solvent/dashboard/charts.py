@@ -47,7 +47,7 @@ def _base(colours: Palette, *, legend: bool = False, left: int = 8, right: int =
 
 def _time_axis(colours: Palette) -> Options:
     return {
-        "type": "time", "axisLine": {"lineStyle": {"color": colours.line}},
+        "type": "time", "splitNumber": 4, "axisLine": {"lineStyle": {"color": colours.line}},
         "axisTick": {"show": False}, "splitLine": {"show": False},
         "axisLabel": {"color": colours.muted, "fontSize": 11, "hideOverlap": True},
     }  # fmt: skip
@@ -122,6 +122,11 @@ def states_chart(history: Sequence[Point], colours: Palette) -> Options:
         "yAxis": _value_axis(colours, _WHOLE, min=0, scale=False, minInterval=1),
         "series": series,
     }
+    # An empty chart says nothing: this one says why it is empty.
+    options["title"] = {
+        "show": not series, "text": "Everybody is healthy.", "left": "center", "top": "middle",
+        "textStyle": {"color": colours.muted, "fontSize": 13, "fontWeight": "normal"},
+    }  # fmt: skip
     return options
 
 
@@ -154,8 +159,11 @@ def fund_chart(history: Sequence[Point], colours: Palette) -> Options:
     options |= {
         "xAxis": _time_axis(colours),
         "yAxis": [
-            _value_axis(colours, _DOLLARS),
-            _value_axis(colours, _WHOLE, splitLine={"show": False}, min=0, scale=False),
+            _value_axis(colours, _DOLLARS, scale=False),
+            _value_axis(
+                colours, _WHOLE, splitLine={"show": False}, min=0, scale=False, minInterval=1,
+                **{":max": "(v)=>Math.max(v.max,4)"},
+            ),
         ],
         "series": [
             _line("insurance fund",

@@ -6,7 +6,7 @@ numbers at the end; nothing is decided on them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -172,28 +172,25 @@ class Edges:
         return round(moves[0], 12) if moves else None
 
 
-def edges_of(now: AccountNow, market: Snapshot, rulebook: Any) -> tuple[Edges, ...]:
-    """Liquidation prices by underlying, by the account's own condition: some hundred margins."""
+def edges_of(now: AccountNow, market: Snapshot, rulebook: Any) -> Iterator[Edges]:
+    """Liquidation prices by the account's own condition, an underlying at a time as they are found:
+    some hundred margins each."""
     holding = holding_of(now, market)
     if not holding.positions:
-        return ()
+        return
     desk = Desk(holding, market, rulebook)
     if not desk.now().known:
-        return ()
+        return
     held = dict.fromkeys(one.underlying for one in now.positions)
-    found = []
     for name in desk.market.universe.underlyings:
         if name not in held:
             continue
         price = float(desk.market.index[desk.market.universe.underlyings.index(name)])
         below, above = (desk.liquidation(name, below=side) for side in (True, False))
-        found.append(
-            Edges(
-                underlying=name, price=price, below=below.price, above=above.price,
-                already=below.reach is Reach.ALREADY,
-            )
+        yield Edges(
+            underlying=name, price=price, below=below.price, above=above.price,
+            already=below.reach is Reach.ALREADY,
         )  # fmt: skip
-    return tuple(found)
 
 
 # ── explained ────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.routing import Match, Mount
 
-from solvent.dashboard.access import OpenSessions, Sessions
+from solvent.dashboard.access import Door, OpenSessions, Sessions
 from solvent.dashboard.approvals import Approvals, TwoPersons
 from solvent.dashboard.hub import Hub
 from solvent.dashboard.pages.frame import KEYS_JS, Scene
@@ -44,10 +44,14 @@ def mount_dashboard(
     from solvent.dashboard.pages import add_pages
 
     hub = Hub(venue)
-    scene = Scene(
-        hub=hub, sessions=sessions or OpenSessions(), approvals=approvals or TwoPersons(venue),
-        first_account=first_account,
+    security = getattr(app.state, "security", None)
+    door = Door(
+        sessions=sessions or OpenSessions(), callers=app.state.callers,
+        audit=None if security is None else security.audit,
     )  # fmt: skip
+    scene = Scene(
+        hub=hub, door=door, approvals=approvals or TwoPersons(venue), first_account=first_account
+    )
     _add_routes(app, scene)
     add_pages(scene)
     _live_with(app, hub)

@@ -220,7 +220,7 @@ table.sv-heat td.bind{outline:2px solid var(--ink);outline-offset:0;font-weight:
   overflow:hidden;margin:2px 0 4px}
 .sv-margin>span{position:absolute;top:0;bottom:0;left:0}
 .sv-margin>i{position:absolute;top:0;bottom:0;width:2px;background:var(--ink)}
-.sv-legend{display:flex;gap:16px;flex-wrap:wrap;font-size:12.5px;color:var(--muted)}
+.sv-legend{display:flex;gap:4px 16px;flex-wrap:wrap;font-size:12.5px;color:var(--muted)}
 .sv-legend span{white-space:nowrap}
 .sv-legend b{color:var(--ink);font-weight:560}
 .sv-chart{width:100%;height:230px}.sv-tall{height:330px}.sv-low{height:150px}
@@ -274,7 +274,7 @@ details summary{cursor:pointer;color:var(--accent);padding:8px 0}
   .sv-bar{flex-wrap:wrap;padding:8px 12px 0;gap:4px 12px;position:static}
   .sv-brand{flex:1 1 auto}
   .sv-navbox{order:3;flex:1 0 100%!important;margin:0 -12px;padding:0 6px}
-  .sv-nav a{padding:9px 9px 8px}
+  .sv-nav{gap:0}.sv-nav a{padding:9px 6px 8px;font-size:14px}
   .sv-main{padding:12px 12px 36px}
   .sv-grid>*{grid-column:span 12!important}
   .sv-kpis{grid-template-columns:repeat(2,minmax(0,1fr))}

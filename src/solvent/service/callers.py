@@ -86,6 +86,15 @@ class Unauthorised(SolventError):
     """It is not known who calls."""
 
 
+class SignAgain(Unauthorised):
+    """It was signed when the service had not begun: signed anew after `retry_after_s` it is as good
+    as any."""
+
+    def __init__(self, *, retry_after_s: float) -> None:
+        super().__init__("signed before the service began: sign it again")
+        self.retry_after_s = retry_after_s
+
+
 class Forbidden(SolventError):
     """It is known who calls, and they may not do this."""
 

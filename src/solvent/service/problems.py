@@ -22,7 +22,7 @@ from starlette.responses import Response
 from solvent.errors import BadInput, Problem, Reject, RulebookError, SolventError
 from solvent.host import Answer, EngineStopped
 from solvent.journal.errors import JournalError
-from solvent.service.callers import Forbidden, TooMany, Unauthorised
+from solvent.service.callers import Forbidden, SignAgain, TooMany, Unauthorised
 from solvent.service.lanes import Overloaded
 from solvent.service.venue import NotServing
 
@@ -124,7 +124,7 @@ def answered(fault: BaseException) -> Response:
         case NotServing() | EngineStopped():
             return wait(503, "NOT_SERVING", str(fault), 1.0)
         case Unauthorised():
-            return problem(401, detail=str(fault), headers={"www-authenticate": "Solvent"})
+            return _unauthorised(fault)
         case TooMany():
             return wait(429, "TOO_MANY_REQUESTS", str(fault), fault.retry_after_s)
         case Forbidden():
@@ -134,10 +134,16 @@ def answered(fault: BaseException) -> Response:
         case RulebookError():
             return problem(422, code="RULEBOOK_INVALID", detail=str(fault))
         case JournalError():
-            return problem(503, code="JOURNAL", detail=str(fault))
+            return wait(503, "JOURNAL", str(fault), 1.0)
         case HTTPException():
             return problem(fault.status_code, detail=str(fault.detail), headers=fault.headers)
     return problem(500, detail="a fault of the service, not of the request; it is in its log")
+
+
+def _unauthorised(fault: Unauthorised) -> Response:
+    if isinstance(fault, SignAgain):
+        return wait(401, "SIGN_AGAIN", str(fault), fault.retry_after_s)
+    return problem(401, detail=str(fault), headers={"www-authenticate": "Solvent"})
 
 
 def _invalid(fault: RequestValidationError) -> Response:

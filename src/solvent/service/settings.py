@@ -50,7 +50,6 @@ class Settings(BaseSettings):
     body_bytes_max: int = Field(1 << 20, ge=1_024, description="Largest body of a request.")
     bulk_bytes_max: int = Field(1 << 26, ge=1_024, description="Largest body of many commands.")
     depth_max: int = Field(32, ge=2, description="How deep JSON may nest.")
-    page_max: int = Field(1_000, ge=1, description="Most rows of one page of a list.")
     what_if_wait_ms: float = Field(
         2.0, ge=0, le=1_000, description="Where many ask what-ifs, they wait so long for company."
     )

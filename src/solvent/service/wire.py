@@ -135,6 +135,14 @@ def components() -> dict[str, Any]:
     return found
 
 
+_AFTER: Final = {
+    "Retry-After": {
+        "description": "Seconds after which the same may be asked again.", "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}  # fmt: skip
+
+
 def operation(
     kind: Any = None, *, body: Any = None, example: Any = None, status: int = 200,
     media: Mapping[str, Any] | None = None, what: str = "What was asked for.",
@@ -148,7 +156,9 @@ def operation(
     responses: dict[int | str, dict[str, Any]] = {
         status: {"description": what, "content": content} if content else {"description": what},
         "4XX": {"description": "It is refused.", "content": problems},
-        "5XX": {"description": "Not now, or a fault of the service.", "content": problems},
+        429: {"description": "Too much is asked.", "headers": _AFTER, "content": problems},
+        503: {"description": "Not now.", "headers": _AFTER, "content": problems},
+        "5XX": {"description": "A fault of the service.", "content": problems},
     }
     for code, why in (also or {}).items():
         responses[code] = {"description": why}

@@ -17,7 +17,8 @@ from solvent.dashboard.pages.stress import stress_page
 from solvent.dashboard.pages.surface import surface_page
 from solvent.dashboard.pages.venue import venue_page
 from solvent.dashboard.text import safe
-from solvent.service.callers import Action, Forbidden, Unauthorised
+from solvent.service.callers import Action, Forbidden, TooMany, Unauthorised
+from solvent.service.problems import answered
 
 Build = Callable[[Page], Awaitable[Any] | None]
 _WAIT_S = 20.0
@@ -62,10 +63,13 @@ async def _shown(
     scene: Scene, request: Request, build: Build, action: Action, account: str | None
 ) -> Any:
     """Build a page for somebody who may see it; who is not known is led to the login, and who may
-    see an account alone to that."""
+    see an account alone to that. Who asks too often is told so."""
     try:
         caller = await scene.sessions.caller(request)
         scene.sessions.check(caller, action, account)
+        await scene.door.callers.admit(request, caller, action, account)
+    except TooMany as fault:
+        return answered(fault)
     except Unauthorised:
         return RedirectResponse("/login", status_code=303)
     except Forbidden as fault:

@@ -71,8 +71,13 @@ class Shown:
         """Hundreds of margins, for which nothing else waits."""
         if self.hub.market is None:
             return
-        found = await self.hub.slowly(edges_of, now, self.hub.market, rulebook)
-        self.edges = {one.underlying: one for one in found}
+        search = edges_of(now, self.hub.market, rulebook)
+        found: dict[str, Edges] = {}
+        # Each is shown when it is found, and between two of them other pages have their turn.
+        while (one := await self.hub.slowly(next, search, None)) is not None:
+            found[one.underlying] = one
+            self.edges = {**self.edges, **found}
+        self.edges = found
         self._edges_at, self._edges_of = time.monotonic(), mine
 
 

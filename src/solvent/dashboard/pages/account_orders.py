@@ -11,7 +11,6 @@ from solvent.dashboard import text as t
 from solvent.dashboard.pages.account_whatif import symbol_select
 from solvent.dashboard.pages.frame import Page, button, card
 from solvent.engine.state import State
-from solvent.errors import SolventError
 from solvent.host import Answer, Engine
 from solvent.messages.commands import CancelOrder, PlaceOrder
 from solvent.messages.fields import Command, Side
@@ -92,19 +91,11 @@ def _rows(page: Page, place: ui.element, account: str, orders: tuple[OpenOrder, 
 
 
 async def _place(page: Page, account: str, form: _Form, side: Side) -> None:
-    caller = await page.may(Action.ORDER_PLACE, account)
-    if caller is None:
-        return
     if not (form.symbol and form.size and form.price):
         page.say("Expected an instrument, a size and a price.", bad=True)
         return
-    name = f"p-{secrets.token_hex(6)}"
-    made = draft(
-        account, form.symbol, side, form.size.strip(), form.price.strip(), by=caller.name,
-        name=name,
-    )  # fmt: skip
-
-    symbol, lots = form.symbol, 1 if side is Side.BUY else -1
+    symbol, size, price = form.symbol, form.size.strip(), form.price.strip()
+    name, lots = f"p-{secrets.token_hex(6)}", 1 if side is Side.BUY else -1
 
     def told(engine: Engine, answers: list[Answer]) -> Outcome:
         return outcome_of(
@@ -112,33 +103,29 @@ async def _place(page: Page, account: str, form: _Form, side: Side) -> None:
             grid=grid_of(engine.state, symbol), lots=lots,
         )  # fmt: skip
 
-    try:
+    async with page.acting(Action.ORDER_PLACE, account) as caller:
+        if caller is None:
+            return
+        made = draft(account, symbol, side, size, price, by=caller.name, name=name)
         outcome = await page.hub.venue.request([made], told)
-    except SolventError as fault:
-        page.say(str(fault), bad=True)
-        return
-    page.hub.wake()
-    if outcome.accepted:
-        filled = f", {t.size(float(outcome.filled))} filled" if outcome.filled else ""
-        page.say(f"Order {outcome.status}{filled}")
-    else:
-        page.say(f"Refused: {outcome.detail}", bad=True)
+        page.hub.wake()
+        if outcome.accepted:
+            filled = f", {t.size(float(outcome.filled))} filled" if outcome.filled else ""
+            page.say(f"Order {outcome.status}{filled}")
+        else:
+            page.say(f"Refused: {outcome.detail}", bad=True)
 
 
 async def _cancel(page: Page, account: str, order: str) -> None:
-    caller = await page.may(Action.ORDER_CANCEL, account)
-    if caller is None:
-        return
-    command = CancelOrder(
-        key=f"c-{secrets.token_hex(6)}", actor=caller.name, account=account, order=order
-    )
-    try:
+    async with page.acting(Action.ORDER_CANCEL, account) as caller:
+        if caller is None:
+            return
+        command = CancelOrder(
+            key=f"c-{secrets.token_hex(6)}", actor=caller.name, account=account, order=order
+        )
         (answer,) = await page.hub.venue.submit([command])
-    except SolventError as fault:
-        page.say(str(fault), bad=True)
-        return
-    page.hub.wake()
-    if answer.accepted:
-        page.say("Order cancelled")
-    else:
-        page.say(f"Refused: {refusal_of(answer.events)}", bad=True)
+        page.hub.wake()
+        if answer.accepted:
+            page.say("Order cancelled")
+        else:
+            page.say(f"Refused: {refusal_of(answer.events)}", bad=True)

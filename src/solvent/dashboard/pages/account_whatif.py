@@ -85,8 +85,11 @@ def _table(before: State, after: State) -> str:
         )
     states = (markup.state(_class(before)), markup.state(_class(after)))
     rows.append(["state", *states, ""])
-    rows.append(["binds", t.safe(before.binding or "–"), t.safe(after.binding or "–"), ""])
-    return markup.table("Before and after", ("dollars", "before", "after", "change"), rows)
+    table = markup.table("Before and after", ("dollars", "before", "after", "change"), rows)
+    # Beside the table: as a row its words would push what it becomes off a narrow screen.
+    binds = [t.safe(one.binding or "–") for one in (before, after)]
+    told = binds[0] if binds[0] == binds[1] else f"{binds[0]}; after: {binds[1]}"
+    return f'{table}<p class="sv-note">binds: {told}</p>'
 
 
 def _class(one: State) -> Class:

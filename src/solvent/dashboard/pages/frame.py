@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from solvent.dashboard import text as t
-from solvent.dashboard.access import Sessions
+from solvent.dashboard.access import Door, Sessions
 from solvent.dashboard.approvals import Approvals
 from solvent.dashboard.hub import Hub
 from solvent.dashboard.theme import LIGHT, Palette, palette
@@ -43,10 +43,15 @@ class Scene:
     """What all pages of a service share."""
 
     hub: Hub
-    sessions: Sessions
+    door: Door
     approvals: Approvals
     first_account: str = ""
     """Shown where no account is named."""
+
+    @property
+    def sessions(self) -> Sessions:
+        """Who looks."""
+        return self.door.sessions
 
 
 class Page:
@@ -70,14 +75,32 @@ class Page:
         return self.scene.hub
 
     async def may(self, action: Action, account: str | None = None) -> Caller | None:
-        """Who acts now, if they may; else they are told why not."""
+        """Who asks now, if they may, and not too often; else they are told why not."""
         try:
-            caller = await self.scene.sessions.caller(self.request)
-            self.scene.sessions.check(caller, action, account)
+            return (await self.scene.door.enter(self.request, action, account)).caller
         except SolventError as fault:
             self.say(str(fault), bad=True)
             return None
-        return caller
+
+    @asynccontextmanager
+    async def acting(
+        self, action: Action, account: str | None = None
+    ) -> AsyncIterator[Caller | None]:
+        """Who changes something now, None if they may not. They are told why not, and of a fault;
+        how it ended is recorded where the API would."""
+        try:
+            entry = await self.scene.door.enter(self.request, action, account)
+        except SolventError as fault:
+            self.say(str(fault), bad=True)
+            yield None
+            return
+        ended: SolventError | None = None
+        try:
+            yield entry.caller
+        except SolventError as fault:
+            ended = fault
+            self.say(str(fault), bad=True)
+        await entry.ended(ended)
 
     def say(self, words: str, *, bad: bool = False) -> None:
         """A short message, read out too."""

@@ -8,7 +8,7 @@ from nicegui import ui
 
 from solvent.dashboard import markup
 from solvent.dashboard import text as t
-from solvent.dashboard.approvals import NotApproved, Proposal
+from solvent.dashboard.approvals import Proposal
 from solvent.dashboard.pages.frame import Page, button, card, frame, heading
 from solvent.dashboard.rulebook_view import (
     Asked,
@@ -70,15 +70,17 @@ def _form(page: Page, pair: _Pair, names: dict[str, str], place: ui.html, waitin
         place.set_content(compared_html(found))
 
     async def propose() -> None:
-        caller = await page.may(Action.PROPOSE)
         view = page.hub.view
-        if caller is None or view is None:
+        if view is None:
             return
-        command = adoption_of(pair.right, by=caller.name, at_ms=view.time_ms, venue=False)
-        made = await page.scene.approvals.propose(
-            caller.name, f"adopt {pair.right} of {command.day}", command
-        )
-        page.say(f"Proposal {made.number} waits for another person")
+        async with page.acting(Action.PROPOSE) as caller:
+            if caller is None:
+                return
+            command = adoption_of(pair.right, by=caller.name, at_ms=view.time_ms, venue=False)
+            made = await page.scene.approvals.propose(
+                caller.name, f"adopt {pair.right} of {command.day}", command
+            )
+            page.say(f"Proposal {made.number} waits for another person")
 
     with ui.element("div").classes("sv-row"):
         left = ui.select(names, value=pair.left, label="This", with_input=True)
@@ -178,14 +180,10 @@ def _proposal(page: Page, one: Proposal) -> None:
 
 
 async def _decide(page: Page, one: Proposal, *, done: bool) -> None:
-    caller = await page.may(Action.APPROVE if done else Action.PROPOSE)
-    if caller is None:
-        return
     approvals = page.scene.approvals
     act = approvals.approve if done else approvals.withdraw
-    try:
+    async with page.acting(Action.APPROVE if done else Action.PROPOSE) as caller:
+        if caller is None:
+            return
         found = await act(one.number, caller.name)
-    except (NotApproved, SolventError) as fault:
-        page.say(str(fault), bad=True)
-        return
-    page.say(f"Proposal {found.number}: {found.status} {found.detail}".strip())
+        page.say(f"Proposal {found.number}: {found.status} {found.detail}".strip())

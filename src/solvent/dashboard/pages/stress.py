@@ -110,7 +110,8 @@ def stressed_html(found: Stressed) -> str:
         f'<section class="sv-card sv-6"><h2>From where to where</h2>{_moved(found)}</section>'
         f'<section class="sv-card sv-6"><h2>Who falls<small>by what is missing</small></h2>'
         f"{markup.urgent_table(found.worst)}</section></div>"
-        f'<p class="sv-note">On the market of {t.clock(found.as_of_ms)} UTC.</p>'
+        '<p class="sv-note" style="margin-top:10px">'
+        f"On the market of {t.clock(found.as_of_ms)} UTC.</p>"
     )
 
 

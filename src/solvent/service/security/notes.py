@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import uuid4
 
 _PLACE: Final = "solvent.note"
 
@@ -28,3 +29,9 @@ def note_of(scope: MutableMapping[str, Any]) -> Note:
     if not isinstance(found, Note):
         found = scope[_PLACE] = Note()
     return found
+
+
+def noted(scope: Mapping[str, Any], who: str) -> dict[str, Any]:
+    """A copy of a request's scope with a note of its own: for what is asked later on a page that
+    stays open."""
+    return {**scope, _PLACE: Note(request=uuid4().hex, who=who)}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from solvent.errors import check
-from solvent.service.callers import TooMany, Unauthorised
+from solvent.service.callers import SignAgain, TooMany, Unauthorised
 from solvent.service.security.masking import Secret
 
 SCHEME: Final = "Solvent-HMAC-SHA256"
@@ -138,7 +138,8 @@ class Nonces:
                 f"most {self.window_ms} ms behind and {self.ahead_ms} ms ahead"
             )
         if int(signed.timestamp) < self._floor_ms:
-            raise Unauthorised("signed before the service began: sign it again")
+            wait_ms = max(1, self._floor_ms - now_ms)
+            raise SignAgain(retry_after_s=wait_ms / 1_000)
 
     def take(self, signed: Signed, now_ms: int) -> None:
         """Remember a nonce whose signature is right. Raises Unauthorised for one that was seen,

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from solvent.errors import SolventError
 from solvent.host import Engine
-from solvent.service.callers import Action, Caller, Callers, Forbidden, Unauthorised
+from solvent.service.callers import Action, Caller, Callers, Forbidden, SignAgain, Unauthorised
 from solvent.service.published import Board
 from solvent.service.security.rates import network_of
 from solvent.service.venue import NotServing, Venue
@@ -41,6 +41,8 @@ SLOW: Final = 4_008
 """Close code: what waited for the client had no room; it is to go on from where it was."""
 OVER: Final = 1_012
 """Close code: the venue stops; come again."""
+AGAIN: Final = 1_013
+"""Close code: come again in a moment, with a new signature."""
 TOO_LARGE: Final = 1_009
 router = APIRouter(tags=["streams"])
 Channel = str | list[str | int]
@@ -128,8 +130,13 @@ class Talk:
 
     async def hear(self) -> None:
         """What the client says."""
-        with suppress(Unauthorised):
+        try:
             self._caller = await self._callers.caller(self._connection)
+        except SignAgain as fault:
+            await self._connection.close(AGAIN, str(fault))
+            return
+        except Unauthorised:
+            pass  # They may say who they are later.
         while True:
             text = await self._connection.receive_text()
             if len(text) > MESSAGE_MAX:
