@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from bench.increments import run as run_increments
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from solvent.cli.processors import kept_threads, spread_threads
 from solvent.limits import EXACT_MAX
@@ -19,12 +21,14 @@ from solvent.risk.crew import share_by, share_out
 from solvent.solvency import classes, holdings
 from solvent.solvency.by_rows import compiled as by_rows
 from solvent.solvency.classes import Figures, State
+from solvent.solvency.eights.compiled import eight_rows
 from solvent.solvency.holdings import Holdings
-from solvent.solvency.rows import exact_rows
+from solvent.solvency.rows import MARK, aligned, exact_rows
 from tests.solvencies import World, random_book, told_by_twin, world
 from tests.test_solvency_vectors import told
 
-ACCOUNTS = 40
+ACCOUNTS = 43
+"""No whole blocks, and no whole eights."""
 
 
 @pytest.fixture(autouse=True)
@@ -122,27 +126,48 @@ def test_near_the_exact_range() -> None:
 PPM = st.integers(0, 10_000_000) | st.sampled_from([1_000_000, 1_250_000, 1_300_000, 500_000])
 
 
+@njit
+def eight_requirements(least, lesser, added, gross, ratios, parts):  # type: ignore[no-untyped-def]
+    """As the pass has them where maintenance reads fewer scenarios."""
+    shares = by_rows.shares_of(ratios).ravel()
+    if eight_rows(least, lesser, added, gross, shares, parts, 0):
+        by_rows.put_right(least, lesser, gross, ratios, parts)
+
+
+def losses(rng: np.random.Generator, over: int, bits: int) -> np.ndarray:
+    """Eight losses of up to so many bits, near whole millions over the share's numerator, too."""
+    loss = np.floor(2.0 ** rng.uniform(0, bits, 8))
+    near = rng.integers(0, 2 ** max(bits - 20, 1), 8) * (1_000_000 // math.gcd(over, 1_000_000))
+    loss[::2] = np.clip((near + rng.integers(-1, 2, 8))[::2], 0, 2**bits - 1)
+    loss[1], loss[3] = (2**bits - 1, 0.0) if rng.random() < 0.5 else loss[[1, 3]]
+    return np.asarray(loss)
+
+
 @settings(max_examples=80)
-@given(st.integers(0, 2**32 - 1), PPM, st.sampled_from([53, 43, 30, 8]))
-def test_requirements_are_whole_number_arithmetic(seed: int, ppm: int, bits: int) -> None:
-    """Of losses whose product leaves the exact range, and of smaller ones, which go another way."""
+@given(st.integers(0, 2**32 - 1), PPM, PPM, st.sampled_from([53, 50, 43, 30, 8]))
+def test_requirements_are_whole_number_arithmetic(
+    seed: int, initial: int, maintenance: int, bits: int
+) -> None:
+    """Of losses that floats round, at the edge of what they do, and beyond it."""
     rng = np.random.default_rng(seed)
-    loss = np.floor(2.0 ** rng.uniform(0, bits, 64))
-    near = rng.integers(0, 2 ** max(bits - 20, 1), 64) * 1_000_000 + rng.integers(-1, 2, 64)
-    loss[::2] = np.clip(near[::2], 0, 2**bits - 1)
-    loss[:3] = 2**bits - 1, 0.0, min(999_999.0, 2**bits - 1)
-    gross = np.floor(2.0 ** rng.uniform(0, 50, 64))
-    parts = np.zeros((64, 4), np.int64)
-    by_rows._needed(-loss, ppm, gross, 64, parts, 1)
-    want = [
-        -(-int(one) * ppm // 1_000_000) + -(-int(lots) // 2)
-        for one, lots in zip(loss, gross, strict=True)
-    ]
-    assert parts[:, 1].tolist() == want
-    by_rows._needed(loss, ppm, gross, 64, parts, 2)
-    assert parts[:, 2].tolist() == [-(-int(lots) // 2) for lots in gross]
-    assert parts[:, 1].tolist() == want
-    assert not parts[:, [0, 3]].any()
+    ratios = initial, maintenance
+    told = [losses(rng, ppm, bits) for ppm in ratios]
+    least, lesser = (-one[:, None] + rng.integers(0, 2**20, (8, 8)) for one in told)
+    for lanes, one in ((least, told[0]), (lesser, told[1])):
+        lanes[np.arange(8), rng.integers(0, 8, 8)] = -one
+    gain = rng.integers(0, 8)
+    least[gain] = lesser[gain] = 5.0 + np.arange(8)
+    added = np.floor(rng.normal(0, 2.0**40, (8, 8)))
+    gross = np.floor(2.0 ** rng.uniform(0, 50, 8))
+    parts = np.full((8, 4), 77, np.int64)
+    eight_requirements(least.ravel(), lesser.ravel(), added.ravel(), gross, ratios, parts)
+    for row in range(8):
+        hidden = -(-int(gross[row]) // 2)
+        wanted = [
+            -(-int(max(-lanes[row].min(), 0.0)) * ppm // 1_000_000) + hidden
+            for lanes, ppm in zip((least, lesser), ratios, strict=True)
+        ]
+        assert parts[row].tolist() == [int(added[row, MARK]), *wanted, 0]
 
 
 def test_empty_accounts_and_books_have_figures() -> None:
@@ -174,6 +199,28 @@ def test_parts_of_a_pass_change_nothing(threads: int) -> None:
     assert cut[-1][1] == len(edge) - 1
 
 
+def test_a_pass_writes_to_its_own_table_alone() -> None:
+    """Rows of other blocks, which fill up the last eight of a block, are added to nobody."""
+    w = world(2, nodes=9, each=7, scenarios=5)
+    matrix, _ = exact_rows(w.terms, w.market, w.scenes, w.everything)
+    held = traded(w, 2, 60)
+    order, room = held.order(), aligned(8 * (16 + 1), 4).view(np.int64)
+    assert (np.diff(order.edge) % 8 != 0).all()
+    table = room[4 * 17 : 5 * 17]
+    figures = Figures(accounts=ACCOUNTS, nodes=held.nodes)
+    cash, who = np.zeros(ACCOUNTS, np.int64), np.arange(ACCOUNTS, dtype=np.int32)
+    kernel = by_rows.judge(w.scenes.width, w.scenes.narrow, False)
+    kernel(
+        held.store, matrix, order.rows, order.edge, who, np.array([0, 16, 32, ACCOUNTS]), 16,
+        np.zeros(0), np.zeros(held.nodes), cash, (1_250_000, 1_000_000), 3, figures.equity,
+        figures.initial, figures.maintenance, figures.unknown, figures.state, figures.close,
+        figures.figures_ms, table, aligned(3, 64), 0, 3,
+    )  # fmt: skip
+    assert not room[: 4 * 17].any()
+    assert not room[5 * 17 :].any()
+    assert not table.any()
+
+
 def test_rows_are_numbered_by_block_node_and_length() -> None:
     w = world(4, nodes=5, each=7)
     first, instrument, lots = random_book(4, w, accounts=ACCOUNTS)
@@ -186,7 +233,7 @@ def test_rows_are_numbered_by_block_node_and_length() -> None:
     assert keys == sorted(keys)
     assert (np.diff(s.first[:rows]) > 0).all()
     order = held.order()
-    assert order.rows.tolist() == list(range(rows))
+    assert order.rows[: order.edge[-1]].tolist() == list(range(rows))
     assert held.order() is order
 
 

@@ -24,8 +24,6 @@ from numba.extending import intrinsic
 LANES = 8
 WIDTH_MAX = 8
 _PREFETCH_AHEAD = 8
-_STREAM_AHEAD = 1_024
-"""Positions by which a pass asks for its own book; beyond the end it asks in vain."""
 _DOUBLE, _INT32, _INT64 = ir.DoubleType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_DOUBLE, LANES)
 
@@ -67,46 +65,6 @@ def accumulate(
     return signature, generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def worst_of(
-    _context: Any, matrix: Any, index: Any, lots: Any, _begin: Any, _end: Any, added: Any,
-    _place: Any, width: Any, narrow: Any,
-) -> Any:  # fmt: skip
-    """The least of the first 8·width sums and that of the first 8·narrow, in registers throughout.
-
-    Sums are those of `accumulate` over whole rows of width + 1 vectors; the last one, of additive
-    columns, goes to added[8·place:].
-    """
-    wide, few = width.literal_value, narrow.literal_value
-    pair = types.UniTuple(types.float64, 2)
-    signature = pair(
-        matrix, index, lots, types.int64, types.int64, added, types.int64, width, narrow
-    )
-    array_types = (matrix, index, lots, added)
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        m, i, q, first, last, out, place, *_ = arguments
-        arrays = [
-            context.make_array(kind)(context, builder, value)
-            for kind, value in zip(array_types, (m, i, q, out), strict=True)
-        ]
-        rows, at, weights, target = (array.data for array in arrays)
-        stride = cgutils.unpack_tuple(builder, arrays[0].shape)[1]
-        ahead = builder.add(first, ir.Constant(_INT64, _STREAM_AHEAD))
-        for stream, step in ((at, 0), (weights, 0), (weights, 4)):
-            cell = builder.add(ahead, ir.Constant(_INT64, step))
-            _prefetch(builder, builder.gep(stream, [cell]), 2)
-        column = ir.Constant(_INT64, 0)
-        sums = _emit_loop(builder, wide + 1, rows, stride, column, at, weights, first, last, None)
-        start = builder.mul(place, ir.Constant(_INT64, LANES))
-        _store(builder, target, start, sums[wide])
-        least = _least(builder, sums[:wide])
-        lesser = least if few == wide else _least(builder, sums[:few])
-        return context.make_tuple(builder, pair, (least, lesser))
-
-    return signature, generate
-
-
 def _emit_loop(
     b: Any, vectors: int, rows: Any, stride: Any, column: Any, at: Any, weights: Any, first: Any,
     last: Any, fetch: Callable[[Any], None] | None,
@@ -142,40 +100,6 @@ def _emit_loop(
 
     b.position_at_end(after)
     return sums
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def will_add(_context: Any, table: Any, _row: Any) -> Any:
-    """Ask for table[row] to be written soon, so that the line is there by then."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        array = context.make_array(table)(context, builder, arguments[0])
-        width = cgutils.unpack_tuple(builder, array.shape)[1]
-        cell = builder.gep(array.data, [builder.mul(arguments[1], width)])
-        _prefetch(builder, cell, 3, writing=1)
-        return context.get_dummy_value()
-
-    return types.void(table, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def add_row(_context: Any, table: Any, _place: Any, parts: Any, _row: Any) -> Any:
-    """table[place] += parts[row], four whole numbers at once; both are [any, 4] of int64."""
-    four = ir.VectorType(_INT64, 4)
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        def cells(kind: Any, value: Any, row: Any) -> Any:
-            data = context.make_array(kind)(context, builder, value).data
-            first = builder.gep(data, [builder.mul(row, ir.Constant(_INT64, 4))])
-            return builder.bitcast(first, four.as_pointer())
-
-        ours, place, theirs, row = arguments
-        into, of = cells(table, ours, place), cells(parts, theirs, row)
-        total = builder.add(builder.load(into, align=8), builder.load(of, align=8))
-        builder.store(total, into, align=8)
-        return context.get_dummy_value()
-
-    return types.void(table, types.int64, parts, types.int64), generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -245,8 +169,12 @@ def _load(b: Any, data: Any, v: int) -> Any:
 
 
 def _row(b: Any, rows: Any, stride: Any, column: Any, at: Any, p: Any) -> Any:
-    instrument = b.sext(b.load(b.gep(at, [p])), _INT64)
-    return b.gep(rows, [b.add(b.mul(instrument, stride), column)])
+    """Where the row of position p begins, in one register: read as base and index, a multiply-add
+    with memory costs a step more in the processor's front end."""
+    instrument = b.zext(b.load(b.gep(at, [p])), _INT64)
+    first = b.gep(rows, [b.add(b.mul(instrument, stride), column)])
+    kept = ir.FunctionType(first.type, [first.type])
+    return b.asm(kept, "", "=r,0", [first], side_effect=False)
 
 
 def _spread(b: Any, number: Any) -> Any:

@@ -1,9 +1,9 @@
 """Synthetic venues of any size for the watch, and what it does on them: ticks, floods, errors.
 
 Positions are geometric with mean 10; an account trades one to three underlyings, the first of which
-45 % touch; inside an underlying instruments are chosen by Zipf's law, or uniformly. The slack over
-maintenance margin is lognormal with median 1.5 and sigma 1.2 of it: made up, and it sets how many
-accounts a band can skip. Clocks are the caller's.
+45 % touch; inside an underlying instruments are chosen by Zipf's law, or uniformly, and numbered by
+how many hold them. The slack over maintenance margin is lognormal with median 1.5 and sigma 1.2 of
+it: made up, and it sets how many accounts a band can skip. Clocks are the caller's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from solvent.errors import check
 from solvent.solvency.bounds import Allowance
 from solvent.solvency.classes import Figures, Ratios, State
-from solvent.solvency.holdings import Holdings
+from solvent.solvency.holdings import Holdings, popular_first
 from solvent.solvency.inbox import Inbox, Trades
 from solvent.solvency.latency import Latencies
 from solvent.solvency.rows import Market, Scenes, Terms, exact_rows
@@ -75,12 +75,24 @@ class Venue:
             move=np.repeat(np.linspace(-0.15, 0.15, MOVES), VOLS),
             vol_factor=np.tile([0.7, 0.9, 1.1, 1.4], MOVES), maintenance=MOVES * VOLS,
         )  # fmt: skip
-        return cls(
+        made = cls(
             terms=terms, market=market, scenes=scenes,
             ratios=Ratios(initial_ppm=1_250_000, maintenance_ppm=1_000_000),
             first=first, instrument=(node * each + place[node, rank]).astype(np.int32),
             lots=rng.integers(-100, 101, total).astype(np.float64),
         )  # fmt: skip
+        return made.renumbered(popular_first(made.instrument, terms.node))
+
+    def renumbered(self, order: Array) -> Venue:
+        """The same with instruments in this order: [new number] → number until now."""
+        number = np.empty(len(order), np.int32)
+        number[order] = np.arange(len(order), dtype=np.int32)
+        terms = Terms(**{one.name: getattr(self.terms, one.name)[order] for one in fields(Terms)})
+        by_instrument = ("ratio", "vol", "usable")
+        market = replace(
+            self.market, **{name: getattr(self.market, name)[order] for name in by_instrument}
+        )
+        return replace(self, terms=terms, market=market, instrument=number[self.instrument])
 
     def holdings(self) -> Holdings:
         """The book, to be changed by whoever asks."""

@@ -26,7 +26,7 @@ from solvent.errors import check
 from solvent.risk.crew import share_out
 from solvent.risk.product import in_parallel
 from solvent.solvency.holdings import Holdings
-from solvent.solvency.rows import Scenes
+from solvent.solvency.rows import LANES, Scenes, aligned
 from solvent.units import Float64
 
 Int32 = NDArray[np.int32]
@@ -80,11 +80,13 @@ class Figures:
     """
 
     def __init__(self, *, accounts: int, nodes: int, rulebook: Int32 | None = None) -> None:
-        self.equity, self.initial, self.maintenance = np.zeros((3, accounts), np.int64)
+        # On cache lines, as a pass over everybody writes whole ones.
+        self.equity, self.initial, self.maintenance = (_column(accounts) for _ in range(3))
         self.state = np.full(accounts, State.UNKNOWN, np.uint8)
         self.close = np.zeros(accounts, np.uint8)
         self.unknown = np.zeros(accounts, dtype=bool)
-        self.figures_ms = np.full(accounts, -1, np.int64)
+        self.figures_ms = _column(accounts)
+        self.figures_ms[:] = -1
         self.rulebook = np.zeros(accounts, np.int32) if rulebook is None else rulebook
         check(len(self.rulebook) == accounts, "one rulebook an account", len(self.rulebook))
         books = int(self.rulebook.max(initial=0)) + 1
@@ -151,9 +153,11 @@ class Figures:
             chosen = np.zeros(held.accounts, dtype=bool)
             chosen[who] = True
             order = held.order_of(chosen)
-        kernel = by_rows.judge(scenes.width, scenes.narrow)
+        columns = self.equity, self.initial, self.maintenance, self.figures_ms
+        check(_on_lines(order.block, *columns), "blocks of figures begin on cache lines")
+        kernel = by_rows.judge(scenes.width, scenes.narrow, largest is not None)
         blocks = len(order.edge) - 1
-        seat = np.searchsorted(who, np.arange(blocks + 1) * order.block)
+        seat = np.searchsorted(who, np.arange(blocks + 1, dtype=who.dtype) * order.block)
         most = np.zeros(held.nodes)
         if largest is not None:
             np.maximum.at(most, held.store.node_of, largest)
@@ -164,7 +168,9 @@ class Figures:
                 held.store, matrix, order.rows, order.edge, who, seat, order.block, known, most,
                 cash, (ratios.initial_ppm, ratios.maintenance_ppm), at_ms, self.equity,
                 self.initial, self.maintenance, self.unknown, self.state, self.close,
-                self.figures_ms, start, stop,
+                self.figures_ms, aligned(order.block + 1, 4).view(np.int64),
+                aligned(3, LANES * LANES),
+                start, stop,
             )  # fmt: skip
 
         share_out(work, _even_parts(order.edge, threads))
@@ -246,6 +252,17 @@ class Figures:
             held.store, who, sign, self.rulebook, self.state, self.equity, self.initial,
             self.maintenance, self._counts, self._by_node, self._high, self._low,
         )  # fmt: skip
+
+
+def _column(count: int) -> Int64:
+    """Whole numbers, all 0, that begin on a cache line."""
+    return aligned(count).view(np.int64)
+
+
+def _on_lines(block: int, *columns: Int64) -> bool:
+    """Whether blocks of all columns begin on cache lines."""
+    line = LANES * 8
+    return block % LANES == 0 and not any(column.ctypes.data % line for column in columns)
 
 
 def _even_parts(edge: Int64, threads: int) -> list[tuple[int, int]]:

@@ -66,7 +66,7 @@ class Store(NamedTuple):
 class Order(NamedTuple):
     """Rows in the order of a pass: those of block b of accounts are `rows[edge[b]:edge[b + 1]]`.
 
-    Account a is of block a // `block`.
+    Account a is of block a // `block`. Eight rows follow the last one's, any of those there are.
     """
 
     rows: Int32
@@ -141,7 +141,7 @@ class Holdings:
 
     def order(self) -> Order:
         """All rows by block of accounts, in the order of their numbers."""
-        if self._order is None or len(self._order.rows) != self.rows:
+        if self._order is None or int(self._order.edge[-1]) != self.rows:
             self._order = self.order_of(np.ones(self.accounts, dtype=bool))
         return self._order
 
@@ -239,6 +239,19 @@ class Holdings:
         slot = np.repeat(s.first[:rows], count) + offset
         row = np.repeat(np.arange(rows, dtype=np.int32), count)
         self.store = _laid_out(s, row, s.instrument[slot], s.lots[slot], rows)
+
+
+def popular_first(instrument: Int32, node_of: Int32) -> Int64:
+    """A numbering of instruments that a pass likes: those of a node together, what many hold first.
+
+    [new number] → the number until now. Risk rows that are wanted most then lie side by side, and
+    fill the nearest cache evenly. instrument: of each position. node_of: [instrument].
+
+    >>> popular_first(np.array([2, 2, 1, 3]), np.array([0, 0, 0, 1])).tolist()
+    [2, 1, 0, 3]
+    """
+    held = np.bincount(instrument, minlength=len(node_of))
+    return np.lexsort((-held, node_of)).astype(np.int64)
 
 
 def _empty(names: tuple[str, ...], size: int) -> dict[str, Any]:
@@ -348,8 +361,12 @@ def _laid_out(s: Store, row: Int32, instrument: Int32, lots: Float64, rows: int)
 
 
 def _runs(count: Int64) -> tuple[Int64, Int64, int]:
-    """Room of each run, where each begins, and where the last one ends."""
-    room = count + count // 8 + (count > 0)
+    """Room of each run, where each begins, and where the last one ends.
+
+    An eighth more than it holds, so that short runs, of which there are most, lie close to each
+    other: a seat left free in each costs every pass more than moving those that grow.
+    """
+    room = count + count // 8
     end = np.cumsum(room)
     check(len(end) == 0 or int(end[-1]) < 2**31, "slots are numbered in int32")
     return room, (end - room).astype(np.int64), int(end[-1]) if len(end) else 0
