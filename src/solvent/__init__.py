@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from solvent.host import Engine
     from solvent.lab.court.result import CourtResult
     from solvent.lab.court.run import backtest
+    from solvent.lab.stress.api import reverse_stress, stress
+    from solvent.lab.stress.reverse import Reversal
+    from solvent.lab.stress.run import Stressed
     from solvent.levels_answer import LevelsMargin
     from solvent.market_feed import Feed, mark_outs
     from solvent.order_entry import OrderType
@@ -49,10 +52,12 @@ _HOME = {
     "OpenOrder": "order_rows",
     "OrderType": "order_entry",
     "Outcome": "outcomes",
+    "Reversal": "lab.stress.reverse",
     "RulebookError": "errors",
     "SimmMargin": "clearing",
     "SolventError": "errors",
     "SpanMargin": "clearing",
+    "Stressed": "lab.stress.run",
     "backtest": "lab.court.run",
     "compare": "whatif",
     "connect": "client",
@@ -66,10 +71,12 @@ _HOME = {
     "read_market": "api",
     "read_positions": "api",
     "replay": "counterfactual",
+    "reverse_stress": "lab.stress.api",
     "rulebook_names": "feeds.library",
     "run_credit": "credit_run.api",
     "simm": "clearing",
     "span": "clearing",
+    "stress": "lab.stress.api",
 }
 __all__ = [
     "BadInput",
@@ -84,10 +91,12 @@ __all__ = [
     "OpenOrder",
     "OrderType",
     "Outcome",
+    "Reversal",
     "RulebookError",
     "SimmMargin",
     "SolventError",
     "SpanMargin",
+    "Stressed",
     "__version__",
     "backtest",
     "compare",
@@ -102,10 +111,12 @@ __all__ = [
     "read_market",
     "read_positions",
     "replay",
+    "reverse_stress",
     "rulebook_names",
     "run_credit",
     "simm",
     "span",
+    "stress",
 ]
 
 

@@ -230,7 +230,7 @@ def margin(
     plan = _prepared(market, rulebook, joint, history)
     if inputs is not None and not isinstance(inputs, Mapping):
         inputs = read_inputs(inputs)
-    told = _told(positions, collateral, orders, modes, plan, skip_bad=skip_bad)
+    told = read_book(positions, collateral, orders, modes, plan, skip_bad=skip_bad)
     threads = threads or available_threads()
     if isinstance(plan, LevelsPlan):
         return _by_formulas(plan, told, inputs or {}, threads)
@@ -249,7 +249,7 @@ def margin(
 
 
 def _by_formulas(
-    plan: LevelsPlan, told: _Told, inputs: Mapping[str, Any], threads: int
+    plan: LevelsPlan, told: ReadBook, inputs: Mapping[str, Any], threads: int
 ) -> LevelsMargin:
     balances = None
     if told.balances is not None:
@@ -269,7 +269,7 @@ def _by_formulas(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class ReadBook:
     """What was read of a book, and what was left out of it."""
 
     book: Book
@@ -281,7 +281,7 @@ class _Told:
     left_out: frozenset[int]
 
 
-def _told(
+def read_book(
     positions: PositionsLike,
     collateral: Any,
     orders: Any,
@@ -289,7 +289,8 @@ def _told(
     plan: AnyPlan,
     *,
     skip_bad: bool,
-) -> _Told:
+) -> ReadBook:
+    """A book on a prepared market, from whatever `margin` takes. Raises BadInput."""
     problems: tuple[Problem, ...] = ()
     dropped, left_out = 0, frozenset[int]()
     universe, chosen = plan.arrays.universe, None
@@ -320,7 +321,7 @@ def _told(
         how = read_modes(modes, universe, accounts, skip_bad=skip_bad)
         chosen, problems = how.value, problems + how.problems
         dropped, left_out = dropped + how.dropped, left_out | how.left_out
-    return _Told(
+    return ReadBook(
         book=book, balances=balances, orders=open_orders, modes=chosen, problems=problems,
         dropped=dropped, left_out=left_out,
     )  # fmt: skip

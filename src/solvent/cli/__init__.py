@@ -34,6 +34,7 @@ from solvent.cli import (
     serve,
     soak,
     state,
+    stress,
     surface,
     venue,
     watch,
@@ -63,6 +64,7 @@ app.command("compare")(whatif.compare)
 app.command("whatif")(whatif.whatif)
 app.command("liquidation")(whatif.liquidation)
 app.command("screen")(screen.screen)
+app.add_typer(stress.app, name="stress")
 app.command("span")(clearing.span)
 app.command("simm")(clearing.simm)
 app.command("waterfall")(waterfall.waterfall)

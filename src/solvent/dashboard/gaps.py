@@ -7,17 +7,17 @@ everybody is margined there (`crowd.judged`). Money is in millionths of a dollar
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, cast
-
-import numpy as np
 
 from solvent import api
 from solvent.dashboard.crowd import Judged, Part, judged
+from solvent.lab.stress.shock import Move, Shock, shocked
 from solvent.margining.compile import AnyPlan, AnyRulebook
-from solvent.market import Flag, Snapshot
+from solvent.market import Snapshot
 from solvent.market.moved import moved
 from solvent.solvency.exposure import Exposure, solvency_delta_by_rulebook
 
@@ -55,14 +55,13 @@ class Shift:
 
 
 def shifted(market: Snapshot, shift: Shift) -> Snapshot:
-    """The market moved in price and volatility; marks of options are then the model's."""
-    found = moved(market, shift.spot)
-    if shift.vol == 1.0:
-        return found
-    option = found.universe.is_option
-    flags = found.flags.copy()
-    flags[option] |= np.uint16(Flag.MARK_DERIVED)
-    return replace(found, vol=np.where(option, found.vol * shift.vol, found.vol), flags=flags)
+    """The market moved in price and volatility, as a stress moves it (`lab.stress`)."""
+    level = math.log(shift.vol)
+    moves = {
+        name: Move(spot=shift.spot.get(name, 1.0) - 1.0, level=level)
+        for name in market.universe.underlyings
+    }
+    return shocked(market, Shock(moves=moves))
 
 
 def everywhere(market: Snapshot, factor: float) -> dict[str, float]:

@@ -5,6 +5,7 @@ The market is moved and repriced, then everybody is margined on it, away from th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,14 +15,13 @@ import numpy as np
 from solvent.dashboard.crowd import Judged
 from solvent.dashboard.gaps import Room, Shift, everywhere, shifted
 from solvent.dashboard.venue_view import STATES, Stands, Urgent, stands_of
+from solvent.lab.stress.scenario import load_scenario
 from solvent.market import Snapshot
 from solvent.solvency.classes import State as Class
 
-PRESETS: Final = (
-    ("12 March 2020", -0.40, 1.9), ("10 October 2025", -0.15, 1.6), ("Slow bleed", -0.20, 1.1),
-    ("Short squeeze", 0.25, 1.4), ("Volatility alone", 0.0, 2.0), ("Volatility crush", 0.0, 0.6),
+_PRESETS: Final = (
+    "2020-03-12", "2025-10-10", "2026-02-05", "bleed-20", "squeeze-25", "vol-double", "vol-crush",
 )  # fmt: skip
-"""Name, move of all prices, factor on volatilities: sizes of moves that were seen, rounded."""
 _WORST: Final = 25
 
 
@@ -53,6 +53,16 @@ class Stressed:
     def shortfall_micro(self) -> int:
         """What equity would be below nothing, of all."""
         return sum(one.shortfall_micro for one in self.after.values())
+
+
+def presets() -> tuple[tuple[str, float, float], ...]:
+    """Title, move and factor on volatilities of some shipped scenarios: what BTC does in them, here
+    of all prices. `solvent stress` runs them with each coin's own."""
+    told = [load_scenario(name) for name in _PRESETS]
+    moves = [one.told.of("BTC") for one in told]
+    return tuple(
+        (one.title, move.spot, math.exp(move.level)) for one, move in zip(told, moves, strict=True)
+    )
 
 
 def stress(

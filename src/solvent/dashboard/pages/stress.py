@@ -9,7 +9,7 @@ from nicegui import ui
 from solvent.dashboard import markup
 from solvent.dashboard import text as t
 from solvent.dashboard.pages.frame import Page, button, card, frame, heading
-from solvent.dashboard.stress_view import PRESETS, Stressed, stress
+from solvent.dashboard.stress_view import Stressed, presets, stress
 from solvent.dashboard.theme import SIGNS
 from solvent.dashboard.venue_view import STATES
 from solvent.service.callers import Action
@@ -52,7 +52,7 @@ def _form(page: Page, scenario: _Scenario) -> None:
     spot.on_value_change(lambda event: setattr(scenario, "spot", float(event.value or 0.0)))
     vol.on_value_change(lambda event: setattr(scenario, "vol", float(event.value or 0.0)))
     with ui.element("div").classes("sv-row").props('role="group" aria-label="Presets"'):
-        for name, move, factor in PRESETS:
+        for name, move, factor in presets():
 
             def chosen(move: float = move, factor: float = factor) -> None:
                 who.set_value(_ALL)
