@@ -99,6 +99,15 @@ class Traffic:
                 self.acknowledged[key] = answer.sequence
                 time.sleep(0.01)
 
+    def wait_for_more(self, count: int) -> None:
+        """Until so many more commands were acknowledged."""
+        enough = len(self.acknowledged) + count
+        for _ in range(6_000):
+            if len(self.acknowledged) >= enough:
+                return
+            time.sleep(0.01)
+        pytest.fail(f"{len(self.acknowledged)} of {enough} commands were acknowledged in a minute")
+
     def stop(self) -> None:
         self._over.set()
         for one in self._threads:
@@ -118,7 +127,7 @@ class Listener:
     def _listen(self) -> None:
         try:
             with connect(self._address) as client:
-                for message in client.stream(*CHANNELS, after=0, tries=12):
+                for message in client.stream(*CHANNELS, after=0, tries=60):
                     self.heard += [
                         (message.channel, message.sequence, row["order"]) for row in message.data
                     ]
@@ -132,15 +141,15 @@ def kills(url: Path, count: int) -> None:
     listener, traffic = Listener(process.address), Traffic(process.address)
     draw = random.Random(count)
     for _ in range(count):
-        time.sleep(0.3 + draw.random() * 0.7)
+        traffic.wait_for_more(10)
+        time.sleep(draw.random() * 0.3)
         process.kill()
         process.start()
-    time.sleep(0.5)
+    traffic.wait_for_more(10)
     traffic.stop()
     with Journal.open(url, read_only=True) as journal:
         rows = list(journal.read())
     placed = {decode_command(row.command).key: row.sequence for row in rows}
-    assert len(traffic.acknowledged) > 10 * count
     lost = {key: at for key, at in traffic.acknowledged.items() if placed.get(key) != at}
     assert not lost
     told = [
@@ -149,7 +158,7 @@ def kills(url: Path, count: int) -> None:
         if isinstance(command := decode_command(row.command), c.PlaceOrder)
         and command.account in ACCOUNTS
     ]
-    for _ in range(200):
+    for _ in range(1_200):
         if {one[1] for one in told} <= {one[1] for one in listener.heard}:
             break
         time.sleep(0.05)

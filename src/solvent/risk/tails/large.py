@@ -244,7 +244,8 @@ class _Block:
         else:
             values, places = self.values[rows], self.places[rows]
         compiled.ordered(values, places, self.held[rows])
-        # What a broken row has not is read, and overwritten by its caller.
+        # What a broken row has not is read, and overwritten by its caller: no chance bits there.
+        values[np.arange(values.shape[1]) >= self.held[rows, None]] = 0.0
         places = np.clip(places[:, :reach], 0, len(self.tail) - 1)
         found, rank = reduced(self.tail, values[:, :reach], places)
         return found, np.take_along_axis(places, rank[:, None], axis=1)[:, 0]
