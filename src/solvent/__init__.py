@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
     from solvent.host import Engine
+    from solvent.lab.capital.allocation import Allocation, allocate
+    from solvent.lab.capital.attribution import Attribution, attribute
+    from solvent.lab.capital.compression import Compression, Facing, compress
+    from solvent.lab.capital.delivery import Delivery, deliver
+    from solvent.lab.capital.efficiency import Efficiency, efficiency
+    from solvent.lab.capital.hedge import Hedge, hedge
+    from solvent.lab.capital.placing import Place
+    from solvent.lab.capital.trades import Costs
     from solvent.lab.court.result import CourtResult
     from solvent.lab.court.run import backtest
     from solvent.levels_answer import LevelsMargin
@@ -37,26 +45,41 @@ if TYPE_CHECKING:
     from solvent.whatif import Desk, Holding, compare, holdings, liquidation_prices
 
 _HOME = {
+    "Allocation": "lab.capital.allocation",
+    "Attribution": "lab.capital.attribution",
     "BadInput": "errors",
     "Comparison": "counterfactual",
+    "Compression": "lab.capital.compression",
+    "Costs": "lab.capital.trades",
     "CourtResult": "lab.court.result",
+    "Delivery": "lab.capital.delivery",
     "Desk": "whatif",
+    "Efficiency": "lab.capital.efficiency",
     "Engine": "host",
+    "Facing": "lab.capital.compression",
     "Feed": "market_feed",
+    "Hedge": "lab.capital.hedge",
     "Holding": "whatif",
     "LevelsMargin": "levels_answer",
     "Margin": "answer",
     "OpenOrder": "order_rows",
     "OrderType": "order_entry",
     "Outcome": "outcomes",
+    "Place": "lab.capital.placing",
     "RulebookError": "errors",
     "SimmMargin": "clearing",
     "SolventError": "errors",
     "SpanMargin": "clearing",
+    "allocate": "lab.capital.allocation",
+    "attribute": "lab.capital.attribution",
     "backtest": "lab.court.run",
     "compare": "whatif",
+    "compress": "lab.capital.compression",
     "connect": "client",
     "connect_async": "client",
+    "deliver": "lab.capital.delivery",
+    "efficiency": "lab.capital.efficiency",
+    "hedge": "lab.capital.hedge",
     "holdings": "whatif",
     "liquidation_prices": "whatif",
     "load_rulebook": "feeds.library",
@@ -72,27 +95,42 @@ _HOME = {
     "span": "clearing",
 }
 __all__ = [
+    "Allocation",
+    "Attribution",
     "BadInput",
     "Comparison",
+    "Compression",
+    "Costs",
     "CourtResult",
+    "Delivery",
     "Desk",
+    "Efficiency",
     "Engine",
+    "Facing",
     "Feed",
+    "Hedge",
     "Holding",
     "LevelsMargin",
     "Margin",
     "OpenOrder",
     "OrderType",
     "Outcome",
+    "Place",
     "RulebookError",
     "SimmMargin",
     "SolventError",
     "SpanMargin",
     "__version__",
+    "allocate",
+    "attribute",
     "backtest",
     "compare",
+    "compress",
     "connect",
     "connect_async",
+    "deliver",
+    "efficiency",
+    "hedge",
     "holdings",
     "liquidation_prices",
     "load_rulebook",

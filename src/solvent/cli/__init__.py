@@ -8,15 +8,18 @@ import typer
 
 from solvent.cli import (
     adl,
+    allocate,
     apply,
     backtest,
     books,
     calibrate,
+    capital,
     checks,
     clearing,
     credit,
     demo,
     feed,
+    hedge,
     journal,
     keys,
     liquidations,
@@ -54,6 +57,10 @@ app.command("explain")(books.explain)
 app.command("compare")(whatif.compare)
 app.command("whatif")(whatif.whatif)
 app.command("liquidation")(whatif.liquidation)
+app.command("attribute")(capital.attribute)
+app.command("efficiency")(capital.efficiency)
+app.command("hedge")(hedge.hedge)
+app.add_typer(allocate.app, name="allocate")
 app.command("screen")(screen.screen)
 app.command("span")(clearing.span)
 app.command("simm")(clearing.simm)
