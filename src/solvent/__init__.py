@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from solvent.errors import BadInput, RulebookError, SolventError
     from solvent.feeds.library import load_rulebook, rulebook_names
     from solvent.host import Engine
+    from solvent.lab.capital.allocation import Allocation, allocate
+    from solvent.lab.capital.attribution import Attribution, attribute
+    from solvent.lab.capital.compression import Compression, Facing, compress
+    from solvent.lab.capital.delivery import Delivery, deliver
+    from solvent.lab.capital.efficiency import Efficiency, efficiency
+    from solvent.lab.capital.hedge import Hedge, hedge
+    from solvent.lab.capital.placing import Place
+    from solvent.lab.capital.trades import Costs
     from solvent.lab.court.result import CourtResult
     from solvent.lab.court.run import backtest
     from solvent.lab.stress.api import reverse_stress, stress
@@ -40,28 +48,43 @@ if TYPE_CHECKING:
     from solvent.whatif import Desk, Holding, compare, holdings, liquidation_prices
 
 _HOME = {
+    "Allocation": "lab.capital.allocation",
+    "Attribution": "lab.capital.attribution",
     "BadInput": "errors",
     "Comparison": "counterfactual",
+    "Compression": "lab.capital.compression",
+    "Costs": "lab.capital.trades",
     "CourtResult": "lab.court.result",
+    "Delivery": "lab.capital.delivery",
     "Desk": "whatif",
+    "Efficiency": "lab.capital.efficiency",
     "Engine": "host",
+    "Facing": "lab.capital.compression",
     "Feed": "market_feed",
+    "Hedge": "lab.capital.hedge",
     "Holding": "whatif",
     "LevelsMargin": "levels_answer",
     "Margin": "answer",
     "OpenOrder": "order_rows",
     "OrderType": "order_entry",
     "Outcome": "outcomes",
+    "Place": "lab.capital.placing",
     "Reversal": "lab.stress.reverse",
     "RulebookError": "errors",
     "SimmMargin": "clearing",
     "SolventError": "errors",
     "SpanMargin": "clearing",
     "Stressed": "lab.stress.run",
+    "allocate": "lab.capital.allocation",
+    "attribute": "lab.capital.attribution",
     "backtest": "lab.court.run",
     "compare": "whatif",
+    "compress": "lab.capital.compression",
     "connect": "client",
     "connect_async": "client",
+    "deliver": "lab.capital.delivery",
+    "efficiency": "lab.capital.efficiency",
+    "hedge": "lab.capital.hedge",
     "holdings": "whatif",
     "liquidation_prices": "whatif",
     "load_rulebook": "feeds.library",
@@ -79,18 +102,27 @@ _HOME = {
     "stress": "lab.stress.api",
 }
 __all__ = [
+    "Allocation",
+    "Attribution",
     "BadInput",
     "Comparison",
+    "Compression",
+    "Costs",
     "CourtResult",
+    "Delivery",
     "Desk",
+    "Efficiency",
     "Engine",
+    "Facing",
     "Feed",
+    "Hedge",
     "Holding",
     "LevelsMargin",
     "Margin",
     "OpenOrder",
     "OrderType",
     "Outcome",
+    "Place",
     "Reversal",
     "RulebookError",
     "SimmMargin",
@@ -98,10 +130,16 @@ __all__ = [
     "SpanMargin",
     "Stressed",
     "__version__",
+    "allocate",
+    "attribute",
     "backtest",
     "compare",
+    "compress",
     "connect",
     "connect_async",
+    "deliver",
+    "efficiency",
+    "hedge",
     "holdings",
     "liquidation_prices",
     "load_rulebook",

@@ -9,15 +9,18 @@ import typer
 
 from solvent.cli import (
     adl,
+    allocate,
     apply,
     backtest,
     books,
     calibrate,
+    capital,
     checks,
     clearing,
     credit,
     demo,
     feed,
+    hedge,
     journal,
     keys,
     liquidations,
@@ -63,6 +66,10 @@ app.command("explain")(books.explain)
 app.command("compare")(whatif.compare)
 app.command("whatif")(whatif.whatif)
 app.command("liquidation")(whatif.liquidation)
+app.command("attribute")(capital.attribute)
+app.command("efficiency")(capital.efficiency)
+app.command("hedge")(hedge.hedge)
+app.add_typer(allocate.app, name="allocate")
 app.command("screen")(screen.screen)
 app.add_typer(stress.app, name="stress")
 app.command("span")(clearing.span)

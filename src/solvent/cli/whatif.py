@@ -124,7 +124,7 @@ def whatif(
     rulebook = rulebook or "deribit-pm"
     snapshot, series = _read(market), api.read_history(history or None)
     held = holdings(positions, collateral, orders=orders, modes=modes, accounts=[account])[account]
-    added, deposited = _amounts(add, "--add"), _amounts(deposit, "--deposit")
+    added, deposited = amounts(add, "--add"), amounts(deposit, "--deposit")
     changed = held.changed(add=added, close=close or [], scale=scale, deposit=deposited)
     desks = {
         "before": Desk(held, snapshot, rulebook, also=added, history=series),
@@ -196,8 +196,8 @@ def _read(market: list[Path]) -> Snapshot:
     return api.read_market(*market)
 
 
-def _amounts(told: list[str] | None, option: str) -> dict[str, float]:
-    """NAME=NUMBER pairs."""
+def amounts(told: list[str] | None, option: str) -> dict[str, float]:
+    """NAME=NUMBER pairs, of one name added up. Raises BadInput naming the option."""
     from solvent.errors import BadInput, Problem, Reject
 
     amounts: dict[str, float] = {}
@@ -230,7 +230,7 @@ def _told(
 
 def _texts(told: list[str] | None, option: str) -> list[tuple[str, str]]:
     """The same pairs as they were told, in order."""
-    _amounts(told, option)
+    amounts(told, option)
     return [(name, number) for name, _, number in (one.rpartition("=") for one in told or [])]
 
 

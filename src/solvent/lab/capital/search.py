@@ -1,0 +1,324 @@
+"""Whole lots that lower a requirement: proposed by a program, tried out exactly, improved by steps.
+
+Every number that is compared here is a requirement in millionths of a dollar as the rulebook gives
+it for whole lots. Nothing is drawn by lot and no clock is read but the solver's own limit, so that
+the same question has the same answer wherever the solver ends in time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvent.lab.capital.program import Ending, Program, Solved
+from solvent.lab.capital.remargin import Remargin
+from solvent.lab.capital.scenario_part import Model
+from solvent.lab.capital.trades import Tradable
+from solvent.units import MICRO, Float64
+
+Int64 = NDArray[np.int64]
+_REACH: Final = 10.0
+"""Where nothing else limits a trade: so many times the gross notional of the book."""
+_TINY_COST: Final = 1e-6
+"""Of two trades that free the same, the cheaper one: dollars of margin per dollar of cost."""
+_SIZES: Final = 14
+_CANDIDATES: Final = 24
+_PAIRS_MAX: Final = 6
+_SWEEPS_MAX: Final = 40
+_SLOW: Final = 1e-4
+"""A sweep that gains less than this part of the requirement is slow."""
+_SLOW_MAX: Final = 8
+"""Slow sweeps after which steps are made smaller, or the search ends."""
+_ATTEMPTS: Final = 3
+"""Times that a model whose target misses is asked for more."""
+ENUMERATED_MAX: Final = 4_096
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is wanted: the most margin freed for `budget`, or `target` for the least cost.
+
+    Millionths of a dollar. With both, the target must be reached within the budget.
+    """
+
+    budget: int | None = None
+    target: int | None = None
+    trades_max: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whole lots [trade], and what the rulebook asks for with them."""
+
+    lots: Int64
+    requirement: int
+    cost: int
+    how: str
+
+
+@dataclass
+class Search:
+    """One account, instruments that may be traded, and a goal."""
+
+    asked: Remargin
+    trades: Tradable
+    goal: Goal
+    places: Int64 = field(init=False)
+    before: int = field(init=False)
+    most: Float64 = field(init=False)
+    """[side, trade] lots that a side can use: its limit, the budget, or the book's own size."""
+
+    def __post_init__(self) -> None:
+        self.places = np.searchsorted(self.asked.rows, self.trades.row)
+        self.before = int(self.asked.now().micro[0])
+        told = np.stack([self.trades.buy_most, self.trades.sell_most]).astype(np.float64)
+        cost = np.stack([self.trades.buy_micro, self.trades.sell_micro]).astype(np.float64)
+        if self.goal.budget is not None:
+            with np.errstate(divide="ignore"):
+                told = np.minimum(told, np.where(cost > 0, self.goal.budget // cost, np.inf))
+        notional = self.asked.plan.arrays.units["notional"][self.asked.rows]
+        gross = float(np.abs(self.asked.lots * notional).sum())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = np.ceil(_REACH * gross / self.trades.notional) + 1.0
+        self.most = np.minimum(told, np.where(np.isfinite(reach), reach, 1.0))
+
+    # ── what the rulebook says ───────────────────────────────────────────────────────────────
+
+    def requirements(self, lots: Float64) -> Float64:
+        """[question] requirements with trades [question, trade]; infinite where not known."""
+        held = np.tile(self.asked.lots, (len(lots), 1))
+        held[:, self.places] += lots
+        answers = self.asked.ask(held)
+        return np.where(answers.known, answers.micro.astype(np.float64), np.inf)
+
+    def found(self, lots: Float64, how: str) -> Found:
+        """Trades with their exact requirement and cost."""
+        whole = np.rint(lots)
+        needed = self.requirements(whole[None, :])[0]
+        needed = needed if np.isfinite(needed) else float(1 << 62)
+        exact = whole.astype(np.int64)
+        return Found(exact, int(needed), self.trades.cost_micro(exact), how)
+
+    def allowed(self, lots: Float64) -> NDArray[np.bool_]:
+        """[question] whether trades are within limits, budget and number."""
+        good = ((lots <= self.most[0]) & (-lots <= self.most[1])).all(axis=1)
+        if self.goal.budget is not None:
+            good &= self.trades.costs_micro(lots) <= self.goal.budget
+        if self.goal.trades_max is not None:
+            good &= (lots != 0.0).sum(axis=1) <= self.goal.trades_max
+        return np.asarray(good)
+
+    def keys(self, needed: Float64, cost: Float64) -> Float64:
+        """[question, 3] what is to be least, the first column first."""
+        if self.goal.target is None:
+            return np.column_stack([np.zeros(len(needed)), needed, cost])
+        return np.column_stack([np.maximum(needed - self.goal.target, 0.0), cost, needed])
+
+    def key(self, found: Found) -> tuple[float, ...]:
+        """The same of one."""
+        one = self.keys(np.array([float(found.requirement)]), np.array([float(found.cost)]))
+        return tuple(one[0].tolist())
+
+    # ── proposals ────────────────────────────────────────────────────────────────────────────
+
+    def program(self, model: Model, target: float | None) -> tuple[Program, Int64]:
+        """The program of a model, in dollars, and its columns of bought and of sold lots."""
+        program, count = Program(), len(self.trades)
+        whole = {"whole": True}
+        buy = program.columns(count, upper=self.most[0], **whole)
+        sell = program.columns(count, upper=self.most[1], **whole)
+        net = program.columns(count, lower=-np.inf)
+        for j in range(count):
+            columns = np.array([net[j], buy[j], sell[j]])
+            program.row(columns, [1.0, -1.0, 1.0], lower=0.0, upper=0.0)
+        losses, factors = model.add_to(program, net)
+        dollars = np.concatenate([self.trades.buy_micro, self.trades.sell_micro]) / MICRO
+        sides = np.concatenate([buy, sell])
+        if self.goal.budget is not None:
+            program.row(sides, dollars, upper=self.goal.budget / MICRO)
+        if self.goal.trades_max is not None:
+            self._few(program, buy, sell)
+        if target is None:
+            program.price(losses, factors)
+            program.price(sides, _TINY_COST * dollars)
+        else:
+            program.row(losses, factors, upper=target - model.constant)
+            program.price(sides, dollars)
+        return program, sides
+
+    def _few(self, program: Program, buy: Int64, sell: Int64) -> None:
+        """No more than so many instruments."""
+        assert self.goal.trades_max is not None
+        used = program.columns(len(buy), upper=1.0, whole=True)
+        for j in range(len(buy)):
+            for side, most in ((buy, self.most[0]), (sell, self.most[1])):
+                if most[j] > 0:
+                    program.row(np.array([side[j], used[j]]), [1.0, -float(most[j])], upper=0.0)
+        program.row(used, np.ones(len(used)), upper=float(self.goal.trades_max))
+
+    def proposed(self, solved: Solved, sides: Int64) -> Float64:
+        """Signed lots of a solution, not rounded."""
+        count = len(self.trades)
+        return np.asarray(solved.x[sides[:count]] - solved.x[sides[count:]])
+
+    def singles(self) -> tuple[Found, Float64, NDArray[np.intp]]:
+        """The best trade in one instrument, a good size of each, and instruments from the best."""
+        count = len(self.trades)
+        at, lots = [], []
+        for side, sign in ((0, 1.0), (1, -1.0)):
+            for j in np.flatnonzero(self.most[side] >= 1.0).tolist():
+                sizes = np.unique(np.rint(np.geomspace(1.0, self.most[side][j], _SIZES)))
+                at += [j] * len(sizes)
+                lots += (sign * sizes).tolist()
+        asked = np.zeros((len(at), count))
+        asked[np.arange(len(at)), at] = lots
+        asked = asked[self.allowed(asked)]
+        nothing = self.found(np.zeros(count), "nothing")
+        if len(asked) == 0:
+            return nothing, np.zeros(count), np.arange(count)
+        key = self.keys(self.requirements(asked), self.trades.costs_micro(asked))
+        order = np.lexsort(key.T[::-1])
+        which = np.abs(asked[order]).argmax(axis=1)
+        ranked, first = np.unique(which, return_index=True)
+        size = np.zeros(count)
+        size[ranked] = asked[order[first], ranked]
+        rank = np.concatenate([ranked[np.argsort(first)], np.setdiff1d(np.arange(count), ranked)])
+        best = nothing
+        for j in rank[:4].tolist():
+            start = np.zeros(count)
+            start[j] = size[j]
+            one = self.improved(self.found(start, "the best single trade"), np.array([j]), size)
+            best = min(best, one, key=self.key)
+        return best, size, rank
+
+    # ── steps ────────────────────────────────────────────────────────────────────────────────
+
+    def improved(self, start: Found, candidates: NDArray[np.intp], size: Float64) -> Found:
+        """The start, bettered lot by lot: one instrument at a time, or one against another.
+
+        Steps begin at a quarter of what is traded and are halved wherever none of them helps.
+        """
+        lots, key = start.lots.astype(np.float64), self.key(start)
+        step = np.maximum(1.0, np.floor(np.maximum(np.abs(lots), np.abs(size)) / 4.0))
+        slow = 0
+        for _ in range(_SWEEPS_MAX):
+            tried = self._moves(lots, step, candidates)
+            tried = tried[self.allowed(tried)]
+            if len(tried):
+                keys = self.keys(self.requirements(tried), self.trades.costs_micro(tried))
+                best = int(np.lexsort(keys.T[::-1])[0])
+                if tuple(keys[best].tolist()) < key:
+                    gained = sum(key) - float(keys[best].sum())
+                    slow += gained < _SLOW * self.before
+                    lots, key = tried[best], tuple(keys[best].tolist())
+                    if slow < _SLOW_MAX:
+                        continue
+            if bool((step[candidates] == 1.0).all()):
+                break
+            slow = 0
+            step = np.maximum(1.0, np.floor(step / 4.0))
+        return self.found(lots, start.how)
+
+    def _moves(self, lots: Float64, step: Float64, candidates: NDArray[np.intp]) -> Float64:
+        """Trades a step away: more or less of one, one for another, one given up."""
+        held = np.flatnonzero(lots)
+        singles = np.concatenate([np.diag(step)[candidates], -np.diag(step)[candidates]])
+        given_up = -np.diag(lots)[held]
+        pairs = [singles, given_up]
+        for i in held[:_PAIRS_MAX].tolist():
+            less = np.zeros(len(lots))
+            less[i] = -np.sign(lots[i]) * min(step[i], abs(lots[i]))
+            pairs += [singles + less, singles - less]
+        moved = lots + np.concatenate(pairs)
+        return np.asarray(moved[(moved != lots).any(axis=1)])
+
+    def enumerated(self, most: int = ENUMERATED_MAX) -> Found | None:
+        """The best of every whole trade there is, where there are few enough; else None."""
+        sides = np.floor(self.most).astype(np.int64).T.tolist()
+        total = 1
+        for buy, sell in sides:
+            total *= buy + sell + 1
+            if total > most:
+                return None
+        spans = [np.arange(-float(sell), float(buy) + 1.0) for buy, sell in sides]
+        every = np.stack([grid.ravel() for grid in np.meshgrid(*spans, indexing="ij")], axis=1)
+        every = every[self.allowed(every)]
+        keys = self.keys(self.requirements(every), self.trades.costs_micro(every))
+        return self.found(every[int(np.lexsort(keys.T[::-1])[0])], "every whole trade was tried")
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The best that was found, and what is known of better ones.
+
+    Attributes:
+        relaxed: the linear program of the model, over fractions of lots. whole: over whole lots.
+        single: the best trade in one instrument.
+    """
+
+    best: Found
+    single: Found
+    model: Model
+    relaxed: Solved | None
+    whole: Solved | None
+
+
+def searched(search: Search, model: Model, *, seconds: float, enumerate_max: int) -> Searched:
+    """Propose by the model, try out exactly, improve by steps."""
+    single, size, rank = search.singles()
+    every = search.enumerated(enumerate_max)
+    relaxed, whole, starts = _by_model(search, model, seconds)
+    if every is not None:
+        return Searched(every, single, model, relaxed, whole)
+    nothing = search.found(np.zeros(len(search.trades)), "nothing")
+    pool = sorted([*starts, single, nothing], key=search.key)
+    best = pool[0]
+    for start in pool[:2]:
+        used = np.flatnonzero(start.lots)
+        candidates = np.unique(np.concatenate([used, rank[:_CANDIDATES]]))
+        better = search.improved(start, candidates, size)
+        if search.key(better) < search.key(start):
+            better = replace(better, how=f"from {start.how}, bettered lot by lot")
+        best = min(best, better, key=search.key)
+    return Searched(best, single, model, relaxed, whole)
+
+
+def _by_model(
+    search: Search, model: Model, seconds: float
+) -> tuple[Solved | None, Solved | None, list[Found]]:
+    """Starts that the model proposes; where its target misses, it is asked for more."""
+    if not model.blocks:
+        return None, None, []
+    starts: list[Found] = []
+    goal = search.goal.target
+    target = None if goal is None else goal / MICRO
+    relaxed = whole = None
+    for _ in range(_ATTEMPTS):
+        program, sides = search.program(model, target)
+        linear = program.solve(seconds=seconds)
+        relaxed = relaxed or linear
+        if linear.ending is not Ending.OPTIMAL:
+            break
+        mixed = program.solve(whole=True, seconds=seconds / _ATTEMPTS, gap=1e-4)
+        whole = whole or mixed
+        fresh = _whole_lots(search, [one for one in (linear, mixed) if one.found], sides)
+        starts += fresh
+        if goal is None or target is None or any(one.requirement <= goal for one in fresh):
+            break
+        short = min((one.requirement for one in fresh), default=goal) - goal
+        if short <= 0:
+            break
+        target -= short / MICRO
+    return relaxed, whole, starts
+
+
+def _whole_lots(search: Search, solutions: list[Solved], sides: Int64) -> list[Found]:
+    """Solutions as whole lots, rounded every way, as far as they are allowed."""
+    tried = []
+    for solved in solutions:
+        lots = search.proposed(solved, sides)
+        tried += [np.trunc(lots), np.rint(lots), np.sign(lots) * np.ceil(np.abs(lots) - 1e-6)]
+    return [search.found(one, "the program") for one in tried if search.allowed(one[None, :])[0]]
