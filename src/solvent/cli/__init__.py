@@ -12,6 +12,7 @@ from solvent.cli import (
     backtest,
     books,
     calibrate,
+    cascade,
     checks,
     clearing,
     credit,
@@ -72,6 +73,7 @@ app.command("state")(state.state)
 app.command("audit")(state.audit)
 app.command("replay")(replay.replay)
 app.command("backtest")(backtest.backtest)
+app.add_typer(cascade.app, name="cascade")
 app.command("serve")(serve.serve)
 app.add_typer(journal.app, name="journal")
 app.add_typer(keys.app, name="keys")
