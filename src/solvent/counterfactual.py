@@ -205,6 +205,12 @@ class _Other:
         return self.only in (None, name)
 
 
+def other_rules(told: str, only: str | None, history: HistoryLike = None) -> _Other:
+    """The rules that `run` puts in the place of those adopted (`only` of one name): a shipped
+    rulebook's name, a path, or `name@day`. Raises RulebookError for one that is not there."""
+    return _Other.read(told, only, read_history(history))
+
+
 def run(url: str | Path, other: _Other | None, progress: Progress | None = None) -> World:
     """One world from nothing to the head: as recorded, held against the record, or with `other`."""
     with Journal.open(url, read_only=True) as journal, uncollected():

@@ -15,6 +15,7 @@ from solvent.cli import (
     books,
     calibrate,
     capital,
+    cascade,
     checks,
     clearing,
     credit,
@@ -89,6 +90,7 @@ app.command("state")(state.state)
 app.command("audit")(state.audit)
 app.command("replay")(replay.replay)
 app.command("backtest")(backtest.backtest)
+app.add_typer(cascade.app, name="cascade")
 app.command("serve")(serve.serve)
 app.add_typer(journal.app, name="journal")
 app.add_typer(keys.app, name="keys")

@@ -32,7 +32,8 @@ Data = Annotated[
     Path | None, typer.Option("--data", help="Of a crash: the folder with real prices.")
 ]
 Crash = Annotated[
-    str | None, typer.Option("--crash", help="One alone: march-2020, october-2025 or made-up.")
+    str | None,
+    typer.Option("--crash", help="One alone: march-2020, october-2025, february-2026 or made-up."),
 ]
 Moments = Annotated[
     int | None,
@@ -42,6 +43,21 @@ Journal = Annotated[
     Path | None,
     typer.Option("--journal", help="Of a crash: a folder that keeps every run's journal."),
 ]
+
+Study = Annotated[
+    bool,
+    typer.Option(
+        "--study", help="Of a crash: October 2025 and February 2026 under five rulebooks."
+    ),
+]
+StudyRuns = Annotated[
+    int | None,
+    typer.Option("--runs", min=0, help="Of a study: seeds in a market of its own, 3 if unsaid."),
+]
+
+_OF_A_CRASH = (
+    "expected --png, --data, --crash, --moments, --journal, --study and --runs of a crash alone"
+)
 
 
 class Demo(StrEnum):
@@ -86,6 +102,8 @@ def demo(
     crash: Crash = None,
     moments: Moments = None,
     journal: Journal = None,
+    study: Study = False,
+    runs: StudyRuns = None,
     once: Once = False,
     port: Port = 8_080,
     json: options.Json = False,
@@ -97,19 +115,18 @@ def demo(
 
     solvent demo crash: the crashes of 12-13 March 2020 and 10-11 October 2025 under isolated, cross
     and portfolio margin, from calls to auto-deleveraging; made up where real prices are not there.
+    With --study: October 2025 and February 2026 under five rulebooks, beside what was published.
     """
-    from solvent.cli.demo_crash import crash_demo
+    from solvent.cli.demo_crash import crash_or_study
 
     if what is Demo.CRASH:
-        crash_demo(
-            accounts=accounts or 10_000, seed=seed, out=report or Path("out/crash.html"), png=png,
-            data=data, which=crash, moments=moments, journal=journal, json=json,
+        crash_or_study(
+            accounts=accounts, seed=seed, report=report, png=png, data=data, which=crash,
+            moments=moments, journal=journal, study=study, runs=runs, json=json,
         )  # fmt: skip
         return
-    if (png, data, crash, moments, journal) != (None,) * 5:
-        raise typer.BadParameter(
-            "expected --png, --data, --crash, --moments and --journal of a crash alone"
-        )
+    if study or (png, data, crash, moments, journal, runs) != (None,) * 6:
+        raise typer.BadParameter(_OF_A_CRASH)
     if what is Demo.LIVE:
         from solvent.cli.demo_live import live_demo
 

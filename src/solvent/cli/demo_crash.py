@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from solvent.errors import SolventError
 
 if TYPE_CHECKING:
@@ -19,6 +21,28 @@ if TYPE_CHECKING:
 _DATA = ("SOLVENT_SHARED", "data")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _PICTURE = (1280, 2940)
+
+
+def crash_or_study(
+    *, accounts: int | None, seed: int, report: Path | None, png: Path | None, data: Path | None,
+    which: str | None, moments: int | None, journal: Path | None, study: bool, runs: int | None,
+    json: bool,
+) -> None:  # fmt: skip
+    """`solvent demo crash`, or with `study` the study."""
+    if not study:
+        if runs is not None:
+            raise typer.BadParameter("expected --runs of a study")
+        crash_demo(
+            accounts=accounts or 10_000, seed=seed, out=report or Path("out/crash.html"), png=png,
+            data=data, which=which, moments=moments, journal=journal, json=json,
+        )  # fmt: skip
+        return
+    if png is not None or journal is not None:
+        raise typer.BadParameter("expected --png and --journal of a crash without --study")
+    study_demo(
+        accounts=accounts or 1_000, seed=seed, runs=3 if runs is None else runs,
+        out=report or Path("out/study"), data=data, which=which, moments=moments, json=json,
+    )  # fmt: skip
 
 
 def crash_demo(
@@ -49,18 +73,55 @@ def crash_demo(
         _print(told, written)
 
 
+def study_demo(
+    *, accounts: int, seed: int, runs: int, out: Path, data: Path | None, which: str | None,
+    moments: int | None, json: bool,
+) -> None:  # fmt: skip
+    """The study of October 2025 and February 2026 (or one crash) under five rulebooks."""
+    from solvent.cli import console
+    from solvent.lab.study import figures, study, write_study
+
+    chosen = [
+        one
+        for name in ((which,) if which else ("october-2025", "february-2026"))
+        for one in _prices(data, name, seed, moments)
+    ]
+    with console.progress(quiet=json) as bar:
+        task = bar.add_task(f"{accounts:,} accounts, five rulebooks", total=None)
+        document = study(
+            chosen, accounts=accounts, runs=runs, seed=seed, folder=out,
+            done=lambda ready, count: bar.update(task, completed=ready, total=count),
+        )  # fmt: skip
+    written = write_study(document, out)
+    if json:
+        console.print_json({**document, "written": [str(one) for one in written]})
+        return
+    from solvent.lab.page import shown
+
+    for block in figures(document):
+        if len(block.rows) <= 12:
+            told = console.table(block.title, *block.columns, left=block.columns[:1])
+            for row in block.rows:
+                told.add_row(*map(shown, row))
+            console.out.print(told)
+    console.out.print(f"written: {written[0]}, its data and {len(written) - 2} pictures",
+                      markup=False, highlight=False)  # fmt: skip
+
+
 def _prices(
     data: Path | None, which: str | None, seed: int, moments: int | None
 ) -> list[Prices]:  # fmt: skip
     """Real crashes where their prices are at hand, else one that is made up."""
     from solvent.sim.cascade_prices import made_up, real_crashes
+    from solvent.sim.february import february_2026
 
     name, folder = _DATA
     shared = os.environ.get(name)
     place = data or (Path(shared) / folder if shared else Path("..") / "shared" / folder)
-    known = [*real_crashes(place), made_up(seed=seed)]
+    real, later = real_crashes(place), february_2026(place)
+    known = [*real, *([later] if later is not None else []), made_up(seed=seed)]
     if which is None:
-        chosen = known[:-1] or known
+        chosen = real or known[-1:]
     else:
         chosen = [one for one in known if one.name == which]
         if not chosen:

@@ -15,27 +15,45 @@ if TYPE_CHECKING:
     from solvent.counterfactual import Comparison, Replayed
 
 
+Rulebook = Annotated[
+    str | None,
+    typer.Option("--rulebook", help="Another rulebook: a name, a path, or NAME@day."),
+]
+Rulebooks = Annotated[
+    str | None,
+    typer.Option("--rulebooks", metavar="A,B,C", help="Several on trial, side by side."),
+]
+Accounts = Annotated[
+    int, typer.Option("--accounts", min=20, help="Of a history of prices: a crowd's accounts.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of a history: the crowd's.")]
+Start = Annotated[int | None, typer.Option("--start", min=0, help="Of a history: the first bar.")]
+Bars = Annotated[
+    int | None, typer.Option("--bars", min=2, help="Of a history: how many bars, 96 if unsaid.")
+]
+Only = Annotated[
+    str | None,
+    typer.Option("--only", help="Replace only the rulebook adopted under this name."),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Write an HTML report with plots.")]
+Top = Annotated[int, typer.Option("--top", min=0, help="Show so many accounts.")]
+
+
 def replay(
-    where: Where,
-    rulebook: Annotated[
-        str | None,
-        typer.Option("--rulebook", help="Another rulebook: a name, a path, or NAME@day."),
-    ] = None,
-    only: Annotated[
-        str | None,
-        typer.Option("--only", help="Replace only the rulebook adopted under this name."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write an HTML report with plots.")
-    ] = None,
-    top: Annotated[int, typer.Option("--top", min=0, help="Show so many accounts.")] = 15,
-    history: options.History = None,
+    where: Where, rulebook: Rulebook = None, rulebooks: Rulebooks = None,
+    accounts: Accounts = 1_000, seed: Seed = 1, start: Start = None, bars: Bars = None,
+    only: Only = None, out: Out = None, top: Top = 15, history: options.History = None,
     json: options.Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Replay a journal from nothing: the same hashes, or where it diverged (exit code 1).
 
     With --rulebook: the same history under other rules. Who would have been refused, called,
-    liquidated?
+    liquidated? With --rulebooks: several at once: requirement over time, calls, liquidations,
+    losses, capital, and who was better off under which. Instead of a journal that may be 15-minute
+    bars of a coin (a .csv or .csv.gz that begins with its name): a crowd that is made up goes
+    through them, and every rulebook acts.
+
+    Example: solvent replay BTC_USD_15m.csv.gz --rulebooks binance-usdm,okx-pm --out trial.html
 
     Example: solvent replay my-venue --rulebook paradex-pm --out report.html
     """
@@ -43,6 +61,14 @@ def replay(
     from solvent.counterfactual import Replayed
     from solvent.recovery import ReplayDiverged
 
+    if rulebooks is not None:
+        from solvent.cli.replay_trial import trial
+
+        trial(
+            where, rulebooks, rulebook=rulebook, only=only, history=history, accounts=accounts,
+            seed=seed, start=start, bars=bars, out=out, json=json,
+        )  # fmt: skip
+        return
     try:
         compared = _run(where, rulebook, only, history or None, quiet=json)
     except ReplayDiverged as fault:

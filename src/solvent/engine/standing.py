@@ -29,6 +29,8 @@ from solvent.units import DOLLARS, div_down, div_half_even, quanta_per_unit
 NOT_KNOWN: Final = Standing(0, 0, 0, False, False, False)
 FOUND_MAX: Final = 32_768
 """Standings that are kept of a plan; a look at more accounts than that is not worth it."""
+_FEW: Final = 64
+"""Standings of scans are remembered of looks at no more accounts: crowds are quick as they are."""
 
 
 @dataclass(slots=True)
@@ -132,17 +134,19 @@ def standings(state: State, views: Sequence[View]) -> list[Standing]:
         plan = fresh_plan(state, rules)
         if plan is not None:
             mine = [views[place] for place in places]
-            how = _remembered if _may_remember(rules, plan) else _assessed
+            how = _remembered if _may_remember(rules, plan, len(mine)) else _assessed
             for place, one in zip(places, how(state, rules, plan, mine), strict=True):
                 found[place] = one
     return found
 
 
-def _may_remember(rules: Rules, plan: AnyPlan) -> bool:
+def _may_remember(rules: Rules, plan: AnyPlan, count: int) -> bool:
     """Whether a rulebook of formulas asks for nothing by the name of an account: names of rows are
-    made up where one account is seen in several ways."""
+    made up where one account is seen in several ways. A scan never does."""
+    if not isinstance(plan, LevelsPlan):
+        return count <= _FEW
     tables = getattr(rules.rulebook.text, "tables", {})
-    return isinstance(plan, LevelsPlan) and all(one.by != "account" for one in tables.values())
+    return all(one.by != "account" for one in tables.values())
 
 
 def _remembered(
@@ -171,12 +175,14 @@ def _remembered(
 
 def _key(seen: View) -> tuple[object, ...] | None:
     """All that a view's standing depends on besides the plan; None where that is marks, too."""
-    if any(order.instrument >= COMBO_FIRST for order in seen.orders):
+    if any(order.instrument >= COMBO_FIRST for order in seen.orders) or any(
+        instrument >= COMBO_FIRST for instrument in seen.sides
+    ):
         return None
     modes = tuple((number, mode.isolated, mode.factor) for number, mode in seen.modes.items())
     return (
         seen.account.number, tuple(seen.positions.items()), tuple(seen.balances.items()),
-        tuple(seen.margins.items()), tuple(seen.orders), modes,
+        tuple(seen.margins.items()), tuple(seen.orders), tuple(seen.sides.items()), modes,
         tuple((seen.account.inputs or {}).items()),
     )  # fmt: skip
 

@@ -35,6 +35,7 @@ from solvent.messages.fields import (
 )
 from solvent.sim.cascade_crowd import DEALERS, Person, crowd
 from solvent.sim.cascade_prices import QUOTE, Prices
+from solvent.sim.regimes import REGIMES, Regime
 from solvent.solvency.venue import VenueWatch
 from solvent.tending.deleveraging import judged
 from solvent.tending.plans import Plan
@@ -42,6 +43,7 @@ from solvent.tending.pools import with_risk
 from solvent.tending.told import REDUCING, Step, Teller
 from solvent.units import MICRO
 
+__all__ = ["REGIMES", "Crashed", "Moment", "Regime", "crash"]
 ACTOR: Final = "crash"
 LEVELS: Final = 3
 """Prices on each side of a book that a dealer quotes at."""
@@ -55,6 +57,9 @@ _CALM: Final = 0.05
 """A move (in logs) after which half of that rests."""
 _FUND: Final = 0.0025
 """In the insurance fund at the opening, a share of the open interest."""
+_BACKSTOP, _BACKSTOP_TAKES = 0.01, 10
+"""Money of a backstop where the rules have one, a share of the open interest; and how many times
+that it may take on."""
 _DEALERS_MONEY: Final = 0.6
 """Dealers' money over what they hold."""
 _SOLD: Final = 0.34
@@ -67,23 +72,6 @@ _OPENED_AT: Final = 1.02
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Regime:
-    """How accounts are margined: a shipped rulebook, and whether positions are isolated."""
-
-    name: str
-    title: str
-    rulebook: str
-    isolated: bool = False
-
-
-REGIMES: Final = (
-    Regime(name="isolated", title="isolated", rulebook="binance-usdm", isolated=True),
-    Regime(name="cross", title="cross", rulebook="binance-usdm"),
-    Regime(name="portfolio", title="portfolio", rulebook="okx-pm"),
-)
-
-
 @dataclass(slots=True, kw_only=True)
 class Moment:
     """What one publication brought. Money in millionths of a dollar.
@@ -91,7 +79,7 @@ class Moment:
     Attributes:
         reduced: stage → value that changed hands. lost: stage → what accounts lost against the
             mark in it (a gain is negative). fund: what the insurance fund has, positions at the
-            marks. begun, ended, calls, cancelled: accounts.
+            marks. begun, ended, calls, cancelled: accounts. initial: margin asked of all.
     """
 
     time_ms: int
@@ -106,6 +94,7 @@ class Moment:
     adl_accounts: int
     open: int
     fees: int
+    initial: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,7 +197,7 @@ def _noted(stage: _Stage, told: list[Step]) -> Moment:
         cancelled=counts["cancel"], adl_accounts=len({one.who for one in done
                                                       if one.stage == "adl"}),
         open=sum(one is not None and one.status == LIQUIDATION for one in state.accounts),
-        fees=sum(one.fee_micro for one in done),
+        fees=sum(one.fee_micro for one in done), initial=stage.initial(),
     )  # fmt: skip
 
 
@@ -309,6 +298,15 @@ class _Stage:
             self.must(list(self.filling_up()))
         self.must([self.make(c.Deposit, account="insurance", asset=QUOTE,
                              amount=max(1, round(self.interest() * _FUND * MICRO)))])  # fmt: skip
+        if "backstop" in self.state.rules[name].closing.stages:
+            self.must(self.backstop(max(1, round(self.interest() * _BACKSTOP * MICRO))))
+
+    def backstop(self, money: int) -> Iterable[Command]:
+        """An account that takes what falls far below maintenance, with its margin."""
+        kind = AccountKind.BACKSTOP
+        yield self.make(c.OpenAccount, account="vault", kind=kind, rulebook=self.regime.rulebook)
+        yield self.make(c.Deposit, account="vault", asset=QUOTE, amount=money)
+        yield self.make(c.SetBackstop, account="vault", cap_micro=money * _BACKSTOP_TAKES)
 
     def filling_up(self) -> Iterable[Command]:
         """Who has less than the rulebook asks at the opening could not have opened: it has that."""
@@ -328,6 +326,11 @@ class _Stage:
             for which, amount in state.ledger.balances.items()
             if parts(which)[0] >= FIRST_ACCOUNT
         )
+
+    def initial(self) -> int:
+        """Initial margin of everybody, millionths of a dollar."""
+        found = standings(self.state, [seen for _, seen in with_risk(self.state)])
+        return sum(one.initial_micro for one in found)
 
     def holdings(self) -> dict[str, list[OpeningPosition]]:
         """Positions of everyone; dealers hold the other side of each coin."""

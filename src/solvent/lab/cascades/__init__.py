@@ -1,0 +1,1 @@
+"""Cascades: a venue's own engine in a market of agents whose prices its liquidations move."""
