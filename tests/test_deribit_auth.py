@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from solvent.service.callers import Role
 from solvent.service.security.masking import Secret
-from solvent.service.security.signing import signature_of
+from solvent.service.security.signing import signature_of, text_of
 from solvent.service.ws.socket import NOT_ANY_MORE
 from tests.secured import OTHER, OWN, Secured
 from tests.services import Served, made
@@ -105,6 +105,22 @@ def test_what_is_wrong_is_13004(secured: Secured) -> None:
         assert asked(secured, "public/auth", **one)["error"]["code"] == 13004, one
     other = asked(secured, "public/auth", grant_type="password")["error"]
     assert (other["code"], other["data"]["param"]) == (-32602, "grant_type")
+
+
+def test_a_signed_request_is_no_login(secured: Secured) -> None:
+    """Who has seen one on its way cannot have its signature stand for `data`."""
+    _, grant = credentials(secured)
+    at = str(secured.clock())
+    secret = Secret(grant["client_secret"])
+    head = f"{at}\nseen\n".encode()
+    for method, deribit in (("GET", False), ("POST", True)):
+        text = text_of(at, "seen", method, "/v1/venue", b"", deribit=deribit)
+        caught = {
+            "grant_type": "client_signature", "client_id": grant["client_id"],
+            "timestamp": int(at), "nonce": "seen", "signature": signature_of(secret, text),
+            "data": text.removeprefix(head).decode(),
+        }  # fmt: skip
+        assert asked(secured, "public/auth", **caught)["error"]["code"] == 13004
 
 
 def test_what_is_published_asks_who_calls_where_it_is_not_public(secured: Secured) -> None:

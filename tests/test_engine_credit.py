@@ -23,6 +23,7 @@ from solvent.messages import commands as c
 from solvent.messages.codec import encode_command
 from solvent.messages.events import InputsSet, MarginCalled
 from solvent.messages.fields import AccountKind, Command, Side
+from solvent.service.portfolios import labels, of_account
 from solvent.solvency.venue import VenueWatch, verdict
 from solvent.tending.tender import plans
 from tests.venues import DAY, DOLLAR, LIN, T0, Venue, arrays, new_venue
@@ -353,3 +354,14 @@ def test_a_members_contribution_answers_for_its_counterparty() -> None:
     venue.do(c.ContributeFund, account="member", asset="USDC", amount=900 * DOLLAR)
     assert venue.account("fund").parent == venue.account("member").number
     assert venue.account("member").kind == AccountKind.MEMBER
+
+
+def test_questions_about_an_account_see_its_inputs() -> None:
+    """A view apart from the books stands as the account itself does."""
+    venue = lender()
+    lend(venue, line=500, lgd="0.6", stressed_pd="0.05")
+    apart = of_account(venue.state, "fund")
+    assert apart.account.inputs == {"lgd": "0.6", "line": "500", "stressed_pd": "0.05"}
+    labels([apart])
+    assert apart.account.inputs == {"lgd": "0.6", "line": "500", "stressed_pd": "0.05"}
+    assert standing(venue.state, apart) == stands(venue)

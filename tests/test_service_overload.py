@@ -21,6 +21,7 @@ from bench.offering import Load, run
 
 from solvent import publishing
 from solvent.messages import commands as c
+from solvent.service import limits
 from solvent.service import whatifs as whatifs_module
 from solvent.service.asks import Asks, Patience
 from solvent.service.door import A_SECOND, Pace
@@ -308,6 +309,67 @@ def test_refusals_have_a_pace_and_an_order() -> None:
         clock.go_on()
     assert told == list(range(A_SECOND))
     assert 0.9 < clock.now_s <= 1.1
+
+
+def test_who_has_gone_keeps_nobody_waiting() -> None:
+    clock, pace = Clock(), Pace()
+    told: list[int] = []
+
+    class One:
+        def __init__(self, number: int) -> None:
+            self.number, self.loop = number, clock
+
+        def tell(self) -> None:
+            told.append(self.number)
+
+    many = [One(number) for number in range(A_SECOND)]
+    for one in many:
+        pace.take(one)  # type: ignore[arg-type]
+    at_once = len(told)
+    for one in many[:-1]:
+        pace.leave(one)  # type: ignore[arg-type]
+    clock.go_on()
+    assert told[at_once:] == [A_SECOND - 1]
+    assert not clock.later
+
+
+def test_a_body_that_does_not_come_is_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor one that comes by the byte; a whole one may be thought about as long as it takes."""
+    monkeypatch.setattr(limits, "BODY_S", 0.05)
+    sent: list[Any] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(0.1)
+        assert (await receive())["type"] == "http.disconnect"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def asked(parts: list[tuple[float, dict[str, Any]]]) -> int:
+        coming = iter(parts)
+
+        async def receive() -> Any:
+            after_s, message = next(coming, (3_600.0, {}))
+            await asyncio.sleep(after_s)
+            return message
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        bodies = limits.Bodies(app, most=1_000, bulk_most=1_000, depth=9, bulk=())
+        scope = {"type": "http", "method": "POST", "path": "/v1/whatif", "headers": []}
+        sent.clear()
+        await bodies(scope, receive, send)
+        return int(sent[0]["status"])
+
+    part = {"type": "http.request", "body": b" ", "more_body": True}
+    last = {"type": "http.request", "body": b"{}", "more_body": False}
+    gone = {"type": "http.disconnect"}
+    assert asyncio.run(asked([])) == 408
+    assert asyncio.run(asked([(0.01, part)] * 50)) == 408
+    assert asyncio.run(asked([(0.0, part), (0.0, last), (0.2, gone)])) == 200
 
 
 # ── the short way ────────────────────────────────────────────────────────────────────────────────

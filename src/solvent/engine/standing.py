@@ -29,6 +29,8 @@ from solvent.units import DOLLARS, div_down, div_half_even, quanta_per_unit
 NOT_KNOWN: Final = Standing(0, 0, 0, False, False, False)
 FOUND_MAX: Final = 32_768
 """Standings that are kept of a plan; a look at more accounts than that is not worth it."""
+_SCANS_MAX: Final = 1_024
+"""The same of scans, where a key holds every position of what may be a large account."""
 _FEW: Final = 64
 """Standings of scans are remembered of looks at no more accounts: crowds are quick as they are."""
 
@@ -166,9 +168,10 @@ def _remembered(
     found = dict(zip(new, fresh, strict=True))
     answers = [found[place] if place in found else known[keys[place]]  # type: ignore[index]
                for place in range(len(views))]  # fmt: skip
-    if len(known) + len(new) > FOUND_MAX:
+    most = FOUND_MAX if isinstance(plan, LevelsPlan) else _SCANS_MAX
+    if len(known) + len(new) > most:
         known.clear()
-    if len(new) <= FOUND_MAX:
+    if len(new) <= most:
         known.update((key, found[place]) for place in new if (key := keys[place]) is not None)
     return answers
 

@@ -117,8 +117,8 @@ def _capital(initial: Sequence[float]) -> dict[str, Any]:
 
 
 def _for_whom(worlds: Sequence[World], names: Sequence[str]) -> list[dict[str, Any]]:
-    """By size of account: under which rules the most of them were asked for least at their peak,
-    and how many each rules' would have called and wound up."""
+    """By size of account: under which rules the most of them were asked for least at their peak
+    (equals count for each), and how many each rules' would have called and wound up."""
     first = worlds[0].largest
     order = sorted(first, key=lambda name: (first[name], name))
     rows = []
@@ -129,7 +129,8 @@ def _for_whom(worlds: Sequence[World], names: Sequence[str]) -> list[dict[str, A
         for account in mine:
             asked = [one.largest.get(account, 0) for one in worlds]
             if len(set(asked)) > 1:
-                least[names[asked.index(min(asked))]] += 1
+                for name, one in zip(names, asked, strict=True):
+                    least[name] += one == min(asked)
         rows.append({
             "size": title, "accounts": len(mine), "least": least,
             "called": {name: sum(a in one.called for a in mine)

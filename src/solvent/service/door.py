@@ -14,7 +14,6 @@ keep the processor.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Final
@@ -49,7 +48,8 @@ class Pace:
     """Lets so many be told at a time, and the others in turn."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Door] = deque()
+        self._waiting: dict[Door, None] = {}
+        """In the order in which they came."""
         self._tick, self._left = -1, 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -62,14 +62,20 @@ class Pace:
             self._left -= 1
             one.tell()
             return
-        self._waiting.append(one)
+        self._waiting[one] = None
         if self._timer is None:
             self._timer = one.loop.call_later(_TICK_S, self._next, one.loop)
+
+    def leave(self, one: Door) -> None:
+        """Somebody has been told, or has gone."""
+        self._waiting.pop(one, None)
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         self._tick, self._left = int(loop.time() / _TICK_S), 0
         for _ in range(min(_EACH_TICK, len(self._waiting))):
-            self._waiting.popleft().tell()
+            one = next(iter(self._waiting))
+            del self._waiting[one]
+            one.tell()
         again = bool(self._waiting)
         self._timer = loop.call_later(_TICK_S, self._next, loop) if again else None
 
@@ -86,10 +92,12 @@ class Door(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Called when a request's head has been read."""
-        # One that comes before the answer to the last does not overtake it.
+        # One that comes before the answer to the last does not overtake it, and is not refused
+        # here: the pace of refusals would not hold for who sends many at once.
+        early = self._told is not None
         self.tell()
         self._refusal = None
-        if self.url == _URL and self._plain():
+        if self.url == _URL and not early and self._plain():
             wait_ms = self.asked.admission.beyond_ms()
             if wait_ms is not None:
                 self._stays = (
@@ -134,6 +142,7 @@ class Door(HttpToolsProtocol):
     def tell(self) -> None:
         """Answer with the refusal that waits for its turn, if one does."""
         told, self._told = self._told, None
+        self.asked.pace.leave(self)
         if told is None or self.transport.is_closing():
             return
         self.transport.write(told)
@@ -142,6 +151,12 @@ class Door(HttpToolsProtocol):
         if not self._stays:
             self.transport.close()
         self.on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection is over: who has gone is not told any more."""
+        self._told = None
+        self.asked.pace.leave(self)
+        super().connection_lost(exc)
 
     def shutdown(self) -> None:
         """Called when the service stops: nobody is left without an answer."""

@@ -7,8 +7,10 @@ cancellations, deposits and reduce-only orders three quarters.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Final
@@ -37,8 +39,13 @@ _STRING: Final = re.compile(_REST, re.DOTALL)
 _TOKENS: Final = re.compile(rb'[\[\]{}]|"' + _REST, re.DOTALL)
 
 
+BODY_S: Final = 10.0
+"""What a body is waited for, and longer by what has come at `BODY_PER_S`: it holds a place."""
+BODY_PER_S: Final = 16_384
+
+
 class TooLarge(Exception):
-    """A body is larger or deeper than it may be."""
+    """A body is larger, deeper or slower than it may be."""
 
 
 class _ReduceOnly(msgspec.Struct):
@@ -198,42 +205,72 @@ class Bodies:
             await self._app(scope, receive, send)
             return
         most = self._bulk_most if path_of(scope).startswith(self._bulk) else self._most
-        length = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
-        if length.isdigit() and int(length) > most:
+        if _length(scope) > most:
             await problem(413, detail=f"expected a body of at most {most} bytes")(
                 scope, receive, send
             )
             return
-        seen, depth, begun = 0, Depth(self._depth), False
-        refusal: Response | None = None
-
-        async def checked() -> Message:
-            nonlocal seen, refusal
-            message = await receive()
-            body = message.get("body", b"")
-            seen += len(body)
-            if seen > most:
-                refusal = problem(413, detail=f"expected a body of at most {most} bytes")
-            elif not depth.take(body, last=not message.get("more_body", False)):
-                detail = f"expected JSON at most {self._depth} deep"
-                refusal = problem(422, code="TOO_DEEP", detail=detail)
-            if refusal is not None:
-                raise TooLarge
-            return message
+        coming, begun = _Coming(receive, most, self._depth), False
 
         async def unless_refused(message: Message) -> None:
             nonlocal begun
-            if refusal is None or begun:
+            if coming.refusal is None or begun:
                 begun = True
                 await send(message)
 
         try:
-            await self._app(scope, checked, unless_refused)
+            await self._app(scope, coming.next, unless_refused)
         except TooLarge:
             if begun:
                 raise
-        if refusal is not None and not begun:
-            await refusal(scope, receive, send)
+        if coming.refusal is not None and not begun:
+            await coming.refusal(scope, receive, send)
+
+
+def _length(scope: Scope) -> int:
+    """Bytes of the body as its head tells them; 0 where it does not."""
+    told = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+    return int(told) if told.isdigit() else 0
+
+
+class _Coming:
+    """A body that comes at some pace, is not too large and not too deep; or its refusal."""
+
+    def __init__(self, receive: Receive, most: int, depth: int) -> None:
+        self.refusal: Response | None = None
+        self._receive, self._most = receive, most
+        self._depth, self._deepest = Depth(depth), depth
+        self._seen, self._waited_s, self._whole = 0, 0.0, False
+
+    async def next(self) -> Message:
+        """What comes next. Raises TooLarge where that is refused."""
+        if self.refusal is not None:
+            raise TooLarge
+        if self._whole:
+            return await self._receive()
+        patience_s = BODY_S + self._seen / BODY_PER_S - self._waited_s
+        since_s = time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, patience_s)):
+                message = await self._receive()
+        except TimeoutError:
+            detail = f"expected the body at {BODY_PER_S} bytes a second"
+            self.refusal = problem(408, detail=detail)
+            raise TooLarge from None
+        self._waited_s += time.monotonic() - since_s
+        self._take(message.get("body", b""), more=message.get("more_body", False))
+        return message
+
+    def _take(self, body: bytes, *, more: bool) -> None:
+        self._seen += len(body)
+        self._whole = not more
+        if self._seen > self._most:
+            self.refusal = problem(413, detail=f"expected a body of at most {self._most} bytes")
+        elif not self._depth.take(body, last=not more):
+            detail = f"expected JSON at most {self._deepest} deep"
+            self.refusal = problem(422, code="TOO_DEEP", detail=detail)
+        if self.refusal is not None:
+            raise TooLarge
 
 
 class Depth:

@@ -189,9 +189,12 @@ def _decimal(told: Number, *, source: Whose, field: str) -> Decimal:
 # ── as margin sees it ────────────────────────────────────────────────────────────────────────────
 
 
-def nobody(name: str, rulebook: str) -> Account:
-    """An account that no venue has, for a portfolio."""
-    return Account(number=-1, name=name, kind="user", parent=-1, rulebook=rulebook)
+def nobody(name: str, rulebook: str, inputs: dict[str, str] | None = None) -> Account:
+    """An account that no venue has, for a portfolio; `inputs` are those of the one it is like."""
+    return Account(
+        number=-1, name=name, kind="user", parent=-1, rulebook=rulebook,
+        inputs=None if inputs is None else dict(inputs),
+    )  # fmt: skip
 
 
 def seen(shelf: Shelf, portfolio: PortfolioTold, rulebook: str) -> View:
@@ -280,7 +283,9 @@ def changed(shelf: Shelf, before: View, changes: ChangesTold, rulebook: str | No
     for asset, amount in changes.deposit.items():
         number, units = shelf.units_of(asset, amount, source="deposit")
         owned[number] = owned.get(number, 0) + units
-    account = before.account if rulebook is None else nobody(before.account.name, rulebook)
+    account = before.account
+    if rulebook is not None:
+        account = nobody(account.name, rulebook, account.inputs)
     return View(account, held, owned, before.margins, before.orders, before.modes, before.sides)
 
 
@@ -308,8 +313,8 @@ def of_account(state: State, name: str) -> View:
     account = state.account(account_number(state, name))
     found = view(state, account)
     return View(
-        nobody(name, account.rulebook), found.positions, found.balances, dict(found.margins),
-        list(found.orders), dict(found.modes), dict(found.sides),
+        nobody(name, account.rulebook, account.inputs), found.positions, found.balances,
+        dict(found.margins), list(found.orders), dict(found.modes), dict(found.sides),
     )  # fmt: skip
 
 
@@ -329,7 +334,8 @@ def ruled(state: State, rulebook: str | None) -> str:
 def labels(views: Sequence[View]) -> None:
     """Give views of one batch names of their own, as margin tells accounts apart by them."""
     for place, one in enumerate(views):
-        one.account = nobody(f"{one.account.name} {place}", one.account.rulebook)
+        mine = one.account
+        one.account = nobody(f"{mine.name} {place}", mine.rulebook, mine.inputs)
 
 
 def balances_of(shelf: Shelf, owned: Mapping[int, int]) -> dict[str, Decimal]:

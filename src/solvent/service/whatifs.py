@@ -252,8 +252,8 @@ class WhatIfs:
             name = ruled(now.state, told.rulebook or one.held.account.rulebook)
             held = one.held
             before = View(
-                nobody(held.account.name, name), held.positions, held.balances, held.margins,
-                held.orders, held.modes, held.sides,
+                nobody(held.account.name, name, held.account.inputs), held.positions,
+                held.balances, held.margins, held.orders, held.modes, held.sides,
             )  # fmt: skip
         elif told.portfolio is not None:
             before = seen(shelf, told.portfolio, ruled(now.state, told.rulebook))

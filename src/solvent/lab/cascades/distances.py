@@ -2,7 +2,8 @@
 
 For one that nothing has happened to since it was asked, equity changes by its notional times the
 move of each coin, collateral in coins by no more than its value times that, and maintenance margin
-by no more than the notional moves: no rulebook here asks for more of a position than it is worth.
+by no more than the notional moves: no rulebook that it is used for asks for more of a position
+than it is worth (`rules.is_bounded`).
 So most accounts are proved far away with one line of arithmetic for all, and what is done is the
 same as if all were asked (a test holds the two together).
 """

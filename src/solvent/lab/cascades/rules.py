@@ -206,6 +206,13 @@ def text_of(rules: Rules, *, coins: tuple[str, ...], range_: float | None = None
     return found + _COLLATERAL + "".join(_COIN.format(coin=one) for one in coins) + closing
 
 
+def is_bounded(rules: Rules) -> bool:
+    """Whether what `distances` needs is known of rules: no position is asked more for than it is
+    worth, and calls begin no higher than at a fifth of equity over maintenance margin."""
+    steepest = max(times for _, times in BRACKETS) if rules.family == "tiers" else 1.0
+    return rules.rulebook is None and steepest * rules.margin * rules.maintenance <= 1.0
+
+
 def house_text(rules: Rules) -> str:
     """The agents' rulebook: a grid of 1 %. The venue's own ways with money are those of the rules
     on trial where they are a family's."""
@@ -215,5 +222,5 @@ def house_text(rules: Rules) -> str:
     return found + _COLLATERAL + _LIQUIDATION.format(pace=_PACES[rules.pace])
 
 
-_AGE_MS: Final = 86_400_000
-"""Arrays are published at every step, whatever its length."""
+_AGE_MS: Final = 11 * 86_400_000
+"""The agents' arrays are published at every tenth step, which may be a day long."""

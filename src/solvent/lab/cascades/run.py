@@ -280,11 +280,12 @@ class _World:
 
     def _moved(self, venue: Venue, name: str, amount: int) -> bool:
         for other in self.venues:
-            if other is not venue and any(
-                other.withdraw(name, part) for part in (amount, amount // 2) if part
-            ):
-                venue.deposit(name, amount)
-                return True
+            if other is venue:
+                continue
+            for part in (amount, amount // 2):
+                if part and other.withdraw(name, part):
+                    venue.deposit(name, part)
+                    return True
         return False
 
     def _learn(self) -> None:

@@ -22,7 +22,7 @@ from solvent.host import Answer
 from solvent.lab.cascades.distances import Distances, initial_of
 from solvent.lab.cascades.people import Holder, interest_of
 from solvent.lab.cascades.prices import rungs
-from solvent.lab.cascades.rules import HOUSE, house_text, text_of
+from solvent.lab.cascades.rules import HOUSE, house_text, is_bounded, text_of
 from solvent.lab.cascades.settings import Settings
 from solvent.lab.cascades.tally import Tally
 from solvent.market import Quotes, Snapshot, assemble
@@ -301,7 +301,8 @@ class Venue:
             return
         known.look(self.state, self.tally.touched)
         self.tally.touched.clear()
-        self.engine.tend(time_ms=self.time_ms, verdicts=known if sparing else None)
+        spared = sparing and is_bounded(self.settings.rules)
+        self.engine.tend(time_ms=self.time_ms, verdicts=known if spared else None)
         # What happened in this look is told at the next one, after which nobody is asked twice.
         touched = set(self.tally.touched)
         known.look(self.state, touched)

@@ -406,8 +406,8 @@ def _as_theirs(found: Seen) -> View:
     view = found.view
     rulebook = ruled(found.now.state, view.account.rulebook)
     return View(
-        nobody(found.name, rulebook), view.positions, view.balances, view.margins, view.orders,
-        view.modes, view.sides,
+        nobody(found.name, rulebook, view.account.inputs), view.positions, view.balances,
+        view.margins, view.orders, view.modes, view.sides,
     )  # fmt: skip
 
 

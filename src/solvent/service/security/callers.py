@@ -190,6 +190,9 @@ class KeyedCallers:
         try:
             if client_secret is not None:
                 return self._by_secret(client_id, client_secret)
+            # A signed request's text has more lines: of one that was seen, no login can be made.
+            if "\n" in data or "\r" in data:
+                raise Unauthorised("expected data of one line")
             # A message may leave its nonce out: then it is its time that comes once.
             signed = Signed(
                 key=client_id, timestamp=str(timestamp), nonce=nonce or f"at.{timestamp}",
