@@ -326,6 +326,11 @@ def test_february_2026_is_the_worst_day_of_its_surfaces() -> None:
             head() + 'move=[{underlying="A", source="s"}, {underlying="A", source="s"}]',
             Reject.INPUT_INVALID, "found twice: A",
         ),
+        (
+            told("BTC", 0.1, kind="oracle")
+            + '[oracle]\nunderlying="BTC"\nstuck=["a"]\nseconds=20\nramp_seconds=21\nsource="s"',
+            Reject.INPUT_INVALID, "ramp_seconds up to seconds",
+        ),
         ("scenario = {", Reject.SOURCE_UNREADABLE, "TOML"),
     ],
 )  # fmt: skip
@@ -346,12 +351,70 @@ def test_an_unknown_underlying_of_a_users_file_is_bad_input_and_a_shipped_one_is
         load_scenario("1929-10-29")
 
 
+def test_a_users_scenario_may_move_a_coin_of_the_market_that_nobody_holds() -> None:
+    subject = linear(10.0, 140_000.0)
+    assert subject.underlyings == ("BTC",)
+    both = head() + (
+        'move = [{underlying = "BTC", spot = -0.3, source = "s"}, '
+        '{underlying = "ETH", spot = -0.4, source = "s"}]'
+    )
+    found_, alone = (run(subject, [hand(text)]).of("x") for text in (both, told("BTC", -0.3)))
+    assert found_.stand.equity_micro.tolist() == alone.stand.equity_micro.tolist()
+    assert found_.stand.equity_micro[0] < subject.now.equity_micro[0]
+    assert found_.notes == ()
+    with pytest.raises(BadInput, match=r"an underlying of the market \(BTC, ETH\)"):
+        run(subject.only(["a"]), [hand(told("DOGE", -0.5))])
+
+
+def test_a_factor_is_the_same_whoever_is_asked_about() -> None:
+    """The mean of all prices is that of the market, not of what an account happens to hold."""
+    rows = [{"account": name, "instrument": instrument, "size": 1.0}
+            for name, instrument in (("a", PERPETUAL), ("b", "ETH_USDC-PERPETUAL"))]  # fmt: skip
+    whole = book_subject(rows, market())
+    text = head(kind="factor") + '[factor]\nwhich = "market"\ndeviations = -4.0\nsource = "s"'
+    all_, one = (
+        run(subject, [hand(text)], history=planted()).of("x")
+        for subject in (whole, whole.only(["a"]))
+    )
+    assert whole.only(["a"]).underlyings == ("BTC",)
+    assert one.resolved.shock == all_.resolved.shock
+    assert one.stand.equity_micro.tolist() == all_.stand.equity_micro[:1].tolist()
+
+
 def test_scaling_is_in_logs_and_leaves_time() -> None:
     found_ = resolve(load_scenario("2020-03-12"), ("BTC",), scale=2.0)
     assert found_.shock.of("BTC").spot == pytest.approx((1.0 - 0.451) ** 2 - 1.0)
     assert found_.shock.hours == 24.0
     with pytest.raises(BadInput, match="scale"):
         resolve(load_scenario("2020-03-12"), ("BTC",), scale=math.nan)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("crash-50", "a move of -0.999023"),
+        ("squeeze-25", "a shift of 3.36"),
+        ("vol-double", "a shift of 6.93"),
+        ("2020-03-12", "10 times 2020-03-12"),
+    ],
+)
+def test_a_scale_too_far_is_bad_input_that_names_the_move(name: str, words: str) -> None:
+    with pytest.raises(BadInput, match="scale: expected moves of") as raised:
+        resolve(load_scenario(name), ("BTC",), scale=10.0)
+    assert words in str(raised.value)
+
+
+def test_what_is_lost_whole_and_a_year_do_not_scale() -> None:
+    text = (
+        head(kind="depeg", hours=24.0 * 365)
+        + 'collateral = [{asset = "USDC", worth = -1.0, source = "s"}]'
+    )
+    depeg = resolve(load_scenario("usdc-depeg-10"), ("BTC",), scale=10.0).shock
+    assert depeg.worth["USDC"] == pytest.approx(0.9**10 - 1.0)
+    found_ = resolve(hand(text), ("BTC",), scale=3.0).shock
+    assert (found_.worth, found_.hours) == ({"USDC": -1.0}, 24.0 * 365)
+    with pytest.raises(BadInput, match="scale: expected USDC worth up to 10 more"):
+        resolve(hand(text.replace("-1.0", "2.0")), ("BTC",), scale=3.0)
 
 
 # ── kinds ────────────────────────────────────────────────────────────────────────────────────────
@@ -533,7 +596,15 @@ def test_cover_is_what_the_largest_members_lose_beyond_their_margin() -> None:
         assert found_.cover(2).by_scenario[name] == sum(sorted(over.values())[-2:])
     assert found_.cover(1).required <= found_.cover(2).required > 0
     table = found_.to_polars()
-    assert table["cover_1"].to_list() <= table["cover_2"].to_list()
+    assert (table["cover_1"] <= table["cover_2"]).all()
+    for name, row in zip(("2020-03-12", "squeeze-25"), table.to_dicts(), strict=True):
+        short: dict[str, int] = {}
+        for account, equity in zip(
+            subject.names, found_.of(name).stand.equity_micro.tolist(), strict=True
+        ):
+            short[members[account]] = short.get(members[account], 0) + max(0, -equity)
+        largest = sorted(short.values(), reverse=True)
+        assert (row["cover_1"], row["cover_2"]) == (largest[0] / MICRO, sum(largest[:2]) / MICRO)
     assert (table["shortfall"] * MICRO).round().to_list() == [
         int(np.maximum(-found_.of(one).stand.equity_micro, 0).sum())
         for one in ("2020-03-12", "squeeze-25")
@@ -569,6 +640,29 @@ def test_who_is_liquidated_pays_for_being_closed_out() -> None:
         run(subject, [hand(text)], liquidity=COINS[1:])
 
 
+def test_who_cannot_be_told_a_cost_of_closing_does_not_close_for_nothing() -> None:
+    """An option that has expired has no charges; the account beside it has."""
+    option = symbol("BTC_USDC", "C")
+    rows = [{"account": name, "instrument": instrument, "size": 1.0}
+            for name, instrument in (("a", PERPETUAL), ("b", option))]  # fmt: skip
+    subject = book_subject(rows, market())
+    late = shocked(subject.market, Shock(hours=24.0 * 365))
+    with pytest.raises(BadInput, match=f"cost of closing.*found account b: .*{option}"):
+        closing_costs(subject, late, COINS)
+    whole = subject.groups[0]
+    apart = tuple(
+        replace(whole, books=whole.books.of(np.array([k])), unlisted=whole.unlisted[[k]])
+        for k in range(2)
+    )
+    for one in (subject, replace(subject, groups=apart)):
+        known = one.on(late).known
+        assert known.tolist() == [True, False]
+        costs = closing_costs(one, late, COINS, known=known)
+        assert costs[0] > 0
+        assert costs[1] == 0
+    assert (closing_costs(subject, subject.market, COINS) > 0).all()
+
+
 def test_a_rung_of_a_ladder_is_a_shock() -> None:
     subject = linear(10.0, 140_000.0)
     climbed = ladders(subject, ("spot", "time", "collateral"), steps=None)
@@ -582,5 +676,6 @@ def test_a_rung_of_a_ladder_is_a_shock() -> None:
     frame = climbed.to_polars()
     spot = frame.filter(frame["ladder"] == "spot")["equity"].to_list()
     assert spot == sorted(spot)
+    assert spot[0] < spot[-1]
     with pytest.raises(BadInput, match=r"numbers from -0\.999"):
         ladders(subject, ("spot",), steps=[-1.0])

@@ -223,6 +223,27 @@ def test_the_fund_is_spent_by_the_one_whose_debt_grows() -> None:
     assert found.proof.nearest == pytest.approx(found.distance, rel=3e-3)
 
 
+@pytest.mark.parametrize(
+    ("positions", "cash", "moves"),
+    [
+        ({PERPETUAL: 10.0}, 150_000.0, one_coin()),
+        ({PERPETUAL: 10.0, ETHER: -300.0}, 100_000.0, two_coins()),
+    ],
+)
+def test_a_fund_of_nothing_is_spent_where_the_first_account_is_insolvent(
+    positions: dict[str, float], cash: float, moves: Moves
+) -> None:
+    """What the fund has left is flat, at nothing, until there is a shortfall."""
+    subject = subject_of(positions, cash)
+    spent, alone = (reverse(subject, moves, goal) for goal in (Goal.FUND, Goal.INSOLVENT))
+    assert spent.distance == pytest.approx(alone.distance, rel=1e-6)
+    assert spent.broken == alone.broken == ("a",)
+    assert subject.at(spent.shock).shortfall_micro.sum() > 0
+    assert spent.proof.nearest is not None
+    assert spent.distance is not None
+    assert 0.97 * spent.distance <= spent.proof.nearest <= spent.distance
+
+
 def test_margin_is_insufficient_where_the_loss_is_more() -> None:
     subject = subject_of({PERPETUAL: 4.0}, 500_000.0)
     initial = float(subject.now.initial_micro[0]) / MICRO

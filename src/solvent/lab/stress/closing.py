@@ -20,9 +20,11 @@ from solvent.margining.evaluate import requirements
 from solvent.margining.fragments import merged, to_toml
 from solvent.margining.liquidity import CoinLiquidity, liquidity_parts
 from solvent.margining.plan import Plan
+from solvent.margining.requirement import Requirements
 from solvent.margining.rulebook import read_rulebook
 from solvent.margining.schema import RulebookText
 from solvent.market import Snapshot
+from solvent.risk import Book
 
 Int64 = NDArray[np.int64]
 _BASE = {
@@ -58,10 +60,15 @@ def closing_rulebook(coins: Sequence[CoinLiquidity]) -> RulebookText:
     return text
 
 
-def closing_costs(subject: Subject, market: Snapshot, coins: Sequence[CoinLiquidity]) -> Int64:
+def closing_costs(
+    subject: Subject, market: Snapshot, coins: Sequence[CoinLiquidity], *,
+    known: NDArray[np.bool_] | None = None,
+) -> Int64:  # fmt: skip
     """[account] what closing all that it holds would cost on a market, in millionths of a dollar.
 
-    Raises BadInput for a coin that is held and whose liquidity is not told.
+    Raises BadInput for a coin that is held and whose liquidity is not told, and for an account for
+    which the charges give no number: it would else close for nothing. `known`: [account] those of
+    which something is said at all (all unless told); the others cost 0 where it has no number.
     """
     names = [subject.market.universe.underlyings[code]
              for code in np.unique(subject.market.universe.underlying[subject.held])]  # fmt: skip
@@ -75,8 +82,33 @@ def closing_costs(subject: Subject, market: Snapshot, coins: Sequence[CoinLiquid
         )  # fmt: skip
     plan = api.prepare(market, closing_rulebook(coins))
     assert isinstance(plan, Plan)
-    costs = [requirements(plan, one.books.book, threads=1).initial for one in subject.groups]
+    costs, first = [], 0
+    for one in subject.groups:
+        book = one.books.book
+        needed = requirements(plan, book, threads=1)
+        asked = None if known is None else known[first : first + len(book)]
+        _all_told(plan, book, needed, asked)
+        costs.append(needed.initial)
+        first += len(book)
     return np.concatenate(costs) if costs else np.zeros(0, dtype=np.int64)
+
+
+def _all_told(
+    plan: Plan, book: Book, needed: Requirements, known: NDArray[np.bool_] | None
+) -> None:
+    reasons = dict(needed.undefined)
+    for account in np.flatnonzero(needed.refused >= 0).tolist():
+        row = int(needed.layout.instrument[needed.refused[account]])
+        reasons[account] = plan.refusal[row]
+    for account in sorted(reasons):
+        if known is None or known[account]:
+            raise BadInput(
+                Problem(
+                    code=Reject.PARAMETER_UNSET, source="liquidity",
+                    expected="a cost of closing for all that is held",
+                    found=f"account {book.accounts[account]}: {reasons[account]}",
+                )
+            )  # fmt: skip
 
 
 def read_liquidity(

@@ -205,7 +205,7 @@ class Condition:
         """[account] dollars until it fails; for the fund what it would have to pay."""
         equity = stand.equity_micro.astype(np.float64)
         if self.liquidity is not None and self.goal is not Goal.LIQUIDATED:
-            cost = closing_costs(self.subject, market, self.liquidity)
+            cost = closing_costs(self.subject, market, self.liquidity, known=stand.known)
             falls = stand.liquidate | (self.goal is Goal.MARGIN)
             equity = equity - np.where(falls, cost, 0)
         if self.goal is Goal.FUND:
@@ -433,7 +433,10 @@ class _Search:
 
     def _root(self, direction: Float64, near: float, far: float) -> float:
         def number(radius: float) -> float:
-            return min(self.at(radius * direction), 1e15)
+            # Nothing still holds (a fund of nothing until the first shortfall), but is no root:
+            # the root is where it begins to fail.
+            value = self.at(radius * direction)
+            return value if value < 0.0 else min(max(value, 1e-9), 1e15)
 
         return float(brentq(number, near, far, xtol=1e-10, rtol=1e-12))
 

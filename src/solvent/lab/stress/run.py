@@ -246,7 +246,8 @@ def run(
         scale: every scenario so many times as far, in logs.
         rules: index rules by name, instead of those that ship.
     """
-    names = subject.underlyings
+    # Of the whole market: what a scenario is must not hang on who is asked about.
+    names = subject.universe
     resolved = [resolve(one, names, history=history, scale=scale) for one in scenarios]
     for one in resolved:
         _oracle_rule(one.scenario, rules)
@@ -283,7 +284,7 @@ def _outcome(
         stand = subject.at(shock)
     costs = None
     if liquidity is not None:
-        costs = closing_costs(subject, subject.shocked(shock), liquidity)
+        costs = closing_costs(subject, subject.shocked(shock), liquidity, known=stand.known)
     seen = _misjudged(subject, resolved, stand, _oracle_rule(resolved.scenario, rules), notes)
     return Outcome(
         resolved=resolved, hours=hours, stand=stand, cost_micro=costs, outage=stopped,
@@ -298,7 +299,9 @@ def _misjudged(
     if told is None or rule is None:
         return None
     if told.underlying not in subject.underlyings:
-        notes.append(f"not in this market: {told.underlying}, whose sources fail")
+        there = told.underlying in subject.universe
+        word = "held by nobody" if there else "not in this market"
+        notes.append(f"{word}: {told.underlying}, whose sources fail")
         return None
     fault = OracleFault(
         silent=told.silent, stuck=told.stuck, wrong=told.wrong, seconds=told.seconds,

@@ -29,7 +29,7 @@ from pydantic import (
 
 from solvent.errors import BadInput, Problem, Reject
 from solvent.lab.stress import factors
-from solvent.lab.stress.shock import MOVE_MAX, MOVE_MIN, SHIFT_MAX, Move, Shock
+from solvent.lab.stress.shock import MOVE_MAX, MOVE_MIN, SHIFT_MAX, WORTH_MAX, Move, Shock
 from solvent.limits import PROBLEMS_MAX
 from solvent.margining.rulebook import line_of
 from solvent.scenarios.history import Series
@@ -69,7 +69,7 @@ class CollateralText(_Sourced):
     """What an asset comes to be worth as collateral, as a relative change."""
 
     asset: Name
-    worth: Annotated[float, Field(ge=-1.0, le=10.0)]
+    worth: Annotated[float, Field(ge=-1.0, le=WORTH_MAX)]
 
 
 class FactorText(_Sourced):
@@ -109,7 +109,7 @@ class OracleText(_Sourced):
     """Source → relative error of what it tells."""
     seconds: Annotated[int, Field(ge=1, le=3_600)] = 60
     ramp_seconds: Annotated[int, Field(ge=1, le=3_600)] = 30
-    """In how long the market moves."""
+    """In how long the market moves: not longer than the fault goes on."""
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -118,6 +118,8 @@ class OracleText(_Sourced):
             raise ValueError("a source that is silent, stuck or wrong")
         if len(set(told)) < len(told):
             raise ValueError("each source fails in one way")
+        if self.ramp_seconds > self.seconds:
+            raise ValueError("ramp_seconds up to seconds: the move ends before the fault does")
         return self
 
 
@@ -223,8 +225,8 @@ def resolve(
 ) -> Resolved:  # fmt: skip
     """A scenario's shock on a market of some underlyings, `scale` times as far (in logs).
 
-    Raises BadInput for a user's scenario that names what the market does not have, and for a factor
-    or a jump without a history that tells it.
+    Raises BadInput for a user's scenario that names what the market does not have, for a factor or
+    a jump without a history that tells it, and for a scale at which a move leaves its limits.
     """
     if not (math.isfinite(scale) and 0.0 <= scale <= 10.0):
         raise _bad("scale", "a number from 0 to 10", repr(scale), Reject.INPUT_INVALID)
@@ -238,8 +240,7 @@ def resolve(
         shock = replace(shock, moves={**added.moves, **shock.moves})
         notes += added.notes
     if scale != 1.0:
-        # Time is not scaled: a crash twice as deep takes as long.
-        shock = replace(shock.part(scale), hours=shock.hours)
+        shock = _scaled(shock, scale)
         notes.append(f"scaled by {scale:g}, in logs")
     absent = shock.among(underlyings, source=scenario.source, strict=scenario.own)
     if absent:
@@ -255,6 +256,31 @@ def resolve(
             shown = ", ".join(", ".join(others) if one == "*" else one for one in named)
             notes.append(f"assumed, not measured: the move of {shown}")
     return Resolved(scenario=scenario, shock=shock, notes=tuple(notes))
+
+
+def _scaled(shock: Shock, scale: float) -> Shock:
+    """A shock so many times as far, in logs. Time is not scaled: a crash twice as deep takes as
+    long. Raises BadInput where a move would leave its limits."""
+
+    def far(move: float) -> float:
+        return math.expm1(scale * math.log1p(move)) if move > -1.0 else -1.0
+
+    for name, one in shock.moves.items():
+        spot = far(one.spot)
+        shift = scale * max(map(abs, (one.level, one.skew, one.term, one.basis)))
+        if not (MOVE_MIN <= spot <= MOVE_MAX and shift <= SHIFT_MAX):
+            raise _bad(
+                "scale", f"moves of {name} from {MOVE_MIN} to {MOVE_MAX:g} with shifts up to "
+                f"{SHIFT_MAX:g}", f"{scale:g} times {shock.name}: a move of {spot:.6g}, a shift of "
+                f"{shift:.6g}", Reject.INPUT_INVALID,
+            )  # fmt: skip
+    for asset, worth in shock.worth.items():
+        if far(worth) > WORTH_MAX:
+            raise _bad(
+                "scale", f"{asset} worth up to {WORTH_MAX:g} more",
+                f"{scale:g} times {shock.name}: {far(worth):.6g}", Reject.INPUT_INVALID,
+            )  # fmt: skip
+    return replace(replace(shock, hours=0.0).part(scale), hours=shock.hours)
 
 
 def _of_history(

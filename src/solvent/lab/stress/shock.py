@@ -29,6 +29,8 @@ HOUR_MS: Final = 3_600_000
 MOVE_MIN, MOVE_MAX = -0.999, 100.0
 SHIFT_MAX: Final = 3.0
 """Of a surface or a basis, in logs: a volatility times twenty."""
+WORTH_MAX: Final = 10.0
+"""Relative change of what an asset counts for as collateral."""
 _LAST_MS: Final = 60_000
 """Time stops a minute before a contract that is held expires."""
 
@@ -87,7 +89,8 @@ class Shock:
     hours: float = 0.0
 
     def __post_init__(self) -> None:
-        check(all(-1.0 <= one <= 10.0 for one in self.worth.values()), "worth", dict(self.worth))
+        worth = self.worth.values()
+        check(all(-1.0 <= one <= WORTH_MAX for one in worth), "worth", dict(self.worth))
         check(0.0 <= self.hours <= 24.0 * 365.0, "hours pass forwards", self.hours)
 
     def of(self, underlying: str) -> Move:
@@ -98,7 +101,7 @@ class Shock:
         """A part of the way there, even in logs; of the time as much."""
         moves = {name: one.scaled(share) for name, one in self.moves.items()}
         worth = {
-            name: math.expm1(share * math.log1p(one)) if one > -1.0 else share * one
+            name: math.expm1(share * math.log1p(one)) if one > -1.0 else max(share * one, -1.0)
             for name, one in self.worth.items()
         }
         return replace(self, hours=share * self.hours, moves=moves, worth=worth)

@@ -128,6 +128,8 @@ class Subject:
         groups: accounts by rulebook, in the order of `names`.
         fund_micro: what covers shortfalls. notes: what had to be assumed.
         members: account → member that answers for it; itself where none is told.
+        universe: underlyings of the whole market that it was laid out on, of which `market` may
+            have but those that matter to it: a scenario is the same whoever is asked about.
     """
 
     market: Snapshot
@@ -136,6 +138,13 @@ class Subject:
     notes: tuple[str, ...] = ()
     members: Mapping[str, str] = field(default_factory=dict)
     pause: Callable[[], object] | None = None
+    universe: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.universe:
+            object.__setattr__(self, "universe", tuple(self.market.universe.underlyings))
+        check(set(self.underlyings) <= set(self.universe), "its market is of the whole",
+              self.universe)  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.names)
@@ -147,7 +156,7 @@ class Subject:
 
     @property
     def underlyings(self) -> tuple[str, ...]:
-        """What can move."""
+        """What can move of what is held or owned."""
         return tuple(self.market.universe.underlyings)
 
     @cached_property
