@@ -29,10 +29,8 @@ from solvent.units import DOLLARS, div_down, div_half_even, quanta_per_unit
 NOT_KNOWN: Final = Standing(0, 0, 0, False, False, False)
 FOUND_MAX: Final = 32_768
 """Standings that are kept of a plan; a look at more accounts than that is not worth it."""
-_SCANS_MAX: Final = 1_024
-"""The same of scans, where a key holds every position of what may be a large account."""
-_FEW: Final = 64
-"""Standings of scans are remembered of looks at no more accounts: crowds are quick as they are."""
+_SCANS_MAX: Final = 1_024  # of scans: a key holds each position of what may be a large account
+_FEW: Final = 64  # accounts: standings of scans are remembered of no larger looks, which are quick
 
 
 @dataclass(slots=True)
