@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import solvent as sv
 from solvent import api
+from solvent.cli import allocate as allocate_cli
 from solvent.lab.capital.allocation import allocate, places_of
 from solvent.lab.capital.compression import Facing, compress, net_of
 from solvent.lab.capital.delivery import Asset, Route, Terms, deliver
@@ -142,6 +144,23 @@ def test_what_stands_nowhere_is_placed() -> None:
     assert found.places()["after"].sum() == pytest.approx(found.total / MICRO)
 
 
+def test_what_is_not_known_is_no_amount() -> None:
+    """Paradex margins no inverse contract: what stands there has no requirement until it moves."""
+    held = {"instrument": "BTC-PERPETUAL", "size": 100_000.0}
+    places = [PLACES[0], Place(name="odd", rulebook="paradex-pm")]
+    market = rulebook_histories.market()
+    for steps in (0, 4_096):
+        found = allocate([{**held, "account": "odd"}], market, places, enumerate_max=steps)
+        assert found.before is None
+        assert found.total_before is None
+        assert found.after == {"pm": required([held], PLACES[0]), "odd": 0}
+        assert found.places()["before"].to_list() == [None, None]
+    for mode in ("cross", "isolated"):
+        odd = Place(name="odd", rulebook="paradex-pm", mode=mode)
+        with pytest.raises(sv.BadInput, match=r"places\.odd.*not known"):
+            allocate([{**held, "account": "odd"}], market, [PLACES[0], odd], fixed=["BTC-*"])
+
+
 # ── collateral ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -166,6 +185,42 @@ def test_cheapest_collateral_by_hand() -> None:
     assert found.cost_a_year == pytest.approx(0.04 * 620.0, rel=1e-5)
     assert found.moving == pytest.approx(0.28, rel=1e-5)
     assert found.table().height == 4
+
+
+def test_every_route_is_used() -> None:
+    """A cheap route for 300 dollars and a dear one for the rest: both, the cheap one first."""
+    found = deliver(
+        {"a": 1_000.0}, [Asset(asset="USDC", amount=2_000.0, price=1.0)],
+        [Terms(venue="a", asset="USDC", cap=1_001.0)],
+        [Route(source="", target="a", asset="USDC", cost_bps=20.0),
+         Route(source="", target="a", cost_bps=5.0, most=300.0)],
+    )  # fmt: skip
+    assert sorted(one.worth for one in found.postings) == pytest.approx([300.0, 700.0], abs=1e-4)
+    assert found.moving == pytest.approx(300.0 * 5e-4 + 700.0 * 20e-4, abs=1e-4)
+    assert sum(one.counted for one in found.postings) >= 1_000.0
+
+
+def test_files_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
+    venue = {"name": "x", "rulebook": "tims"}
+    for wrong, words in (
+        ({"lists": "BTC-*"}, r"x\.lists.*a list of patterns"),
+        ({"lists": [1]}, r"x\.lists.*a list of patterns"),
+        ({"margin_max": "1000"}, r"x\.margin_max.*a number"),
+        ({"margin_max": True}, r"x\.margin_max.*a number"),
+        ({"rulebook": 3}, "a text"),
+    ):
+        with pytest.raises(sv.BadInput, match=words):
+            places_of([{**venue, **wrong}])
+    own = {"asset": "USDC", "amount": 1.0, "price": 1.0}
+    for change, words in (({"amount": "1"}, "a number"), ({"asset": 3}, "a text")):
+        with pytest.raises(sv.BadInput, match=words):
+            deliver({"a": 1.0}, [{**own, **change}], [{"venue": "a", "asset": "USDC"}])
+    with pytest.raises(sv.BadInput, match="a file that can be read"):
+        allocate_cli.collateral(tmp_path / "none.toml")
+    path = tmp_path / "odd.toml"
+    path.write_text("assets = 3\n[required]\na = 1.0\n", "utf-8")
+    with pytest.raises(sv.BadInput, match="assets"):
+        allocate_cli.collateral(path)
 
 
 def test_uncovered_requirements_name_the_venue() -> None:

@@ -152,16 +152,20 @@ def attributed(name: str, seed: int, count: int, **told: Any) -> list[AccountSha
     known = [one for one in found.accounts if not one.reason]
     assert known, f"{name}: an account is known"
     names = list(answer.book.accounts)
-    measured = "initial_micro" if told.get("measure", "initial") == "initial" else None
+    asked = answer.to_polars()[f"{told.get('measure', 'initial')}_margin"].to_list()
     for one in known:
-        if measured:
-            adds_up(one, int(getattr(answer, measured)[names.index(one.account)]))
+        adds_up(one, round(asked[names.index(one.account)] * MICRO))
     return known
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shares_add_up_under_every_rulebook(name: str) -> None:
     attributed(name, 1, ACCOUNTS)
+
+
+@pytest.mark.parametrize("name", ["deribit-pm", "binance-usdm"])
+def test_shares_of_maintenance_add_up(name: str) -> None:
+    attributed(name, 1, ACCOUNTS, measure="maintenance")
 
 
 @pytest.mark.soak
@@ -192,6 +196,9 @@ def test_incremental_and_marginal_are_exact(name: str) -> None:
         assert held.alone == required([rows[n]])
         assert held.incremental == one.whole - required(others)
         assert held.one_more == required([*rows, step]) - one.whole
+        left = held.size - float(np.sign(held.size)) * lot
+        fewer = [*others, {**rows[n], "size": left}] if abs(left) > lot / 2.0 else others
+        assert held.one_less == required(fewer) - one.whole
 
 
 def test_euler_shares_are_those_of_the_binding_scenario() -> None:

@@ -13,6 +13,7 @@ from solvent import api
 from solvent.lab.capital.efficiency import efficiency
 from solvent.market import Snapshot
 from solvent.market.moved import moved
+from solvent.market.snapshot import Flag
 from solvent.units import TimeMs
 from tests import rulebook_histories
 from tests.conftest import need_shared
@@ -103,6 +104,54 @@ def test_gain_over_time_is_that_of_the_marks() -> None:
     assert len(found.plot().data) == 1
     with pytest.raises(sv.BadInput, match="order of their time"):
         efficiency(rows(), start, over=[markets[1], markets[0]])
+
+
+def test_series_is_asked_with_orders_and_inputs() -> None:
+    """A series asks what the table asks: open orders and modes are not dropped on the way."""
+    start, held = market(), linear()
+    orders = [{"account": "a", "instrument": held[0]["instrument"], "side": "buy",
+               "size": 30.0, "price": 1_000.0}]  # fmt: skip
+    plain = efficiency(held, start, "binance-usdm", over=[start]).table()["initial"][0]
+    found = efficiency(
+        held, start, "binance-usdm", over=[start], orders=orders, rulebooks=["deribit-pm"]
+    )
+    table = found.table()
+    assert table["initial"][0] > plain
+    assert found.series()["initial"][0] == table["initial"][0]
+    assert table["note"].to_list() == ["", "asked without orders"]
+    with pytest.raises(sv.BadInput, match="orders"):
+        efficiency(held, start, "deribit-pm", orders=orders)
+
+
+def linear() -> list[dict[str, Any]]:
+    universe = market().universe
+    symbols = [universe.symbols[row] for row in rulebook_histories.fitting("binance-usdm")]
+    return [{"account": "a", "instrument": symbols[0], "size": 2.0}]
+
+
+def test_a_market_without_a_margin_does_not_change_the_gain() -> None:
+    """The gain over a market where the margin is not known is told at the next that is."""
+    start = market()
+    markets = [
+        replace(moved(start, {"ETH": factor}), as_of_ms=TimeMs(start.as_of_ms + n * HOUR_MS))
+        for n, factor in enumerate((1.0, 1.1, 1.2))
+    ]
+    row = start.universe.row("ETH-PERPETUAL") or 0
+
+    def unpriced(one: Snapshot) -> Snapshot:
+        flags = one.flags.copy()
+        flags[row] |= Flag.INDEX_MISSING
+        return replace(one, flags=flags)
+
+    plain = efficiency(rows()[2:], start, over=[markets[0], markets[2]])
+    gap = efficiency(rows()[2:], start, over=[markets[0], unpriced(markets[1]), markets[2]])
+    series = gap.series()
+    assert series["reason"][1]
+    assert series["pnl"].to_list() == [0.0, None, plain.series()["pnl"][1]]
+    assert gap.returns()["pnl"].to_list() == plain.returns()["pnl"].to_list()
+    late = efficiency(rows()[2:], start, over=[unpriced(markets[0]), *markets[1:]]).series()
+    assert late["pnl"].to_list()[:2] == [None, 0.0]
+    assert late["pnl"][2] < 0.0
 
 
 def test_real_chains_in_a_row() -> None:

@@ -12,7 +12,7 @@ import pytest
 import solvent as sv
 from solvent import api
 from solvent.lab.capital.hedge import Hedge, hedge
-from solvent.lab.capital.program import Ending, Program
+from solvent.lab.capital.program import Ending, Program, Solved
 from solvent.lab.capital.remargin import remargin
 from solvent.lab.capital.scenario_part import model_of
 from solvent.lab.capital.trades import Costs, allowed_rows, tradable
@@ -138,6 +138,15 @@ def test_equals_brute_force_on_tiny_cases(seed: int, enumerate_max: int) -> None
     assert ("every whole trade" in best.how) == (enumerate_max > 0)
 
 
+def test_a_budget_that_affords_nothing_trades_nothing() -> None:
+    """Some 200 instruments, not a lot of any of which can be paid: one whole trade, none."""
+    rows = capital.positions(np.random.default_rng(3), 4)
+    best = found(rows, capital.rulebook(), budget=1e-6, enumerate_max=4_096)
+    assert (best.trades, best.cost, best.after) == ((), 0, best.before)
+    assert best.allowed >= 200
+    assert "every whole trade" in best.how
+
+
 def test_target_is_reached_at_least_cost() -> None:
     rng = np.random.default_rng(2)
     rows = capital.positions(rng, 10)
@@ -151,6 +160,28 @@ def test_target_is_reached_at_least_cost() -> None:
     assert best.bound is not None
     assert best.bound <= best.cost / MICRO + 1e-6
     assert best.single_after > 0.6 * before or best.cost <= best.single_cost
+
+
+def test_an_ended_program_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole lots that were not found in time are not called optimal; the bound is of margin."""
+    rows, budget, relaxed = capital.positions(np.random.default_rng(2), 6), 3_000.0, []
+    real = Program.solve
+
+    def solve(self: Program, *, whole: bool = False, seconds: float, gap: float = 1e-6) -> Solved:
+        solved = real(self, seconds=seconds, gap=gap)
+        if not whole:
+            relaxed.append(solved)
+            return solved
+        return replace(solved, ending=Ending.TIME_LIMIT, x=np.zeros(0), objective=float("nan"),
+                       bound=-np.inf, gap=np.inf)  # fmt: skip
+
+    monkeypatch.setattr(Program, "solve", solve)
+    few = [capital.market().universe.symbols[row] for row in capital.options()[60:72]]
+    best = found(rows, capital.rulebook(), budget=budget, seconds=60.0, allow=few)
+    assert (best.ending, best.gap) == ("time limit", None)
+    asked, _, places = searched(rows)
+    constant = model_of(asked, places).right_at(best.before / MICRO).constant
+    assert best.bound == pytest.approx(relaxed[0].bound + constant - 1e-6 * budget, abs=1e-6)
 
 
 def test_fewer_instruments_when_asked() -> None:
@@ -246,6 +277,26 @@ def test_costs_are_those_of_quotes_and_fees() -> None:
     assert priced.cost_micro(np.array([-3])) == 3 * int(priced.sell_micro[0])
 
 
+def test_a_quoted_side_keeps_its_quote() -> None:
+    """A future asked far above its mark, without a bid: only its bid is assumed."""
+    market, of = capital.market(), capital.plan()
+    row = market.universe.row("BTC-PERPETUAL") or 0
+    bid, ask = market.bid.copy(), market.ask.copy()
+    bid[row], ask[row] = np.nan, 1.05 * market.mark[row]
+    one_sided = replace(market, bid=bid, ask=ask)
+    priced = tradable(one_sided, of.arrays, [row], costs=Costs(unquoted_bps=1.0))
+    assert priced.assumed.tolist() == [[False], [True]]
+    notional = float(priced.notional[0])
+    assert priced.buy_micro[0] > 0.04 * notional * MICRO
+    assert priced.sell_micro[0] == pytest.approx(1e-4 * notional * MICRO, abs=1.01)
+    left = tradable(one_sided, of.arrays, [row], costs=Costs(unquoted_bps=None))
+    assert (left.buy_most[0] > 0, left.sell_most[0]) == (True, 0)
+    for name in ("fee_bps", "option_fee_cap", "unquoted_bps", "hold_days"):
+        for value in (-1.0, float("nan"), float("inf"), "1"):
+            with pytest.raises(sv.BadInput, match=rf"costs\.{name}"):
+                Costs(**{name: value})  # type: ignore[arg-type]
+
+
 def test_programs_end_as_they_must() -> None:
     empty = Program()
     x = empty.columns(1, cost=1.0)
@@ -254,7 +305,7 @@ def test_programs_end_as_they_must() -> None:
     assert empty.solve().ending is Ending.INFEASIBLE
     open_ended = Program()
     open_ended.columns(1, cost=-1.0)
-    assert open_ended.solve().ending in (Ending.UNBOUNDED, Ending.INFEASIBLE)
+    assert open_ended.solve().ending is Ending.UNBOUNDED
     knapsack = Program()
     y = knapsack.columns(3, cost=[-5.0, -4.0, -3.0], upper=1.0, whole=True)
     knapsack.row(y, [2.0, 3.0, 1.0], upper=4.0)

@@ -116,8 +116,8 @@ def collateral(
     told = _read(file)
     required = told.get("required", {})
     found = deliver(
-        _numbers(file, required), told.get("assets", []), told.get("terms", []),
-        told.get("routes", []), days=days,
+        _numbers(file, required), _rows(file, told, "assets"), _rows(file, told, "terms"),
+        _rows(file, told, "routes"), days=days,
     )  # fmt: skip
     if json:
         console.print_json(found.to_dict())
@@ -187,17 +187,24 @@ def _read(path: Path) -> dict[str, Any]:
 
     try:
         return tomllib.loads(path.read_text("utf-8"))
+    except OSError as fault:
+        raise wrong(str(path), "file", "a file that can be read", str(fault)) from fault
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise wrong(str(path), "file", "TOML", str(fault)) from fault
 
 
 def _tables(path: Path, name: str) -> list[dict[str, Any]]:
+    return _rows(path, {name: None, **_read(path)}, name)
+
+
+def _rows(path: Path, told: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Tables of a file that was read; none where the name is not told."""
     from solvent.lab.capital.faults import wrong
 
-    told = _read(path).get(name)
-    if not isinstance(told, list) or not all(isinstance(one, dict) for one in told):
-        raise wrong(str(path), name, f"[[{name}]] tables", "none")
-    return told
+    rows = told.get(name, [])
+    if not isinstance(rows, list) or not all(isinstance(one, dict) for one in rows):
+        raise wrong(str(path), name, f"[[{name}]] tables", "none" if rows is None else repr(rows))
+    return rows
 
 
 def _numbers(path: Path, told: Any) -> dict[str, float]:

@@ -160,17 +160,18 @@ def efficiency(
 def _print_efficiency(found: Efficiency) -> None:
     from solvent.cli.console import money, out, table
 
-    for (name,), part in found.table().group_by("account", maintain_order=True):
+    for (account,), part in found.table().group_by("account", maintain_order=True):
         shown = table(
-            f"{name}, USD", "rulebook", "initial", "/gross", "/net", "isolated", "/isolated",
+            f"{account}, USD", "rulebook", "initial", "/gross", "/net", "isolated", "/isolated",
             "locked", "idle", "short", "leverage", left=["rulebook"], folds="rulebook",
         )  # fmt: skip
         for row in part.iter_rows(named=True):
             if row["reason"]:
                 shown.add_row(f"{row['rulebook']}: {row['reason']}")
                 continue
+            name = f"{row['rulebook']} ({row['note']})" if row["note"] else row["rulebook"]
             shown.add_row(
-                row["rulebook"], money(row["initial"]), _percent(row["over_gross"]),
+                name, money(row["initial"]), _percent(row["over_gross"]),
                 _percent(row["over_net"]), money(row["isolated"]), _percent(row["over_isolated"]),
                 money(row["locked"]), money(row["idle"]), money(row["shortfall"]),
                 _times(row["leverage_gross"]),

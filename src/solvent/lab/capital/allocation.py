@@ -5,9 +5,9 @@ stand at any venue that lists it, in parts of whole lots. What each venue asks f
 exact requirement; no two venues net. `cross` margins all that stands at a venue together (which is
 portfolio margin where the rulebook is one), `isolated` every position for itself.
 
-The search starts from what stands now, from everything at one venue, and from every underlying
-where it costs least, and moves positions, parts of them and whole underlyings as long as that
-helps. Where whole positions can be placed in few ways, every one of them is tried.
+The search starts from what stands now and from everything at one venue, and moves positions, parts
+of them and whole underlyings as long as that helps. Where whole positions can be placed in few
+ways, every one of them is tried.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import polars as pl
 
 from solvent import api
@@ -46,7 +47,8 @@ class Allocation:
     """Where a book is to stand. Millionths of a dollar where not told otherwise.
 
     Attributes:
-        before: venue → requirement as it stands; None where something stands nowhere yet.
+        before: venue → requirement as it stands; None where something stands nowhere yet or where
+            a venue's requirement is not known.
         after: venue → requirement. moved: dollars of notional. cost: of moving.
         how: whether every whole placing was tried, or steps were taken.
     """
@@ -66,7 +68,7 @@ class Allocation:
 
     @property
     def total_before(self) -> int | None:
-        """What all asked for; None where something stood nowhere."""
+        """What all asked for; None where something stood nowhere or was not known."""
         return None if self.before is None else sum(self.before.values())
 
     def table(self) -> pl.DataFrame:
@@ -141,7 +143,8 @@ def allocate(
         enumerate_max: placings of whole positions of which every one is tried.
 
     Raises BadInput for a position that no venue may hold, for limits that cannot be kept (by
-    name), and for input that cannot be used.
+    name), where a venue's requirement is not known however the book is placed, and for input that
+    cannot be used.
     """
     rules = MoveRules(fixed=tuple(fixed), moved_max=moved_max, move_bps=move_bps)
     one_of("allocate", "measure", measure, MEASURES)
@@ -180,7 +183,8 @@ def _told(search: Search, state: Float64, how: str) -> Allocation:
     before = None
     if not search.loose.any():
         now = search.needed(search.start)
-        before = {name: int(one) for name, one in zip(names, now, strict=True)}
+        if np.isfinite(now).all():
+            before = {name: int(one) for name, one in zip(names, now, strict=True)}
     placed = tuple(
         Placed(
             instrument=symbol, place=name, before=int(search.start[at, i]),
@@ -200,7 +204,8 @@ def _told(search: Search, state: Float64, how: str) -> Allocation:
 
 
 def places_of(told: Sequence[Mapping[str, Any]]) -> tuple[Place, ...]:
-    """Venues as a file tells them. Raises BadInput for a key that a venue does not have."""
+    """Venues as a file tells them. Raises BadInput for a key that a venue does not have
+    and for values of the wrong kind."""
     found = []
     for n, one in enumerate(told):
         known = set(Place.__slots__)
@@ -210,9 +215,17 @@ def places_of(told: Sequence[Mapping[str, Any]]) -> tuple[Place, ...]:
             name = f"places.{one.get('name', n)}"
             expected = f"keys {', '.join(sorted(known))}; name and rulebook always"
             raise wrong("allocate", name, expected, ", ".join(strange) or f"no {missing[0]}")
-        place = Place(name=str(one["name"]), rulebook=one["rulebook"])
+        for key in ("name", "rulebook", "mode"):
+            if key in one and not isinstance(one[key], str):
+                raise wrong("allocate", f"places.{n}.{key}", "a text", repr(one[key]))
+        within("allocate", f"places.{one['name']}.margin_max", one.get("margin_max"))
+        place = Place(name=one["name"], rulebook=one["rulebook"])
         rest = {key: one[key] for key in ("mode", "margin_max") if key in one}
         if "lists" in one:
-            rest["lists"] = tuple(one["lists"])
+            lists = one["lists"]
+            if not isinstance(lists, list) or not all(isinstance(each, str) for each in lists):
+                name = f"places.{one['name']}.lists"
+                raise wrong("allocate", name, "a list of patterns", repr(lists))
+            rest["lists"] = tuple(lists)
         found.append(replace(place, **rest))
     return tuple(found)

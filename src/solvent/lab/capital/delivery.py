@@ -104,7 +104,7 @@ class Delivery:
     ending: str
 
     def table(self) -> pl.DataFrame:
-        """A row an asset, source and venue."""
+        """A row an asset, source, venue and way between them."""
         rows = [
             {"venue": one.venue, "asset": one.asset, "source": one.source or "wallet",
              "amount": one.amount, "worth": one.worth, "counted": one.counted,
@@ -179,14 +179,19 @@ def _rows(kind: type[_Row], told: Sequence[_Row | Mapping[str, Any]]) -> list[_R
     """Rows of a kind, some of them dicts."""
     made: list[_Row] = []
     for one in told:
-        if not isinstance(one, Mapping):
+        if isinstance(one, kind):
             made.append(one)
             continue
+        if not isinstance(one, Mapping):
+            raise wrong("deliver", kind.__name__.lower(), "keys and values", repr(one))
         known = {each.name: each for each in fields(kind)}
         needed = {name for name, each in known.items() if each.default is MISSING}
         if set(one) - set(known) or needed - set(one):
             expected = f"keys {', '.join(known)}, of which {', '.join(sorted(needed))} always"
             raise wrong("deliver", kind.__name__.lower(), expected, ", ".join(map(str, one)))
+        for key in one:
+            if known[key].type == "str" and not isinstance(one[key], str):
+                raise wrong("deliver", f"{kind.__name__.lower()}.{key}", "a text", repr(one[key]))
         made.append(kind(**one))
     return made
 
@@ -219,7 +224,7 @@ def _lines(
                 way for way in routes
                 if (way.source, way.target) == (own.at, one.venue) and way.asset in ("*", own.asset)
             ]  # fmt: skip
-            for way in ways[:1]:
+            for way in ways:
                 most = np.inf if way.most is None else _room(own, way.most)
                 moving = way.cost_bps * 1e-4
                 found.append(_Line(row, one, lost + moving, moving, most))
@@ -261,17 +266,19 @@ def _caps(
         mine = np.array([line.terms == one for line in lines], dtype=bool)
         if one.cap is not None:
             own = next(assets[line.row] for line in lines if line.terms == one)
-            program.row(used[mine], np.ones(int(mine.sum())), upper=_room(own, one.cap))
+            program.row(
+                used[mine], np.ones(int(mine.sum())), upper=_room(own, one.cap, int(mine.sum()))
+            )
         if one.share_max is not None:
             here = np.array([line.terms.venue == one.venue for line in lines], dtype=bool)
             values = np.where(mine, counts, 0.0)[here] - one.share_max * counts[here]
             program.row(used[here], values, upper=0.0)
 
 
-def _room(own: Asset, most: float) -> float:
-    """A limit of worth less what rounding amounts up may add."""
+def _room(own: Asset, most: float, lines: int = 1) -> float:
+    """A limit of worth less what rounding amounts up, one a line and one more, may add."""
     unit = own.price / float(10 ** asset_decimals(own.asset))
-    return max(0.0, most * (1.0 - 1e-9) - 2.0 * unit)
+    return max(0.0, most * (1.0 - 1e-9) - (lines + 1.0) * unit)
 
 
 def _uncovered(

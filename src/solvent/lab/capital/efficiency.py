@@ -43,7 +43,7 @@ _MONEY: Final = (
 )  # fmt: skip
 _ROWS: Final[dict[str, Any]] = {
     "account": pl.String, "rulebook": pl.String, **dict.fromkeys(_MONEY, pl.Float64),
-    "reason": pl.String,
+    "reason": pl.String, "note": pl.String,
 }  # fmt: skip
 _SERIES: Final[dict[str, Any]] = {
     "account": pl.String, "time": pl.Datetime("ms"), **dict.fromkeys(_MONEY, pl.Float64),
@@ -63,12 +63,13 @@ class Efficiency:
     over_time: tuple[Mapping[str, Any], ...] = ()
 
     def table(self) -> pl.DataFrame:
-        """A row an account and rulebook."""
+        """A row an account and rulebook; `note` says what the rulebook was not asked with."""
         return pl.DataFrame(self.rows, schema=_ROWS)
 
     def series(self) -> pl.DataFrame:
-        """A row an account and market; `pnl` is since the market before, `settled` counts
-        positions that have expired by then and are left out."""
+        """A row an account and market; `pnl` is since the last market where the margin was known,
+        0 at the first of them and null where it is not known; `settled` counts positions that have
+        expired by then and are left out."""
         return pl.DataFrame(self.over_time, schema=_SERIES)
 
     def returns(self) -> pl.DataFrame:
@@ -116,8 +117,10 @@ def efficiency(
     """How well each account's margin is used.
 
     Args:
-        rulebooks: others, beside which the first is put; modes and inputs are for the first alone.
-        over: markets (snapshots or paths) in the order of their time: the same positions in each.
+        rulebooks: others, beside which the first is put; modes and inputs are for the first alone,
+            and orders are left out where a rulebook takes none: the row's `note` says so.
+        over: markets (snapshots or paths) in the order of their time: the same positions in each,
+            with the same orders, modes and inputs.
 
     Raises BadInput for what cannot be used. A rulebook or market under which an account's margin is
     not known has a row that says why.
@@ -127,12 +130,12 @@ def efficiency(
     told = api.read_positions(positions) if not _is_book(positions) else positions
     rows: list[Mapping[str, Any]] = []
     for n, one in enumerate((rulebook, *rulebooks)):
-        own: dict[str, Any] = {} if n else {"modes": modes, "inputs": inputs}
         rows += _under(told, snapshot, one, accounts, n > 0, collateral=collateral, orders=orders,
-                       history=series, **own)  # fmt: skip
+                       modes=modes, inputs=inputs, history=series)  # fmt: skip
     found: list[Mapping[str, Any]] = []
     if over:
-        more: dict[str, Any] = {"collateral": collateral, "history": series}
+        more: dict[str, Any] = {"collateral": collateral, "orders": orders, "modes": modes,
+                                "inputs": inputs, "history": series}  # fmt: skip
         found = _over_time(told, [_snapshot(one) for one in over], rulebook, accounts, more)
     return Efficiency(tuple(rows), tuple(found))
 
@@ -155,33 +158,38 @@ def _under(
     accounts: Sequence[str] | None, beside: bool, **told: Any,
 ) -> list[Mapping[str, Any]]:  # fmt: skip
     """Rows of a rulebook. One beside the first that cannot margin at all says so in its rows."""
-    name = str(getattr(rulebook, "name", rulebook))
+    name, note = str(getattr(rulebook, "name", rulebook)), ""
     try:
         history = told.pop("history", None)
         plan = api.prepare(market, rulebook, history=history)
-        answer = _margin(positions, plan, told)
+        if beside:
+            told, note = _without(plan, told)
+        answer = api.margin(positions, plan, **told)
     except (BadInput, RulebookError) as fault:
         if not beside:
             raise
         return [_nothing(one, name, str(fault)) for one in accounts or ["*"]]
     names = list(answer.book.accounts)
     rows = [row_of(one, names) for one in accounts] if accounts is not None else range(len(names))
-    return [_row(answer, row) for row in rows]
+    return [{**_row(answer, row), "note": note} for row in rows]
 
 
-def _margin(positions: Any, plan: Any, told: Mapping[str, Any]) -> api.AnyMargin:
-    """Margined; a rulebook of scans, which takes no orders, is asked without them."""
+def _without(plan: Any, told: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """What a rulebook beside the first is asked with, and what is left out, in words.
+
+    Modes and inputs are those of the first rulebook; one of scans takes no orders either.
+    """
     from solvent.margining.plan import Plan
 
-    kept = dict(told)
-    if isinstance(plan, Plan):
-        kept["orders"] = kept["modes"] = None
-    answer: api.AnyMargin = api.margin(positions, plan, **kept)
-    return answer
+    off = [name for name in ("orders", "modes", "inputs")
+           if told[name] is not None and (name != "orders" or isinstance(plan, Plan))]  # fmt: skip
+    note = f"asked without {', '.join(off)}" if off else ""
+    return {**told, **dict.fromkeys(off)}, note
 
 
 def _nothing(account: str, rulebook: str, reason: str) -> Mapping[str, Any]:
-    return {"account": account, "rulebook": rulebook, **dict.fromkeys(_MONEY), "reason": reason}
+    return {"account": account, "rulebook": rulebook, **dict.fromkeys(_MONEY), "reason": reason,
+            "note": ""}  # fmt: skip
 
 
 def _row(answer: api.AnyMargin, row: int) -> dict[str, Any]:
@@ -205,7 +213,7 @@ def _row(answer: api.AnyMargin, row: int) -> dict[str, Any]:
         "leverage_gross": None if equity is None else _over(gross, equity),
         "leverage_net": None if equity is None else _over(net, equity),
         "unrealised": unrealised,
-        "reason": "",
+        "reason": "", "note": "",
     }  # fmt: skip
 
 
@@ -279,7 +287,7 @@ def _over_time(
         plan = api.prepare(market, rulebook, history=history)
         asked = dict(more)
         asked.pop("history")
-        answer = _margin(there, plan, asked)
+        answer = api.margin(there, plan, **asked)
         worth = _worths(plan.arrays)
         names = list(answer.book.accounts)
         for name in accounts if accounts is not None else names:
@@ -287,8 +295,9 @@ def _over_time(
                 continue
             row = _row(answer, row_of(name, names))
             row.pop("rulebook")
+            row.pop("note")
             mine = [one for one in there if one["account"] == name]
-            pnl = _gain(mine, worth, before, name)
+            pnl = None if row["reason"] else _gain(mine, worth, before, name)
             rows.append(
                 {**row, "time": moment_of(market.as_of_ms).replace(tzinfo=None), "pnl": pnl,
                  "settled": settled.get(name, 0)}
@@ -341,13 +350,15 @@ def _gain(
     mine: Sequence[Mapping[str, Any]], worth: Mapping[str, tuple[float, float]],
     before: dict[tuple[str, str], float], account: str,
 ) -> float:  # fmt: skip
-    """Dollars gained since the market before, at today's price of what settles; 0 at first."""
+    """Dollars gained since the last known market, at today's price of what settles; 0 at first."""
     total = 0.0
     for one in mine:
         symbol = one["instrument"]
         now, dollars = worth[symbol]
         last = before.get((account, symbol), now)
         total += float(one["size"]) * (now - last) * dollars
+    for key in [key for key in before if key[0] == account]:
+        del before[key]
     for one in mine:
         before[account, one["instrument"]] = worth[one["instrument"]][0]
     return total

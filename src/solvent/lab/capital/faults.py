@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +30,14 @@ def one_of(source: str, name: str, told: str, known: Sequence[str]) -> None:
         raise wrong(source, name, f"one of {', '.join(known)}", repr(told))
 
 
-def within(
-    source: str, name: str, told: float | None, least: float = 0.0, most: float = np.inf
-) -> None:
-    """Refuse a number that is not finite or outside its range; None is no number."""
-    if told is not None and not (least <= told <= most and np.isfinite(told)):
+def within(source: str, name: str, told: Any, least: float = 0.0, most: float = np.inf) -> None:
+    """Refuse what is no number, not finite or outside its range; None is not told."""
+    if told is None:
+        return
+    kind = type(told)
+    if kind is bool or not issubclass(kind, Real):
+        raise wrong(source, name, "a number", repr(told))
+    if not (least <= told <= most and np.isfinite(told)):
         limit = f"a finite number of {least:g} or more"
         raise wrong(
             source, name, limit if most == np.inf else f"{least:g} to {most:g}", f"{told:g}"

@@ -20,10 +20,10 @@ from solvent.answer import row_of
 from solvent.errors import BadInput
 from solvent.instruments.contract import moment_of
 from solvent.lab.capital.faults import one_of, within, wrong
-from solvent.lab.capital.program import Solved
+from solvent.lab.capital.program import Ending, Solved
 from solvent.lab.capital.remargin import MEASURES, Measure, remargin
 from solvent.lab.capital.scenario_part import Model, model_of
-from solvent.lab.capital.search import ENUMERATED_MAX, Goal, Search, Searched, searched
+from solvent.lab.capital.search import ENUMERATED_MAX, TINY_COST, Goal, Search, Searched, searched
 from solvent.lab.capital.trades import Costs, Tradable, allowed_rows, tradable
 from solvent.margining.compile import AnyPlan
 from solvent.margining.plan import Plan
@@ -69,8 +69,9 @@ class Hedge:
             can go below in that model (in cost, where a target is asked for), None without a model:
             a bound of the rulebook itself only where the model is the rulebook.
         gap: how far the program's own answer may be from its best: as a part of the requirement
-            before, or of the cost where a target is asked for; None without a program.
-        ending: of the program. stand_in: its scenarios only stand in for the rulebook's formulas.
+            before, or of the cost where a target is asked for; None without an answer of it.
+        ending: of the program of whole lots, where it was asked. stand_in: its scenarios only stand
+            in for the rulebook's formulas.
         how: what the answer came of.
         profile: scenario number → PnL in dollars before and after, of a rulebook with scenarios.
     """
@@ -374,10 +375,7 @@ def _told(search: Search, result: Searched, plan: AnyPlan, capital_rate: float |
     best, single = result.best, result.single
     goal, asked = search.goal, search.asked
     claimed = float(result.model(best.lots.astype(np.float64))) if result.model.blocks else None
-    solved = result.whole if result.whole is not None and result.whole.found else result.relaxed
-    bound = None
-    if solved is not None and solved.found and np.isfinite(solved.bound):
-        bound = solved.bound + (result.model.constant if goal.target is None else 0.0)
+    solved = result.whole if result.whole is not None else result.relaxed
     which = np.flatnonzero(single.lots)
     return Hedge(
         account=asked.name,
@@ -392,7 +390,7 @@ def _told(search: Search, result: Searched, plan: AnyPlan, capital_rate: float |
         single_after=single.requirement,
         single_cost=single.cost,
         model_after=claimed,
-        bound=bound,
+        bound=_bound(goal, result),
         gap=_gap(search, solved),
         ending=str(solved.ending) if solved is not None else "no program",
         seconds=0.0 if solved is None else solved.seconds,
@@ -402,6 +400,21 @@ def _told(search: Search, result: Searched, plan: AnyPlan, capital_rate: float |
         capital_rate=capital_rate,
         profile=_profile(search, best.lots),
     )
+
+
+def _bound(goal: Goal, result: Searched) -> float | None:
+    """The higher bound of the two programs. Where margin is asked for, the program's objective also
+    holds a little of the cost, which is no more than that of the whole budget: it is taken off."""
+    known = [
+        one.bound for one in (result.relaxed, result.whole)
+        if one is not None and one.ending in (Ending.OPTIMAL, Ending.TIME_LIMIT)
+        and np.isfinite(one.bound)
+    ]  # fmt: skip
+    if not known:
+        return None
+    if goal.target is not None:
+        return max(known)
+    return max(known) + result.model.constant - TINY_COST * (goal.budget or 0) / MICRO
 
 
 def _gap(search: Search, solved: Solved | None) -> float | None:
@@ -424,7 +437,7 @@ def _trades(trades: Tradable, lots: Any, plan: AnyPlan) -> tuple[HedgeTrade, ...
                 notional=count * float(trades.notional[j]), cost=abs(count) * each / MICRO,
                 fee=abs(count) * float(trades.fee[j]),
                 premium=count * float(trades.premium[j]), carry=count * float(trades.carry[j]),
-                assumed=bool(trades.assumed[j]),
+                assumed=bool(trades.assumed[0 if count > 0 else 1, j]),
             )
         )  # fmt: skip
     return tuple(sorted(found, key=lambda one: -abs(one.notional)))

@@ -22,6 +22,7 @@ from solvent.units import MICRO, Float64
 Mode = Literal["cross", "isolated"]
 MODES: Final = ("cross", "isolated")
 Bool = NDArray[np.bool_]
+Key = tuple[int, float, float]
 UNPLACED: Final = ""
 """Where a position stands that stands at no venue yet."""
 ENUMERATED_MAX: Final = 4_096
@@ -30,7 +31,6 @@ _STARTS_MAX: Final = 3
 _PARTS: Final = (1.0, 0.5, 0.25, 0.1, 0.02)
 _WORTH_IT: Final = 1e-5
 """A move that lowers the whole by less than this part of it is the last one."""
-_ENOUGH: Final = 1 << 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,8 @@ class Books:
         self._only_known()
 
     def _only_known(self) -> None:
-        """A venue lists nothing that its rulebook cannot margin, either way round."""
+        """A venue lists nothing that its rulebook cannot margin, in the direction that is held on
+        the whole (bought, where that is nothing)."""
         both = np.sign(self.lots.sum(axis=0))
         probe = np.diag(np.where(both == 0.0, 1.0, both))
         for at, asked in enumerate(self.asked):
@@ -126,13 +127,13 @@ class Books:
             raise wrong("allocate", "places", told, self.symbols[int(nowhere[0])])
 
     def required(self, at: int, lots: Float64) -> Float64:
-        """[question] what venue `at` asks for, millionths; very much where it is not known."""
+        """[question] what venue `at` asks for, millionths; infinite where it is not known."""
         asked = self.asked[at]
         if self.places[at].mode == "isolated":
             return self._apart(asked, lots)
         answers = asked.ask(lots)
         empty = ~lots.any(axis=1)
-        needed = np.where(answers.known, answers.micro, _ENOUGH).astype(np.float64)
+        needed = np.where(answers.known, answers.micro.astype(np.float64), np.inf)
         return np.where(empty, 0.0, needed)
 
     def _apart(self, asked: Remargin, lots: Float64) -> Float64:
@@ -145,7 +146,7 @@ class Books:
         alone = np.zeros((len(pairs), lots.shape[1]))
         alone[np.arange(len(pairs)), pairs[:, 0].astype(np.int64)] = pairs[:, 1]
         answers = asked.ask(alone)
-        each = np.where(answers.known, answers.micro, _ENOUGH).astype(np.float64)
+        each = np.where(answers.known, answers.micro.astype(np.float64), np.inf)
         total = np.bincount(question, weights=each[place.ravel()], minlength=len(lots))
         return np.asarray(total, dtype=np.float64)
 
@@ -185,15 +186,18 @@ class Search:
         """Millionths of a dollar."""
         return float(np.ceil(self.moved(state) * self.rules.move_bps * 1e-4 * MICRO))
 
-    def key(self, state: Float64, needed: Float64) -> tuple[float, float]:
-        """(what breaks a limit, requirement and cost): the least is the best."""
+    def key(self, state: Float64, needed: Float64) -> Key:
+        """(venues of which it is not known, what breaks a limit, requirement and cost): the least
+        is the best. What is not known counts in the first alone, so that the rest stays finite."""
+        unknown = int((~np.isfinite(needed)).sum())
+        needed = np.where(np.isfinite(needed), needed, 0.0)
         over = 0.0
         for at, place in enumerate(self.books.places):
             if place.margin_max is not None:
                 over += max(0.0, float(needed[at]) - place.margin_max * MICRO)
         if self.rules.moved_max is not None:
             over += max(0.0, self.moved(state) - self.rules.moved_max) * MICRO
-        return over, float(needed.sum()) + self.cost(state)
+        return unknown, over, float(needed.sum()) + self.cost(state)
 
     def needed(self, state: Float64) -> Float64:
         """[venue] requirements of a state."""
@@ -202,19 +206,24 @@ class Search:
         ])  # fmt: skip
 
     def best(self) -> tuple[Float64, str]:
-        """The best state, and how it was found. Raises BadInput where a limit is broken."""
+        """The best state, and how it was found. Raises BadInput where a limit is broken or a
+        venue's requirement is not known however the book is placed."""
         every = self._enumerated()
         starts = [*([every] if every is not None else []), *self._starts()]
         starts.sort(key=lambda state: self.key(state, self.needed(state)))
         ended = [self._descended(start) for start in starts[:_STARTS_MAX]]
         best = min(ended, key=lambda one: one[0])
-        if best[0][0] > 0.5:
+        if best[0][0] or best[0][1] > 0.5:
             raise self._broken(best[1])
         how = "every whole placing was tried, then parts" if every is not None else "steps"
         return best[1], how
 
     def _broken(self, state: Float64) -> BadInput:
         needed = self.needed(state)
+        for at, place in enumerate(self.books.places):
+            if not np.isfinite(needed[at]):
+                expected = "a venue whose rulebook margins what has to stand there"
+                return wrong("allocate", f"places.{place.name}", expected, "a margin not known")
         for at, place in enumerate(self.books.places):
             if place.margin_max is not None and needed[at] > place.margin_max * MICRO:
                 found = f"{needed[at] / MICRO:,.2f} dollars at least, however the book is placed"
@@ -228,7 +237,7 @@ class Search:
         )
 
     def _starts(self) -> list[Float64]:
-        """States to begin with: as it stands, all at one venue, each underlying at its best."""
+        """States to begin with: as it stands, and all at one venue."""
         count = len(self.books.places)
         found = [self._filled(self.start.copy(), at) for at in range(count)]
         for at in range(count):
@@ -271,7 +280,7 @@ class Search:
         keys = [self.key(state, one) for state, one in zip(states, needed, strict=True)]
         return np.asarray(states[min(range(total), key=lambda n: keys[n])])
 
-    def _descended(self, state: Float64) -> tuple[tuple[float, float], Float64]:
+    def _descended(self, state: Float64) -> tuple[Key, Float64]:
         """The state after every move that helps."""
         needed = self.needed(state)
         key = self.key(state, needed)
@@ -279,7 +288,7 @@ class Search:
             moves = self._moves(state)
             if len(moves) == 0:
                 break
-            best: tuple[tuple[float, float], int] | None = None
+            best: tuple[Key, int] | None = None
             after = np.tile(needed, (len(moves), 1))
             for at in range(len(state)):
                 touched = np.flatnonzero((moves[:, at] != state[at]).any(axis=1))
@@ -291,7 +300,7 @@ class Search:
                     best = one, n
             if best is None:
                 break
-            enough = best[0][0] == key[0] and key[1] - best[0][1] < _WORTH_IT * key[1]
+            enough = best[0][:2] == key[:2] and key[2] - best[0][2] < _WORTH_IT * key[2]
             key, n = best
             state, needed = moves[n], after[n]
             if enough:

@@ -8,6 +8,7 @@ the same question has the same answer wherever the solver ends in time.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from solvent.units import MICRO, Float64
 Int64 = NDArray[np.int64]
 _REACH: Final = 10.0
 """Where nothing else limits a trade: so many times the gross notional of the book."""
-_TINY_COST: Final = 1e-6
+TINY_COST: Final = 1e-6
 """Of two trades that free the same, the cheaper one: dollars of margin per dollar of cost."""
 _SIZES: Final = 14
 _CANDIDATES: Final = 24
@@ -143,7 +144,7 @@ class Search:
             self._few(program, buy, sell)
         if target is None:
             program.price(losses, factors)
-            program.price(sides, _TINY_COST * dollars)
+            program.price(sides, TINY_COST * dollars)
         else:
             program.row(losses, factors, upper=target - model.constant)
             program.price(sides, dollars)
@@ -236,18 +237,22 @@ class Search:
         return np.asarray(moved[(moved != lots).any(axis=1)])
 
     def enumerated(self, most: int = ENUMERATED_MAX) -> Found | None:
-        """The best of every whole trade there is, where there are few enough; else None."""
+        """The best of every whole trade there is within the reach of the search (`most`), where
+        there are few enough; else None. Instruments of which no lot can be traded are left out."""
         sides = np.floor(self.most).astype(np.int64).T.tolist()
         total = 1
         for buy, sell in sides:
             total *= buy + sell + 1
             if total > most:
                 return None
-        spans = [np.arange(-float(sell), float(buy) + 1.0) for buy, sell in sides]
-        every = np.stack([grid.ravel() for grid in np.meshgrid(*spans, indexing="ij")], axis=1)
+        moving = [j for j, (buy, sell) in enumerate(sides) if buy + sell > 0]
+        every = np.zeros((total, len(sides)))
+        spans = [range(-sides[j][1], sides[j][0] + 1) for j in moving]
+        every[:, moving] = np.array(list(product(*spans))).reshape(total, len(moving))
         every = every[self.allowed(every)]
         keys = self.keys(self.requirements(every), self.trades.costs_micro(every))
-        return self.found(every[int(np.lexsort(keys.T[::-1])[0])], "every whole trade was tried")
+        how = f"every whole trade within {_REACH:g} times the book's notional was tried"
+        return self.found(every[int(np.lexsort(keys.T[::-1])[0])], how)
 
 
 @dataclass(frozen=True)

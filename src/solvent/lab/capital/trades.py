@@ -10,7 +10,7 @@ of which trades it was. How much stands at a quote is not known: limits are the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvent.instruments import Kind, Universe
-from solvent.lab.capital.faults import wrong
+from solvent.lab.capital.faults import within, wrong
 from solvent.limits import LOTS_MAX
 from solvent.market import Snapshot
 from solvent.risk import RiskArrays
@@ -44,12 +44,18 @@ class Costs:
             leaves such futures out.
         hold_days: how long trades are to be held: the carry lost meanwhile (decay of what is
             bought, basis) is part of the cost. Carry that would be gained is not taken off.
+
+    Raises BadInput for what is no finite number of 0 or more.
     """
 
     fee_bps: float = 0.0
     option_fee_cap: float | None = None
     unquoted_bps: float | None = 1.0
     hold_days: float = 0.0
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            within("hedge", f"costs.{one.name}", getattr(self, one.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +67,7 @@ class Tradable:
         buy_micro, sell_micro: cost of a lot in millionths of a dollar, rounded up, never negative.
         fee: of it, in dollars. premium: worth of a bought option. carry: gained a day by holding a
             lot that nothing happens to: decay of an option, basis of a dated future.
-        assumed: its spread is assumed, not quoted.
+        assumed: [side, instrument] whether that side's spread is assumed, not quoted.
     """
 
     row: Int32
@@ -128,7 +134,7 @@ def tradable(
         premium=_dollars(arrays, "value", row)[kept],
         carry=carry[kept],
         notional=np.abs(arrays.units["notional"][row])[kept],
-        assumed=assumed[kept],
+        assumed=assumed[:, kept],
     )
 
 
@@ -184,7 +190,8 @@ def _limits(
 def _spreads(
     market: Snapshot, arrays: RiskArrays, row: Int32, costs: Costs
 ) -> tuple[Float64, Bool]:
-    """[side, instrument] dollars a lot between the mark and a quote, infinite without one."""
+    """[side, instrument] dollars a lot between the mark and a quote, infinite without one; and
+    where that is assumed. A side that is quoted keeps its quote, however wide."""
     universe = arrays.universe
     mark = arrays.fields["mark"][row]
     sides = np.stack([market.ask[row], market.bid[row]])
@@ -201,12 +208,11 @@ def _spreads(
     crossed = (sides[0] > 0.0) & (sides[1] > 0.0) & (sides[0] < sides[1])
     spread[:, crossed] = np.inf
     plain = np.isin(universe.kind[row], (Kind.PERPETUAL, Kind.FUTURE))
-    assumed = plain & ~(np.isfinite(spread).all(axis=0))
+    assumed = plain & ~np.isfinite(spread)
     if costs.unquoted_bps is None:
-        return spread, np.zeros(len(row), dtype=bool)
+        return spread, np.zeros_like(assumed)
     notional = np.abs(arrays.units["notional"][row])
-    spread[:, assumed] = np.minimum(spread, costs.unquoted_bps * BPS * notional)[:, assumed]
-    return spread, assumed
+    return np.where(assumed, costs.unquoted_bps * BPS * notional, spread), assumed
 
 
 def _fees(arrays: RiskArrays, row: Int32, costs: Costs) -> Float64:
