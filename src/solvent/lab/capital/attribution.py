@@ -215,8 +215,14 @@ def attribute(
         if answer.unknown[row]:
             reason = str(answer.to_polars()["reason"][row])
             found.append(_unknown(name, reason))
-        else:
+            continue
+        try:
             found.append(_shared(remargin(answer, row, measure), method))
+        except BadInput as fault:
+            # Parts of this book have no margin: its own shares cannot be told, those of others can.
+            if method != "auto":
+                raise
+            found.append(_unknown(name, str(fault)))
     return Attribution(answer.plan.rulebook.name, measure, tuple(found))
 
 
