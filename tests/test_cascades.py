@@ -141,6 +141,7 @@ def test_remembered_standings_change_nothing(
     assert simulate(SMALL, 3).hash == crashed.hash
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "changes",
     [

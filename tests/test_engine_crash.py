@@ -69,7 +69,7 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ── killed processes ─────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("hash_seed", [0, 4_321])
+@pytest.mark.parametrize("hash_seed", [0, pytest.param(4_321, marks=pytest.mark.soak)])
 def test_killed_at_any_moment(venue: Path, tmp_path: Path, hash_seed: int) -> None:
     """250 kills of real processes under load, some while they were still recovering."""
     seen: Counter[str] = Counter()
