@@ -517,32 +517,31 @@ def test_a_flood_is_refused_in_words_and_relief_goes_on(served: Served) -> None:
 @pytest.mark.soak
 def test_ten_times_as_much_as_can_be_answered(tmp_path: Path) -> None:
     """`OVERLOAD_S` seconds of it, in two processes: p99 of what is taken, memory, relief. Alone on
-    the machine (`make soak` sees to that): what it asserts are times."""
+    the machine (`make soak` sees to that): what it asserts are times, as ratios to what could be
+    answered just before, since a machine is not as fast in one minute as in another."""
     seconds = float(os.environ.get("OVERLOAD_S", "600"))
     parts = 4
 
-    async def live(server: bench.Server) -> tuple[list[Load], list[list[Load]]]:
+    async def live(server: bench.Server) -> None:
         port = server.port
         price = await bench.prepared(port)
         ask = bench.what_ifs(await bench.symbols(port))
         await bench.offered(port, "warm up", 500, 5.0, ask)
-        most = await bench.capacity(port, ask, seconds=10.0)
-        floods, kept = [most], []
         for _ in range(parts):
+            most = await bench.capacity(port, ask, seconds=10.0)
             flood, relief = await bench.overload(
                 port, price, ask, a_second=10 * most.answered_a_second, seconds=seconds / parts
             )
             memory.append(server.rss_mb())
-            floods.append(flood)
-            kept.append(relief)
-        return floods, kept
+            found.append((most, flood, relief))
 
     memory: list[float] = []
+    found: list[tuple[Load, Load, list[Load]]] = []
     with bench.Server(str(tmp_path)) as server:
-        (most, *floods), kept = run(live(server))
-    told = "\n".join(map(str, (most, *floods, *kept, memory)))
+        run(live(server))
+    told = "\n".join(map(str, (*found, memory)))
     Path(os.environ.get("OVERLOAD_TOLD", os.devnull)).write_text(told, "utf-8")
-    for flood, relief in zip(floods, kept, strict=True):
+    for most, flood, relief in found:
         assert set(flood.statuses) == {"200", "503"}, flood
         assert flood.untold == 0
         assert flood.answered_a_second > most.answered_a_second / 2, (most, flood)

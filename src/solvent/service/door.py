@@ -29,7 +29,7 @@ _SMALL: Final = 1 << 16
 """Bytes of a body that are read past."""
 _STATUS: Final = 503
 _ID: Final = "0" * 32
-A_SECOND: Final = 4_000
+A_SECOND: Final = 1_000
 """Refusals that are told in a second."""
 _TICK_S: Final = 0.005
 _EACH_TICK: Final = int(A_SECOND * _TICK_S)
