@@ -63,6 +63,59 @@ def interleave(candidates: Mapping[str, Candidate], *, rounds: int = ROUNDS) -> 
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """A candidate's rounds beside a limit's: one entry a round in each.
+
+    Attributes:
+        seconds: of a run. rates: the limit, as measured just before and just after it; the better
+            one, which is to the candidate's disadvantage, and 0 where it was not measured.
+    """
+
+    seconds: tuple[float, ...]
+    rates: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Seconds of the middle round."""
+        return statistics.median(self.seconds)
+
+    def shares(self, work: float) -> list[float]:
+        """Of the limit, round by round and sorted: work a second over the rate beside it."""
+        pairs = zip(self.seconds, self.rates, strict=True)
+        return sorted(work / took / rate if rate else 0.0 for took, rate in pairs)
+
+
+def beside(
+    candidates: Mapping[str, Callable[[], object]], limit: Callable[[], float], *, rounds: int
+) -> dict[str, Beside]:
+    """Time every candidate in turn, between two measurements of a limit, `rounds` times.
+
+    Where the clock wanders a limit of before is not the limit of the run: only ratios of neighbours
+    are of the machine that both had. A candidate runs twice and the second run counts.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    rates: dict[str, list[float]] = {name: [] for name in candidates}
+    gc.collect()
+    gc.disable()
+    try:
+        before = limit()
+        for _ in range(rounds):
+            for name, run in candidates.items():
+                run()
+                start = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - start)
+                after = limit()
+                rates[name].append(max(before, after))
+                before = after
+    finally:
+        gc.enable()
+    return {
+        name: Beside(seconds=tuple(seconds[name]), rates=tuple(rates[name])) for name in candidates
+    }
+
+
 @contextmanager
 def one_core() -> Iterator[None]:
     """Keep this process on one processor, where the system can."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from solvent import api
 from solvent.errors import RulebookError
+from solvent.feeds.library import rulebook_names
 from solvent.feeds.synthetic_market import generate_market
 from solvent.instruments import frozen
 from solvent.margining.assess import Assessed, assess
@@ -142,10 +143,17 @@ def _enough(name: str, held: Book, rng: np.random.Generator, share: float) -> Ba
     return owned(of, told)
 
 
-def steps(name: str, rng: np.random.Generator, count: int) -> Iterator[AnyPlan]:
-    """Compiled markets one after the other: jumps, volatilities, forwards and time move."""
-    seen = market()
+def steps(
+    name: str, rng: np.random.Generator, count: int, *, changes: float = 0.0
+) -> Iterator[AnyPlan]:
+    """Compiled markets one after the other: jumps, volatilities, forwards and time move.
+
+    With a chance of `changes` another rulebook of the package is adopted, then the first again.
+    """
+    seen, rules = market(), name
     for _ in range(count):
+        if rng.random() < changes:
+            rules = str(rng.choice(rulebook_names())) if rules == name else name
         # Now and then back to where it began, so that bands are entered again.
         start = market() if rng.random() < 0.3 else seen
         size = float(rng.choice(SIZES))
@@ -164,7 +172,7 @@ def steps(name: str, rng: np.random.Generator, count: int) -> Iterator[AnyPlan]:
         late = int(rng.choice((0, 0, 1_000, 60_000, 3_600_000)))
         seen = replace(now, as_of_ms=TimeMs(max(now.as_of_ms, seen.as_of_ms) + late))
         try:
-            yield api.prepare(seen, name, history=past(market()))
+            yield api.prepare(seen, rules, history=past(market()))
         except RulebookError:
             seen = replace(market(), as_of_ms=seen.as_of_ms)
 

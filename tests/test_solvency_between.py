@@ -13,7 +13,7 @@ from solvent.margining.levels.arithmetic import ELEMENTWISE, REDUCTIONS, aligned
 from solvent.margining.levels.table import Tiers
 from solvent.solvency.between import REDUCED, Between, Unbounded, apply
 from solvent.solvency.formula_lines import added_up, extreme, looked_up
-from solvent.solvency.sums import weighed
+from solvent.solvency.sums import added, members, weighed
 
 ROWS, SCENARIOS = 5, 3
 At = Callable[[int, float], np.ndarray]
@@ -130,6 +130,27 @@ def test_tiers_sums_and_extremes_hold_what_they_compute(seed: int) -> None:
             holds(most, np.array([x[:2].max(), x[2:].max(), 0.0]), side, along)
             sums = np.bincount(groups, weights=lots * x[index], minlength=3)
             holds(total, sums, side, along)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2))
+@settings(max_examples=40, deadline=None)
+def test_sums_of_lines_are_those_of_adding_row_by_row(seed: int, scenarios: int) -> None:
+    """Both lines and their room in one product, against a loop over rows."""
+    rng = np.random.default_rng(seed)
+    rows, count = int(rng.integers(0, 9)), int(rng.integers(1, 5))
+    groups = rng.integers(0, count, rows)
+    shape = (2, 2, rows, *(3,) * scenarios)
+    low = rng.integers(-1_000, 1_000, shape).astype(np.float64)
+    value = Between(low, low + rng.integers(0, 50, shape))
+    found = added(members(groups, count), value)
+    sums = [np.zeros((2, 2, count, *shape[3:])) for _ in range(3)]
+    for row, group in enumerate(groups.tolist()):
+        sizes = np.maximum(np.abs(value.low), np.abs(value.high)).max(axis=(0, 1))
+        for total, part in zip(sums, (value.low, value.high), strict=False):
+            total[:, :, group] += part[:, :, row]
+        sums[2][:, :, group] += sizes[row]
+    assert np.array_equal(found.low, sums[0] - 1e-13 * sums[2])
+    assert np.array_equal(found.high, sums[1] + 1e-13 * sums[2])
 
 
 def test_what_follows_one_line_cancels() -> None:

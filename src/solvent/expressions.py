@@ -38,6 +38,8 @@ Value = Any
 """A number of the arithmetic at hand: array, Fraction, Dual."""
 _REMEMBERED: Final = 512
 """A rulebook is compiled anew at every price that a search tries: its formulas are cut up once."""
+_PARSED: Final = 8_192
+"""Texts whose expressions are remembered: those of some thirty rulebooks."""
 
 
 class ExpressionError(ValueError):
@@ -104,7 +106,11 @@ def parse(text: str, vocabulary: Vocabulary | None = None) -> Expression:
     ...
     solvent.expressions.ExpressionError: column 1: no function '__import__'; ...
     """
-    text = text.strip()
+    return _parse(text.strip(), vocabulary or ARITHMETIC)
+
+
+@lru_cache(maxsize=_PARSED)
+def _parse(text: str, vocabulary: Vocabulary) -> Expression:
     if len(text) > EXPRESSION_CHARS_MAX:
         raise ExpressionError(f"longer than {EXPRESSION_CHARS_MAX} characters", column=1)
     if foreign := _FOREIGN.search(text):
@@ -115,7 +121,7 @@ def parse(text: str, vocabulary: Vocabulary | None = None) -> Expression:
         column = getattr(fault, "offset", None) or 1
         raise ExpressionError(f"not an expression ({fault})", column=column) from fault
     try:
-        return Expression(text, _read(tree.body, vocabulary or ARITHMETIC, depth=0))
+        return Expression(text, _read(tree.body, vocabulary, depth=0))
     except RecursionError as fault:
         raise ExpressionError(f"nested deeper than {EXPRESSION_DEPTH_MAX}", column=1) from fault
 
@@ -228,11 +234,11 @@ MARKET_ONLY: Final = frozenset({"**", "sqrt", "exp", "log"})
 _Arity = Mapping[str, tuple[int, int | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
     """Functions by name, and aggregates `rows.name(…)`, each with how many arguments it takes.
 
-    A range is (fewest, most); None is no limit.
+    A range is (fewest, most); None is no limit. One is told from another by identity.
     """
 
     functions: _Arity

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
@@ -246,38 +247,34 @@ def flood(watch: Watch, load: Flood, clock: Clock, *, seed: int = 9) -> dict[str
     It keeps up where the last trades were taken within one slice of their arrival, and no more
     than a mark an underlying ever waits.
     """
-    rng = np.random.default_rng(seed)
     inbox, waits = Inbox(), Latencies()
-    # Kernels are loaded before the clock starts, as a venue does.
-    watch.trade(
-        account=np.zeros(0, np.int32), instrument=np.zeros(0, np.int32), lots=np.zeros(0),
-        cash=np.zeros(0, np.int64),
-    )  # fmt: skip
-    same = Mark(node=0, as_of_ms=watch.market.as_of_ms, price=float(watch.market.price[0]))
-    watch.tick(same)
-    watch.upkeep(1)
-    arriving = _arriving(watch, load, rng)
-    upcoming = next(arriving)
+    # Kernels are loaded and what arrives is made before the clock starts.
+    _warm(watch)
+    arriving = deque(_arriving(watch, load, np.random.default_rng(seed)))
     start, longest, late_ns = clock(), 0, 0
-    waiting: list[int] = []
-    while upcoming is not None or len(inbox):
+    waiting: deque[tuple[int, int]] = deque()
+    queued, kept_ns = 0, 0
+    while arriving or len(inbox):
         now = clock() - start
-        while upcoming is not None and upcoming[0] <= now:
-            arrived, what = upcoming
+        while arriving and arriving[0][0] <= now:
+            arrived, what = arriving.popleft()
             if isinstance(what, Trades):
                 inbox.trades(what)
-                waiting.append(arrived)
+                queued += len(what.lots)
+                waiting.append((arrived, queued))
             else:
                 inbox.mark(what, arrived_ns=start + arrived)
-            upcoming = next(arriving, None)
         longest = max(longest, len(inbox))
         busy = inbox.take(watch, clock)
-        for arrived in waiting:
-            late_ns = clock() - start - arrived
+        done = clock() - start
+        while waiting and waiting[0][1] <= inbox.trades_taken:
+            late_ns = done - waiting.popleft()[0]
             waits.record(late_ns)
-        waiting.clear()
-        if not busy:
-            watch.upkeep(2_000)
+        # Ages and bands are kept up however busy it is: without bands every mark costs more.
+        due = watch.owed(elapsed_ms=(done - kept_ns) // 1_000_000)
+        if not busy or due >= _UPKEEP // 4:
+            watch.upkeep(due if busy else max(due, _UPKEEP))
+            kept_ns = done
     elapsed = (clock() - start) / 1e9
     return {
         "seconds": elapsed, "trades": inbox.trades_taken, "marks": inbox.taken,
@@ -288,10 +285,25 @@ def flood(watch: Watch, load: Flood, clock: Clock, *, seed: int = 9) -> dict[str
     }  # fmt: skip
 
 
+_UPKEEP: Final = 2_000
+"""Accounts that are made new at a time: two or three milliseconds."""
+
+
+def _warm(watch: Watch) -> None:
+    """Do once of each what a flood does many times: two trades that undo each other, a mark that
+    says what is known, and upkeep."""
+    both = np.zeros(2, np.int32)
+    watch.trade(
+        account=both, instrument=both, lots=np.array([1.0, -1.0]), cash=np.zeros(2, np.int64)
+    )
+    watch.tick(Mark(node=0, as_of_ms=watch.market.as_of_ms, price=float(watch.market.price[0])))
+    watch.upkeep(1)
+
+
 def _arriving(
     watch: Watch, load: Flood, rng: np.random.Generator
-) -> Iterator[tuple[int, Trades | Mark] | None]:
-    """(nanoseconds since the start, what arrives), in order; made a slice at a time."""
+) -> Iterator[tuple[int, Trades | Mark]]:
+    """(nanoseconds since the start, what arrives), in order."""
     base, at = watch.market.price.copy(), watch.market.as_of_ms
     held = _Holders.of(watch)
     slices = max(1, round(load.seconds * 1e3 / load.slice_ms))
@@ -312,7 +324,6 @@ def _arriving(
             noise = 1.0 + 0.001 * float(rng.normal())
             price = float(base[node]) * (1.0 - 0.6 * depth) * noise
             yield arrived, Mark(node=node, as_of_ms=at + arrived // 1_000_000, price=price)
-    yield None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,19 +25,21 @@ from solvent.units import Float64, TimeMs
 
 
 def shifted(
-    plan: AnyPlan, *, price: float = 0.0, vol: float = 0.0, basis: float = 0.0, time_ms: int = 0
-) -> AnyPlan:
+    plan: AnyPlan, *, price: float = 0.0, vol: float = 0.0, basis: float = 0.0, time_ms: int = 0,
+    offset: Float64 | None = None,
+) -> AnyPlan:  # fmt: skip
     """The plan with all prices, volatilities and forwards moved by shares of themselves, later.
 
-    Options keep what their marks differ from the model by. Raises RulebookError where the rulebook
+    Options keep what their marks differ from the model by: `offset`, as `offset_of` the plan tells
+    it once for many calls. Raises RulebookError where the rulebook
     has no numbers at those prices.
     """
     arrays, rulebook = plan.arrays, plan.rulebook
     snapshot = _snapshot(arrays, price=price, vol=vol, basis=basis, time_ms=time_ms)
     if not (price or vol or basis or time_ms):
         offset = np.zeros(len(arrays.universe))
-    else:
-        offset = arrays.fields["mark"] - _model(_snapshot(arrays))
+    elif offset is None:
+        offset = offset_of(plan)
     option = arrays.universe.is_option
     mark = np.where(option, _model(snapshot) + offset, snapshot.mark)
     marked = replace(snapshot, mark=frozen(np.maximum(mark, 0.0)))
@@ -48,6 +50,11 @@ def shifted(
         own = plan.rulebook
         made = publish(marked, sets=own.sets, rules=own.rules, tables=own.tables)
     return plan_of(rulebook, made)
+
+
+def offset_of(plan: AnyPlan) -> Float64:
+    """[instrument] what marks differ from the model by."""
+    return np.asarray(plan.arrays.fields["mark"] - _model(_snapshot(plan.arrays)))
 
 
 def _snapshot(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import scipy.sparse as sparse
 from numpy.typing import NDArray
 
 from solvent.errors import check
@@ -21,7 +22,7 @@ from solvent.margining.levels.columns import MARKET, Columns, coefficient_of
 from solvent.margining.levels.form import FACTS, Form, scenario_key
 from solvent.margining.levels.table import Tiers
 from solvent.solvency.between import REDUCED, Between, Unbounded, apply, holds
-from solvent.solvency.sums import added, members, weighed
+from solvent.solvency.sums import Weights, added, members
 from solvent.solvency.tubes import Tubes
 from solvent.units import Float64
 
@@ -68,6 +69,20 @@ class Moving:
 
 
 @dataclass(slots=True)
+class Groups:
+    """How rows of a level are added up into rows of another: by underlying first where these mix
+    several (`then` takes these sums on, and those of `apart` may move apart)."""
+
+    of: Int64
+    count: int
+    shares: sparse.csc_matrix
+    then: sparse.csc_matrix | None = None
+    apart: Bool | None = None
+    sizes: dict[int, Weights] = field(default_factory=dict)
+    """Rows of a source → the lots of positions as weights of these."""
+
+
+@dataclass(slots=True)
 class FormulaLines:
     """Columns of a block of accounts at a width.
 
@@ -82,6 +97,7 @@ class FormulaLines:
     alone: Bool
     unknown: Float64
     _found: dict[tuple[str, str], Between] = field(default_factory=dict)
+    _groups: dict[tuple[str, str], Groups] = field(default_factory=dict)
 
     def column(self, level: str, name: str) -> Between:
         """A column of a level that is not the market's. Raises Unbounded, saying where."""
@@ -188,7 +204,8 @@ class FormulaLines:
             if below == "position" and per_lot is not None and self.moving.node(per_lot):
                 return self._exact_sum(per_lot, level)
             value = _wide(self.evaluate(node.arguments[0], below), self.columns.rows(below).count)
-            return self._sum(below, level, lambda of, many: added(members(of, many), value))
+            by = self._grouped(below, level)
+            return self._onward(by, added(by.shares, value))
         groups, count = self.columns.join(below, level), self.columns.rows(level).count
         value = _wide(self.evaluate(node.arguments[0], below), self.columns.rows(below).count)
         if kind == "any":
@@ -202,27 +219,36 @@ class FormulaLines:
     def _exact_sum(self, node: Node, level: str) -> Between:
         """Σ size · a number of the instrument."""
         lines = self._source(("per unit", node), "instrument", lambda view: view.per_unit(node))
-        rows = self.columns.rows("position")
-        index, size = rows.codes["instrument"], rows.told["size"]
+        groups, count = self._grouped("position", level), lines.low.shape[2]
+        if count not in groups.sizes:
+            rows = self.columns.rows("position")
+            groups.sizes[count] = Weights.of(
+                rows.told["size"], index=rows.codes["instrument"], owner=groups.of,
+                count=groups.count, rows=count,
+            )  # fmt: skip
+        return self._onward(groups, groups.sizes[count].sum(lines))
 
-        def sums(of: Int64, count: int) -> Between:
-            return weighed(size, lines, index=index, owner=of, count=count)
+    def _grouped(self, below: str, level: str) -> Groups:
+        """Rows below by the level's rows: by underlying first where the level mixes several."""
+        if (below, level) not in self._groups:
+            self._groups[below, level] = self._groups_of(below, level)
+        return self._groups[below, level]
 
-        return self._sum("position", level, sums)
-
-    def _sum(self, below: str, level: str, sums: Callable[[Int64, int], Between]) -> Between:
-        """Rows below added up: by underlying first where the level mixes several."""
+    def _groups_of(self, below: str, level: str) -> Groups:
         rows = self.columns.rows(below)
         groups, count = self.columns.join(below, level), self.columns.rows(level).count
         if not self._parts(below, level):
-            return sums(groups, count)
+            return Groups(groups, count, members(groups, count))
         under = rows.codes["underlying"]
         many = int(under.max(initial=0)) + 1
         pairs, place = np.unique(groups * many + under, return_inverse=True)
-        parts = sums(place.ravel(), len(pairs))
-        of = pairs // many
-        apart = ~self.alone[self.columns.rows(level).codes["account"]][of]
-        return added(members(of, count), parts.flat(apart))
+        place, of = place.ravel(), pairs // many
+        apart = ~self._alone(level)[of]
+        return Groups(place, len(pairs), members(place, len(pairs)), members(of, count), apart)
+
+    def _onward(self, groups: Groups, sums: Between) -> Between:
+        """Sums by underlying added up once more, where there are several."""
+        return sums if groups.then is None else added(groups.then, sums.flat(groups.apart))
 
     def _parts(self, below: str, level: str) -> bool:
         """Whether rows of several underlyings may lie in one row of the level."""

@@ -27,8 +27,9 @@ ROWS, SLOTS, PLACES, LOST_SLOTS, LOST_PLACES = range(5)
 """What `Store.used` counts: rows, ends of the two sides, and what moved runs left behind."""
 DONE, NEED_ROWS, NEED_SLOTS, NEED_PLACES, TOO_LARGE = range(5)
 """How far a kernel came, and what it asks for where it stopped."""
-BLOCK: Final = 1 << 15
-"""Accounts whose rows lie together: their sums stay in the second cache while a pass is there."""
+BLOCK: Final = 1 << 13
+"""Accounts whose rows lie together: their sums, a quarter of a megabyte, stay in the second cache
+while a pass is there, and leave most of it to risk rows."""
 _GROWTH: Final = 1.5
 _ROOM_MIN: Final = 64
 

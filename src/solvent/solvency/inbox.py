@@ -1,7 +1,8 @@
 """What waits to be taken by a watch, and how long it waited.
 
 A mark supersedes an unprocessed older one of its underlying, since a price that is over tells
-nothing; what moves positions or cash never is, and keeps its order. So the queue holds at most one
+nothing; what moves positions or cash never is, and keeps its order, though many trades that wait
+are taken as one. So the queue holds at most one
 mark an underlying, however fast they come, and every trade. Marks that change volatilities or
 forwards are merged into the newer one: its None columns keep what the older one told.
 
@@ -27,6 +28,9 @@ Int64 = NDArray[np.int64]
 
 AT_ONCE: Final = 32
 """Marks that are taken together: what a tick costs besides its accounts is then paid once."""
+TRADES_AT_ONCE: Final = 4_096
+"""Trades that are taken together, and after which marks have their turn: whoever is behind pays
+what a call costs besides its trades less often, and marks do not wait for all trades that wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +74,13 @@ class Inbox:
         self._trades.append(trades)
 
     def take(self, watch: Watch, clock: Callable[[], int]) -> bool:
-        """Process what is next: all trades that wait, then the marks that waited longest.
+        """Process what is next: trades that waited longest, then marks that waited longest.
 
-        False when nothing did.
+        These are all trades, but for a watch that is far behind. False when nothing waited.
         """
         busy = bool(self._trades)
-        while self._trades:
-            one = self._trades.popleft()
+        if busy:
+            one = self._next_trades()
             watch.trade(
                 account=one.account, instrument=one.instrument, lots=one.lots, cash=one.cash
             )
@@ -93,6 +97,22 @@ class Inbox:
             self.latency.record(now - arrived_ns)
         self.taken += len(waited)
         return True
+
+    def _next_trades(self) -> Trades:
+        """Trades from the front of the queue, in order; what was queued together stays together."""
+        chosen = [self._trades.popleft()]
+        count = len(chosen[0].lots)
+        while self._trades and count + len(self._trades[0].lots) <= TRADES_AT_ONCE:
+            chosen.append(self._trades.popleft())
+            count += len(chosen[-1].lots)
+        if len(chosen) == 1:
+            return chosen[0]
+        return Trades(
+            account=np.concatenate([one.account for one in chosen]),
+            instrument=np.concatenate([one.instrument for one in chosen]),
+            lots=np.concatenate([one.lots for one in chosen]),
+            cash=np.concatenate([one.cash for one in chosen]),
+        )
 
 
 def _merged(older: Mark, newer: Mark) -> Mark:

@@ -391,7 +391,7 @@ class _Block:
                 told[part] = lines.rows(code)
         return _evaluated(formula.outer.root, told)
 
-    def _upward(self, low: int) -> sparse.csr_matrix:
+    def _upward(self, low: int) -> sparse.csc_matrix:
         """[set, row of a lower level]."""
         sets = len(self.arranged.levels[self.top])
         first = self.arranged.parents(low, self.top)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvent.margining.compile import AnyPlan
-from solvent.solvency.anchors import shifted
+from solvent.solvency.anchors import offset_of, shifted
 from solvent.solvency.between import Between
 from solvent.units import Float64
 
@@ -181,16 +181,17 @@ class Tubes:
     def _shifted(self) -> list[tuple[Any, Any]]:
         """Views at half of the least width and at each width; and drifted ones, once."""
         if self._views is None:
+            offset = offset_of(self.plan)
 
             def at(share: float) -> Any:
-                return self._view(shifted(self.plan, price=share))
+                return self._view(shifted(self.plan, price=share, offset=offset))
 
             steps = (WIDTHS[0] / 2.0, *WIDTHS)
             self._views = [(at(-step), at(step)) for step in steps]
             self._drifted = [
-                self._view(shifted(self.plan, time_ms=self.drift.time_ms)),
-                self._view(shifted(self.plan, vol=_PROBE)),
-                self._view(shifted(self.plan, basis=_PROBE)),
+                self._view(shifted(self.plan, time_ms=self.drift.time_ms, offset=offset)),
+                self._view(shifted(self.plan, vol=_PROBE, offset=offset)),
+                self._view(shifted(self.plan, basis=_PROBE, offset=offset)),
             ]
         return self._views
 
