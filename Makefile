@@ -8,8 +8,10 @@ ENGINE_TESTS := $(filter-out %_cli.py %_crash.py, $(wildcard tests/test_account_
 	tests/test_recovery.py tests/test_vega_engine.py
 LOADED := tests/test_service_overload.py
 CORES  := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# Tests start many processes, which would each compile the package and all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test lint types coverage mutants bench soak docs clean
+.PHONY: help setup demo test suite lint types coverage mutants bench soak docs clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/'
@@ -36,7 +38,10 @@ lint: setup      ## ruff: style and format
 types: setup     ## mypy --strict
 	$(BIN)/mypy
 
-test: lint types ## lint, types, layer test, tests
+test: lint       ## lint, types, layer test, tests
+	@$(MAKE) --no-print-directory -j2 suite types  # mypy has one core: the tests take the others
+
+suite: setup     ## the tests alone
 	$(BIN)/python -m pytest -n $(CORES) --dist worksteal -m "not soak"
 
 coverage: setup  ## every branch of units, account, engine and journal is run by the tests

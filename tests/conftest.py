@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,22 @@ settings.load_profile("default")
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "solvent"
 SHARED = Path(os.environ.get("SOLVENT_SHARED", ROOT.parent / "shared"))
+MEMORY = Path("/dev/shm")
+ROOM_BYTES_MIN = 4 << 30
+
+
+def memory() -> Path | None:
+    """A folder in memory, where a journal's syncs need not be waited for, as tests never cut the
+    power; None where there is none, or little room."""
+    if not os.access(MEMORY, os.W_OK | os.X_OK):
+        return None
+    return MEMORY if shutil.disk_usage(MEMORY).free >= ROOM_BYTES_MIN else None
+
+
+def pytest_configure() -> None:
+    """Temporary folders are made in memory, unless somebody says where."""
+    if place := memory():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
 
 
 def need_shared(*parts: str) -> Path:
@@ -31,6 +50,19 @@ def need_shared(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"reference data is not here: {path} (set SOLVENT_SHARED)")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once() -> Iterator[None]:
+    """typer reads the signatures of all commands at every call; here once in a process."""
+    import typer.main
+    import typer.testing
+
+    once = cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", once)
+        patch.setattr(typer.testing, "_get_command", once)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import memory
+
 NUMBERS = itertools.count()
 
 
@@ -25,7 +27,7 @@ def server() -> Iterator[str]:
     """The URL of a server of its own; skips with a reason where none can be started."""
     pytest.importorskip("psycopg")
     # Each run of pytest closes its folder of folders to other users, of whom the server may be one.
-    directory = Path(tempfile.mkdtemp(prefix="pg-"))
+    directory = Path(tempfile.mkdtemp(prefix="pg-", dir=memory()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

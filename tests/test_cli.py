@@ -1,15 +1,23 @@
-"""The command line as a user meets it: real processes, exit codes, JSON that parses."""
+"""The command line as a user meets it: exit codes, one-line errors, JSON that parses.
+
+One of each kind is a process of its own (help, an answer, bad input, a demonstration); the others
+run here, since a process first imports for a second.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from solvent.cli import main
 from solvent.feeds.synthetic_book import Venue
 from solvent.feeds.write import write_balances, write_book, write_market
 from solvent.market import Snapshot
@@ -18,16 +26,34 @@ from tests.conftest import need_shared
 COMMAND = [sys.executable, "-c", "from solvent.cli import main; main()"]
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+Done = subprocess.CompletedProcess[str]
+
+
+def process(*arguments: object) -> Done:
+    """The command in a process of its own."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300
     )
 
 
-def run_json(*arguments: object) -> Any:
-    done = run(*arguments, "--json")
+def run(*arguments: object) -> Done:
+    """The same command in this process."""
+    words, out, err = ["solvent", *map(str, arguments)], io.StringIO(), io.StringIO()
+    with (
+        patch.object(sys, "argv", words), redirect_stdout(out), redirect_stderr(err),
+        pytest.raises(SystemExit) as left,
+    ):  # fmt: skip
+        main()
+    return Done(words, int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def told(done: Done) -> Any:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout, parse_constant=pytest.fail)
+
+
+def run_json(*arguments: object) -> Any:
+    return told(run(*arguments, "--json"))
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +66,12 @@ def files(tmp_path_factory: pytest.TempPathFactory, snapshot: Snapshot, venue: V
 
 
 def test_help_and_version() -> None:
-    done = run("--help")
+    done = process("--help")
     assert done.returncode == 0
     for command in ("margin", "explain", "market", "rulebooks", "conform", "generate", "demo"):
         assert command in done.stdout
         assert run(command, "--help").returncode == 0
-    assert run("--version").stdout.strip() == "0.1.0"
+    assert process("--version").stdout.strip() == "0.1.0"
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -73,10 +99,13 @@ def test_small_margin_never_imports_numba() -> None:
 
 
 def test_margin_json(files: Path, venue: Venue) -> None:
-    document = run_json(
+    words = (
         "margin", "--market", files / "market.csv", "--positions", files / "book.csv",
-        "--collateral", files / "balances.csv", "--rulebook", "deribit-pm",
+        "--collateral", files / "balances.csv", "--rulebook", "deribit-pm", "--json",
     )  # fmt: skip
+    done = process(*words)
+    document = told(done)
+    assert run(*words).stdout == done.stdout
     accounts = document["accounts"]
     assert len(accounts) == len(venue.book)
     assert set(accounts[0]) >= {
@@ -139,11 +168,13 @@ def test_explain(files: Path, venue: Venue) -> None:
 def test_bad_input_is_one_line_and_exit_code_2(files: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("account,instrument,size\na,BTC-PERPETUAL,5\nb,NOPE,1\n", "utf-8")
-    done = run("margin", "--market", files / "market.csv", "--positions", bad)
+    done = process("margin", "--market", files / "market.csv", "--positions", bad)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert f"error: {bad}, row 2 (line 3)" in done.stderr
+    here = run("margin", "--market", files / "market.csv", "--positions", bad)
+    assert (here.returncode, here.stdout, here.stderr) == (2, "", done.stderr)
     skipped = run("margin", "--market", files / "market.csv", "--positions", bad, "--skip-bad")
     assert skipped.returncode == 0
     assert skipped.stderr.count("skipped: ") == 2
@@ -180,9 +211,9 @@ def test_account_names_are_no_markup(files: Path, tmp_path: Path) -> None:
     assert "[/bold]" in shown.stdout
     for account in ("[/bold]", "[red]"):
         for rulebook in ("deribit-pm", "derive-srm"):
-            told = run("explain", *where, "--account", account, "--rulebook", rulebook)
-            assert told.returncode == 0, told.stderr
-            assert account in told.stdout
+            one = run("explain", *where, "--account", account, "--rulebook", rulebook)
+            assert one.returncode == 0, one.stderr
+            assert account in one.stdout
 
 
 def test_what_cannot_be_written_is_one_line(files: Path, tmp_path: Path) -> None:
@@ -276,7 +307,7 @@ def test_generate_and_demo(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     document = run_json("margin", "--market", market, "--positions", book, "--collateral", balances)
     assert len(document["accounts"]) == 40
-    done = run("demo", "--accounts", 500, "--report", tmp_path / "demo.html", "--once")
+    done = process("demo", "--accounts", 500, "--report", tmp_path / "demo.html", "--once")
     assert done.returncode == 0, done.stderr
     assert "500 accounts margined in" in done.stdout
     assert "▶ binding" in done.stdout

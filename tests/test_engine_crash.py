@@ -437,7 +437,7 @@ def test_on_postgresql_and_cut_off(database: str) -> None:
     """The server ends the engine's connection, or is asked for something it refuses."""
     found(database)
     fold = Fold()
-    terminate = "pg_terminate_backend(pid)"
+    terminate = "pg_terminate_backend(pid, 60000)"
     cuts = (
         f"SELECT {terminate} FROM pg_stat_activity WHERE application_name LIKE 'solvent%'",
         "ALTER TABLE journal ADD CONSTRAINT small CHECK (octet_length(command) < 0) NOT VALID",

@@ -241,7 +241,7 @@ def test_a_connection_that_is_cut_stops_the_journal(filled: str) -> None:
     with Journal.open(filled) as journal:
         change(
             filled,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()",
         )
         with pytest.raises(JournalStopped, match="could not be written, and stopped"):
@@ -258,7 +258,7 @@ def test_a_reader_that_is_cut_off_says_so(filled: str) -> None:
     with Journal.open(filled, read_only=True) as reader:
         change(
             filled,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()",
         )
         with pytest.raises(JournalStopped, match="could not be read"):

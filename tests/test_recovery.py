@@ -71,24 +71,24 @@ def place_of(row: Row) -> Place:
 
 
 @pytest.mark.parametrize("house", HOUSES)
-@pytest.mark.parametrize("batch", [5, 8_192])
-def test_following_is_applying(house: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit, over every command and many at random, from any place on."""
-    monkeypatch.setattr(recovery, "REPLAY_BATCH", batch)
+def test_following_is_applying(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, over every command and many at random, from any place on, in any batches."""
     for rows in (history(house), [Row(*r) for r in at_random(house, seed=3, commands=400).rows]):
         applied, images = State(), {}
         cuts = sorted(Random(5).sample(range(len(rows)), 6))
         for start, end in pairwise([0, *cuts, len(rows)]):
             replay(applied, rows[start:end])
             images[end] = image(applied)
-        state = State()
-        followed = taken_over(state, rows, START)
-        assert image(state) == image(applied)
-        assert 0 < followed < len(rows)
-        for cut in cuts:
-            state = restore(images[cut]) if cut else State()
-            taken_over(state, rows[cut:], place_of(rows[cut - 1]) if cut else START)
-            assert image(state) == image(applied), cut
+        for batch in (5, 8_192):
+            monkeypatch.setattr(recovery, "REPLAY_BATCH", batch)
+            state = State()
+            followed = taken_over(state, rows, START)
+            assert image(state) == images[len(rows)]
+            assert 0 < followed < len(rows)
+            for cut in cuts:
+                state = restore(images[cut]) if cut else State()
+                taken_over(state, rows[cut:], place_of(rows[cut - 1]) if cut else START)
+                assert image(state) == images[len(rows)], (batch, cut)
 
 
 def test_answers_are_forgotten_alike(monkeypatch: pytest.MonkeyPatch) -> None:

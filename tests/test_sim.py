@@ -42,7 +42,7 @@ SEEDS = 64
 CHUNKS = 8
 COMMANDS = 1_000_000
 """Of the soak; the default suite runs the beginnings of the same histories."""
-BEGINNING = 2_000
+BEGINNING = 1_000
 SHORT = 900
 
 NOT_BY_HISTORIES = {
