@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from solvent.account.ledger import (
     CLEARING,
@@ -26,8 +28,10 @@ from solvent.account.ledger import (
     parts,
     slot_name,
 )
+from solvent.documents import money_of
 from solvent.errors import InvariantBroken
 from solvent.limits import ACCOUNTS_MAX, ASSETS_MAX, LISTED_MAX
+from tests.histories import HOUSES, every_command, halfway
 
 ALICE, BOB = node(17, GENERAL, 0), node(18, GENERAL, 0)
 
@@ -139,12 +143,59 @@ def test_totals_are_by_asset() -> None:
     assert ledger.totals() == {0: 2, 3: -4}
 
 
-def test_balances_of_an_owner_in_order_without_empty_ones() -> None:
+def walked(ledger: Ledger, owner: int) -> list[tuple[int, int, int]]:
+    """The same by looking at everybody's money."""
+    return [
+        (*parts(which)[1:], amount)
+        for which, amount in sorted(ledger.balances.items())
+        if parts(which)[0] == owner and amount
+    ]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(16, 19),
+            st.sampled_from(["general", "incoming", "fund", "margin", "orders"]),
+            st.integers(0, 3), st.integers(0, 5), st.integers(0, 3),
+        ),
+        max_size=40,
+    )
+)  # fmt: skip
+def test_an_account_s_money_is_found_wherever_it_may_be(
+    told: list[tuple[int, str, int, int, int]],
+) -> None:
+    ledger, settlements = Ledger(), [0, 2, 1, 0, 3, 3]
+    for account, where, asset, number, amount in told:
+        slots = {"general": GENERAL, "incoming": INCOMING, "fund": FUND,
+                 "margin": margin_slot(number), "orders": order_slot(number)}  # fmt: skip
+        own = settlements[number] if where in ("margin", "orders") else asset
+        ledger.move(node(EXTERNAL, GENERAL, own), node(account, slots[where], own), amount)
+    for account in range(16, 20):
+        found = ledger.of_account(account, assets=4, settlements=settlements)
+        assert list(found) == walked(ledger, account)
+
+
+def test_balances_of_an_account_in_order_without_empty_ones() -> None:
     ledger = Ledger()
     ledger.move(ALICE, node(18, margin_slot(2), 1), 5)
     ledger.move(ALICE, node(18, FUND, 3), 7)
     ledger.move(ALICE, node(18, INCOMING, 3), 2)
     ledger.move(node(18, INCOMING, 3), ALICE, 2)
-    assert list(ledger.of_owner(18)) == [(FUND, 3, 7), (margin_slot(2), 1, 5)]
-    assert list(ledger.of_owner(17)) == [(GENERAL, 0, -12)]
-    assert list(ledger.of_owner(19)) == []
+    found = {
+        account: list(ledger.of_account(account, assets=4, settlements=[0, 0, 1]))
+        for account in (17, 18, 19)
+    }
+    assert found == {17: [(GENERAL, 0, -12)], 18: [(FUND, 3, 7), (margin_slot(2), 1, 5)], 19: []}
+
+
+@pytest.mark.parametrize("house", HOUSES)
+def test_no_money_of_an_account_is_anywhere_else(house: str) -> None:
+    """In the middle of a history of every command, and at its end; of pools neither."""
+    places = set()
+    for state in (halfway(house).state, every_command(house).state):
+        for owner in range(len(state.accounts)):
+            found = list(money_of(state, owner))
+            assert found == walked(state.ledger, owner)
+            places |= {slot_name(slot) for slot, _, _ in found}
+    assert places >= {"general", "fund", "orders" if house == "vega" else "margin"}

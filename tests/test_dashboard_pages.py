@@ -234,6 +234,39 @@ def test_the_page_is_live(server: Server, browser: Any) -> None:
         seen.close()
 
 
+SCROLLED = """
+async () => {
+  for (;;) {
+    const e = document.querySelector('.sv-scroll[aria-label=Positions]');
+    [e.scrollLeft, e.scrollTop] = [60, 300];
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    if (e.isConnected) { e.dataset.was = '1'; return }
+  }
+}
+"""
+"""A browser tells of scrolling with its next frame: until then it may be of one that is gone."""
+
+
+def test_a_table_that_is_made_anew_stays_where_it_was(server: Server, browser: Any) -> None:
+    """Whoever reads far to the right on a phone, or by keys, is not sent back with every tick."""
+    seen = Seen(browser, server, size="phone", dark=False)
+    try:
+        page = seen.go("/account/dealer01")
+        table = page.locator("[role=group][aria-label=Positions]")
+        table.locator("tbody tr").nth(40).wait_for(state="attached")
+        table.focus()
+        page.evaluate(SCROLLED)
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.sv-scroll[aria-label=Positions]')]"
+            ".some(e => !e.dataset.was)"
+        )
+        assert table.evaluate("e => [e.scrollLeft, e.scrollTop]") == [60, 300]
+        assert table.evaluate("e => e === document.activeElement")
+        assert seen.errors == []
+    finally:
+        seen.close()
+
+
 def choose(page: Any, place: str, words: str) -> None:
     field = page.locator(place).get_by_label("Instrument")
     field.fill(words)

@@ -112,9 +112,9 @@ def test_every_route_by_every_role(served: Secured, clients: dict[Role, httpx.Cl
         elsewhere = any(
             getattr(one.call, "_elsewhere", False) for one in route.dependant.dependencies
         )
-        has_account = "{account}" in route.path
+        has_account = "{account}" in route.path_format
         for whose in (OWN, OTHER, MISSING) if has_account else ("",):
-            path = route.path.format(**FILLED, account=whose)
+            path = route.path_format.format(**FILLED, account=whose)
             for role, http in clients.items():
                 status = http.request(method, path).status_code
                 wanted = expected(role, action, OWN if elsewhere else whose)

@@ -128,6 +128,9 @@ def test_money_and_accounts(client: Client) -> None:
     assert client.deposit("yan", "USDC", Decimal("12.5")).accepted
     assert client.withdraw("yan", "USDC", "2.5", reference="yan-1").accepted
     assert client.account("yan").standing.equity == 10
+    assert client.open_account("desk/yan", "deribit-pm").accepted
+    assert client.deposit("desk/yan", "USDC", 7).accepted
+    assert client.account("desk/yan").standing.equity == 7
     assert client.deposit("none", "USDC", 1).code == Reject.ACCOUNT_UNKNOWN
     with pytest.raises(BadInput, match="float"):
         client.deposit("yan", "USDC", 1.5)  # type: ignore[arg-type]

@@ -179,6 +179,50 @@ def test_an_order_from_its_placing_to_its_end(api: Api) -> None:
     assert api.http.delete("/v1/accounts/u5/orders/mine").json()["code"] == "ORDER_UNKNOWN"
 
 
+def test_names_may_have_slashes(api: Api) -> None:
+    """A slash in a name is `%2F` in a path, and parts nothing."""
+    name, path = "u9/orders", "/v1/accounts/u9%2Forders"
+    body = {"account": name, "rulebook": "deribit-pm"}
+    api.post("/v1/accounts", 201, json=body)
+    api.post(f"{path}/deposits", 201, json={"asset": "USDC", "amount": "5000"})
+    assert api.get(path)["account"] == name
+    assert api.get(path.replace("F", "f") + "/margin")["standing"]["equity"] == "5000.000000"
+    for whose, named in (("u9", "mine"), ("u9%2Forders", "a/b")):
+        api.post(f"/v1/accounts/{whose}/orders", 201, json=order(order=named))
+    assert [one["order"] for one in api.get(f"{path}/orders")["rows"]] == ["a/b"]
+    assert api.http.patch(f"{path}/orders/a%2Fb", json={"price": "49999"}).status_code == 200
+    # `DELETE …/u9/orders` would take back all orders of another account.
+    assert api.http.delete(path).json()["code"] == "ACCOUNT_NOT_EMPTY"
+    assert [one["order"] for one in api.get("/v1/accounts/u9/orders")["rows"]] == ["mine"]
+    assert len(api.http.delete(f"{path}/orders/a%2Fb").json()["events"]) == 1
+    assert len(api.http.delete("/v1/accounts/u9/orders").json()["events"]) == 1
+    # What is no name is refused in words.
+    bad = api.post("/v1/accounts", 422, json={"account": "desk alice", "rulebook": "deribit-pm"})
+    assert "field 'account': expected a name: letters" in bad["detail"]
+    # What is no part of a name is no slash either.
+    api.get("/v1%2Faccounts/u9", 404)
+    api.get("/v1/accounts%2Fu9", 404)
+    there = api.http.get(f"{path}/", follow_redirects=True)
+    assert there.json()["account"] == name
+
+
+def test_every_name_in_a_path_may_have_slashes(api: Api) -> None:
+    paths = api.get("/v1/openapi.json")["paths"]
+    assert "/v1/accounts/{account}/orders/{order}" in paths
+    for path, operations in paths.items():
+        for method in set(operations) & {"get", "put", "delete"}:
+            if "{" not in path or not path.startswith("/v1/"):
+                continue
+            names = {one["name"]: one["schema"] for one in operations[method]["parameters"]
+                     if one["in"] == "path"}  # fmt: skip
+            filled = {
+                name: 1 if schema["type"] == "integer" else "x%2Fy"
+                for name, schema in names.items()
+            }
+            told = api.http.request(method, path.format(**filled), json={})
+            assert told.json()["code"] != "NOT_FOUND" or "x/y" in told.json()["detail"], told.text
+
+
 def test_orders_come_in_pages_and_go_together(api: Api) -> None:
     for number in range(7):
         told = order(order=f"p{number}", price=str(40_000 + number))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import msgspec
@@ -29,7 +29,6 @@ from solvent.service.lanes import Lane, Lanes, Overloaded, Ticket
 from solvent.service.limits import Admission, InFlight
 from solvent.service.portfolios import PortfolioTold
 from solvent.service.published import Board
-from solvent.service.quick import Quick
 from solvent.service.whatifs import WhatIfs, WhatIfTold
 from tests import engines
 from tests.services import CALL, PERPETUAL, Served, made
@@ -291,19 +290,22 @@ class Clock:
         call(*told)
 
 
+class Refused:
+    """Somebody at the door, who is told that their turn has come."""
+
+    def __init__(self, number: int, loop: Clock, told: list[int]) -> None:
+        self.number, self.loop, self._told = number, loop, told
+
+    def tell(self) -> None:
+        self._told.append(self.number)
+
+
 def test_refusals_have_a_pace_and_an_order() -> None:
     clock, pace = Clock(), Pace()
     told: list[int] = []
 
-    class One:
-        def __init__(self, number: int) -> None:
-            self.number, self.loop = number, clock
-
-        def tell(self) -> None:
-            told.append(self.number)
-
     for number in range(A_SECOND):
-        pace.take(One(number))  # type: ignore[arg-type]
+        pace.take(Refused(number, clock, told))  # type: ignore[arg-type]
     assert 0 < len(told) < A_SECOND / 100
     while clock.later:
         clock.go_on()
@@ -315,14 +317,7 @@ def test_who_has_gone_keeps_nobody_waiting() -> None:
     clock, pace = Clock(), Pace()
     told: list[int] = []
 
-    class One:
-        def __init__(self, number: int) -> None:
-            self.number, self.loop = number, clock
-
-        def tell(self) -> None:
-            told.append(self.number)
-
-    many = [One(number) for number in range(A_SECOND)]
+    many = [Refused(number, clock, told) for number in range(A_SECOND)]
     for one in many:
         pace.take(one)  # type: ignore[arg-type]
     at_once = len(told)
@@ -372,42 +367,7 @@ def test_a_body_that_does_not_come_is_waited_for_no_longer(
     assert asyncio.run(asked([(0.0, part), (0.0, last), (0.2, gone)])) == 200
 
 
-# ── the short way ────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"portfolio": PORTFOLIO, "changes": {"add": [{"symbol": PERPETUAL, "lots": 5}]}},
-        {"portfolio": PORTFOLIO, "changes": {"close": ["NONE"]}},
-        {"portfolio": PORTFOLIO | {"positions": [{"symbol": PERPETUAL, "size": 0.5}]}},
-        {"account": "nobody"},
-        {"account": "u1", "portfolio": PORTFOLIO},
-        b"{",
-        b"",
-        b"[" * 40,
-        b" " * (1 << 20) + b"{}",
-    ],
-)
-def test_the_short_way_answers_as_the_route_does(served: Served, body: Any) -> None:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-
-    async def live(short: bool) -> tuple[int, bytes]:
-        app = served.app
-        before, app.middleware_stack = app.middleware_stack, None
-        kept = list(app.user_middleware)
-        if not short:
-            app.user_middleware = [one for one in kept if cast(Any, one.cls) is not Quick]
-        try:
-            async with httpx.AsyncClient(
-                transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
-            ) as http:
-                found = await http.post("/v1/whatif", content=content)
-        finally:
-            app.user_middleware, app.middleware_stack = kept, before
-        return found.status_code, found.content
-
-    assert asyncio.run(live(True)) == asyncio.run(live(False))
+# ── on the loop or beside it ──────────────────────────────────────────────────────────────────────
 
 
 def test_what_takes_long_is_answered_by_a_thread(

@@ -7,7 +7,7 @@ dollars; `units` are whole smallest ones. What is not known is None.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -127,7 +127,7 @@ class AccountDocument:
 def account_document(state: State, account: Account) -> AccountDocument:
     """All that is known of an account."""
     balances = []
-    for slot, asset, units in state.ledger.of_owner(account.number):
+    for slot, asset, units in money_of(state, account.number):
         number = contract_of(slot)
         symbol = None if number is None else state.contracts[number].listing.symbol
         balances.append(
@@ -163,6 +163,12 @@ def account_document(state: State, account: Account) -> AccountDocument:
             for reference, one in state.pending.items() if one.account == account.number
         ),
     )  # fmt: skip
+
+
+def money_of(state: State, account: int) -> Iterator[tuple[int, int, int]]:
+    """(slot, asset, units) of every balance of an account, wherever it is."""
+    settlements = [contract.deal.asset for contract in state.contracts]
+    return state.ledger.of_account(account, assets=len(state.assets), settlements=settlements)
 
 
 def _amount(state: State, asset: int, units: int) -> Decimal:

@@ -198,14 +198,14 @@ def side_of(lots: int) -> Side:
     return Side.BUY if lots > 0 else Side.SELL
 
 
-def account_number(state: State, name: str) -> int:
-    """An account by name, or BadInput."""
+def account_number(state: State, name: str, *, source: str = "order") -> int:
+    """An account by name, or BadInput that says where the name was told."""
     number = state.account_numbers.get(name)
     if number is None:
         users = list(state.account_numbers)[len(SYSTEM_NAMES) :]
         such = f", such as {', '.join(users[-3:])}" if users else ""
         raise bad_input(
-            Reject.ACCOUNT_UNKNOWN, "order", "account", f"one of {len(users)} accounts{such}",
+            Reject.ACCOUNT_UNKNOWN, source, "account", f"one of {len(users)} accounts{such}",
             repr(name),
         )  # fmt: skip
     return number

@@ -19,7 +19,7 @@ reserved for its orders. Pools, money under way and contributions never fall bel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from solvent.errors import check
@@ -147,11 +147,18 @@ class Ledger:
             sums[asset] = sums.get(asset, 0) + amount
         return sums
 
-    def of_owner(self, owner: int) -> Iterator[tuple[int, int, int]]:
-        """(slot, asset, amount) of every balance that an owner has; looks at all, so it is slow."""
-        for which, amount in sorted(self.balances.items()):
-            if which >> OWNER_SHIFT == owner and amount:
-                yield which >> ASSET_BITS & _SLOT_MASK, which & _ASSET_MASK, amount
+    def of_account(
+        self, account: int, *, assets: int, settlements: Sequence[int]
+    ) -> Iterator[tuple[int, int, int]]:
+        """(slot, asset, amount) of every balance that an account has, by slot and asset. There are
+        so many `assets`; `settlements` are the contracts' own, by number, the only ones that their
+        slots hold. It looks where an account's money may be, so others cost nothing."""
+        places = [(slot, asset) for slot in sorted(_NAMED_SLOTS) for asset in range(assets)]
+        for number, asset in enumerate(settlements):
+            places += [(margin_slot(number), asset), (order_slot(number), asset)]
+        for slot, asset in places:
+            if amount := self.balance(node(account, slot, asset)):
+                yield slot, asset, amount
 
 
 def is_pool(which: int) -> bool:

@@ -6,6 +6,7 @@ axes and tooltips. Nothing that a user typed ever enters them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -162,7 +163,7 @@ def fund_chart(history: Sequence[Point], colours: Palette) -> Options:
             _value_axis(colours, _DOLLARS, scale=False),
             _value_axis(
                 colours, _WHOLE, splitLine={"show": False}, min=0, scale=False, minInterval=1,
-                **{":max": "(v)=>Math.max(v.max,4)"},
+                **{":max": "(v)=>v.max<4?4:null"},
             ),
         ],
         "series": [
@@ -201,12 +202,13 @@ def staircase_chart(ladder: Sequence[Rung], colours: Palette) -> Options:
 
 
 def heat_chart(heat: HeatMap, colours: Palette) -> Options:
-    """Dollars that would be liquidated, by time and price; the price that was as a line."""
+    """Dollars that would be liquidated, by time and price; the price that was as a line. Colours go
+    by the root of dollars: beside one large account all others would be as good as nothing."""
     options = _base(colours)
     levels = [(low + high) / 2 for low, high in zip(heat.edges, heat.edges[1:], strict=False)]
     times = [str(place) for place in range(len(heat.columns))]
     cells = [
-        [place, level, round(amount)]
+        [place, level, round(math.sqrt(amount))]
         for place, (_, _, amounts) in enumerate(heat.columns)
         for level, amount in enumerate(amounts)
         if amount > 0
@@ -217,7 +219,7 @@ def heat_chart(heat: HeatMap, colours: Palette) -> Options:
         [place, (price - heat.edges[0]) / step - 0.5]
         for place, (_, price, _) in enumerate(heat.columns)
     ]
-    ramp = [mixed(colours.surface, colours.liquidate, share) for share in (0.06, 0.4, 0.75, 1.0)]
+    ramp = [mixed(colours.surface, colours.liquidate, share) for share in (0.08, 0.4, 0.75, 1.0)]
     options |= {
         "tooltip": {"show": False},
         "grid": {"left": 8, "right": 12, "top": 8, "bottom": 4, "containLabel": True},

@@ -6,6 +6,7 @@ All that comes from outside (names, texts) goes through `text.safe`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote
 
 from solvent.dashboard import text as t
 from solvent.dashboard.holding import Edges, Explained, Heat, Held, Worth
@@ -62,9 +63,18 @@ def signed(value: float | None, shown: str) -> str:
     return f'<span class="sv-{kind}">{"+" if value > 0 else ""}{shown}</span>'
 
 
+def link_to(name: str) -> str:
+    """Where an account's page is.
+
+    >>> link_to("desk/a b")
+    '/account/desk%2Fa%20b'
+    """
+    return f"/account/{quote(name, safe='')}"
+
+
 def account_link(name: str) -> str:
     """A name that leads to the account's page."""
-    return f'<a href="/account/{t.safe(name)}" class="sv-mono">{t.safe(name)}</a>'
+    return f'<a href="{link_to(name)}" class="sv-mono">{t.safe(name)}</a>'
 
 
 def kpis(rows: Iterable[tuple[str, str, str]]) -> str:
@@ -259,6 +269,7 @@ def positions_table(positions: Sequence[Held], edges: Mapping[str, Edges]) -> st
     return table(
         "Positions",
         ("instrument", "size", "entry", "mark", "unrealised", "in", "liquidated at", "away"), rows,
+        kind="sv-tall",
     )  # fmt: skip
 
 

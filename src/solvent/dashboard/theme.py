@@ -182,6 +182,8 @@ h1.sv-title{font-size:20px;line-height:1.25;font-weight:660;margin:0;letter-spac
   white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
 .sv-kpis dl{display:contents}
 .sv-scroll{overflow-x:auto;max-width:100%}
+.sv-scroll:has(>.sv-tall){overflow-y:auto;max-height:min(70vh,640px)}
+.sv-tall thead th{position:sticky;top:0;background:var(--surface)}
 table.sv-t{border-collapse:collapse;width:100%;font-size:13px}
 table.sv-t caption{text-align:left;color:var(--muted);font-size:12px;padding:0 0 4px}
 .sv-hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);

@@ -16,6 +16,7 @@ from solvent.service.callers import Action, Callers, Needs, OpenCallers
 from solvent.service.gaps import Ladders
 from solvent.service.history import Steps
 from solvent.service.limits import WHAT_IF, Admission, Bodies, InFlight
+from solvent.service.names import Slashes
 from solvent.service.problems import add_handlers
 from solvent.service.published import Board
 from solvent.service.quick import Quick
@@ -86,6 +87,7 @@ def create_app(
         depth=settings.depth_max, bulk=BULK,
     )  # fmt: skip
     app.add_middleware(InFlight, most=settings.in_flight_max, admission=app.state.admission)
+    app.add_middleware(Slashes)
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     return app
 

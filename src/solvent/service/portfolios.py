@@ -310,7 +310,7 @@ def _trade(
 def of_account(state: State, name: str) -> View:
     """An account of the books, apart from them: what it holds, owns and has ordered now. Called on
     the engine's thread. BadInput for a name that is not known."""
-    account = state.account(account_number(state, name))
+    account = state.account(account_number(state, name, source="request"))
     found = view(state, account)
     return View(
         nobody(name, account.rulebook, account.inputs), found.positions, found.balances,

@@ -23,6 +23,8 @@ JSON: Final = "application/json"
 LINES: Final = "application/x-ndjson"
 ARROW: Final = "application/vnd.apache.arrow.stream"
 _REF: Final = "#/components/schemas/{name}"
+_NAME_FORM: Final = "[A-Za-z0-9][A-Za-z0-9._:@/+-]*\\\\Z'"
+"""How the pattern of `messages.fields.NewName` ends as msgspec tells it."""
 _WHERE: Final = re.compile(r" - at `\$\.?(?P<field>[^`]*)`$")
 _ENCODER: Final = msgspec.json.Encoder()
 _NAMED: Final[dict[Any, None]] = {}
@@ -75,7 +77,7 @@ async def told(request: Request, decoder: msgspec.json.Decoder[T], *, once: bool
         if once:
             _PAIRS.decode(body.decode())
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as fault:
-        raise BadInput(_problem(fault)) from None
+        raise BadInput(problem_of(fault)) from None
     return found
 
 
@@ -89,16 +91,23 @@ def _each_once(pairs: list[tuple[str, Any]]) -> None:
 _PAIRS: Final = json.JSONDecoder(object_pairs_hook=_each_once)
 
 
-def _problem(fault: Exception) -> Problem:
+def problem_of(fault: Exception, *, source: str = "body") -> Problem:
+    """What msgspec does not take, in words.
+
+    >>> str(problem_of(ValueError("Expected `int`, got `str` - at `$.size`")))
+    "body, field 'size': expected `int`, found `str` [COMMAND_MALFORMED]"
+    """
     message = str(fault) or type(fault).__name__
     field = None
     if where := _WHERE.search(message):
         field, message = where["field"] or None, message[: where.start()]
     expected, _, found = message.removeprefix("Expected ").partition(", got ")
+    if expected.endswith(_NAME_FORM):
+        expected = "a name: letters, digits and ._:@/+- after a letter or a digit"
     if not message.startswith("Expected "):
         expected, found = "JSON as the schema says", message
     return Problem(
-        code=Reject.COMMAND_MALFORMED, source="body", field=field, expected=expected,
+        code=Reject.COMMAND_MALFORMED, source=source, field=field, expected=expected,
         found=found or "something else",
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ from nicegui import ui
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from solvent.dashboard.pages.account import account_page, link_to
+from solvent.dashboard.markup import link_to
+from solvent.dashboard.pages.account import account_page
 from solvent.dashboard.pages.frame import Page, Scene, frame, heading
 from solvent.dashboard.pages.journal import journal_page
 from solvent.dashboard.pages.rulebooks import rulebooks_page
@@ -18,6 +19,7 @@ from solvent.dashboard.pages.surface import surface_page
 from solvent.dashboard.pages.venue import venue_page
 from solvent.dashboard.text import safe
 from solvent.service.callers import Action, Forbidden, TooMany, Unauthorised
+from solvent.service.names import AccountName
 from solvent.service.problems import answered
 
 Build = Callable[[Page], Awaitable[Any] | None]
@@ -43,8 +45,8 @@ def _add(scene: Scene, path: str, build: Build, action: Action) -> None:
 
 
 def _add_account(scene: Scene) -> None:
-    @ui.page("/account/{name}", response_timeout=_WAIT_S)
-    async def page(request: Request, name: str) -> Any:
+    @ui.page("/account/{name:name}", response_timeout=_WAIT_S)
+    async def page(request: Request, name: AccountName) -> Any:
         return await _shown(
             scene, request, lambda one: account_page(one, name), Action.ACCOUNT_READ, name
         )

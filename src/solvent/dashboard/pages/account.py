@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from typing import Any
-from urllib.parse import quote
 
 from nicegui import ui
 
@@ -202,12 +201,3 @@ def _heats(page: Page, why: Explained) -> str:
 def _history(page: Page, shown: Shown) -> dict[str, Any] | None:
     points = page.hub.histories.get(shown.name)
     return charts.margin_chart(list(points)[-150:], page.colours) if points else None
-
-
-def link_to(name: str) -> str:
-    """Where an account's page is.
-
-    >>> link_to("a b")
-    '/account/a%20b'
-    """
-    return f"/account/{quote(name, safe='')}"

@@ -289,5 +289,18 @@ KEYS_JS: Final = """
   const tidy=()=>{const outer=document.querySelector('main.q-page');
     if(outer)outer.setAttribute('role','presentation');else setTimeout(tidy,50)};
   document.addEventListener('DOMContentLoaded',tidy);
+  // A table that is made anew stays where it was scrolled to, and with who reads it by keys.
+  const at={};let held='';
+  const named=e=>e.matches&&e.matches('.sv-scroll[aria-label]')?e.getAttribute('aria-label'):'';
+  document.addEventListener('scroll',e=>{const n=named(e.target);
+    if(n)at[n]=[e.target.scrollLeft,e.target.scrollTop]},true);
+  document.addEventListener('focusin',e=>{held=named(e.target)});
+  document.addEventListener('pointerdown',()=>{held=''});
+  new MutationObserver(all=>{for(const one of all)for(const e of one.addedNodes){
+    if(e.nodeType!==1)continue;
+    for(const s of [e,...e.querySelectorAll('.sv-scroll')]){const n=named(s);if(!n)continue;
+      if(at[n]){s.scrollLeft=at[n][0];s.scrollTop=at[n][1]}
+      if(n===held&&document.activeElement===document.body)s.focus({preventScroll:true})}}
+  }).observe(document.documentElement,{childList:true,subtree:true});
 })();
 """

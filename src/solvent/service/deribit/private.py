@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from solvent.account.position import Position
+from solvent.documents import money_of
 from solvent.engine.open_orders import Asked as Order
 from solvent.engine.standing import View, reordered, standings
 from solvent.engine.state import Contract, Standing, State
@@ -129,7 +130,7 @@ async def seen(asked: Asked, told: OfAccount) -> Seen:
         account = state.account(number)
         view = of_account(state, account.name)
         cash: dict[int, int] = {}
-        for _, asset, units in state.ledger.of_owner(number):
+        for _, asset, units in money_of(state, number):
             cash[asset] = cash.get(asset, 0) + units
         (found,) = standings(state, [view]) if account.rulebook in state.rules else (
             Standing(0, 0, 0, False, False, False),

@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from msgspec import Struct
 from starlette.responses import Response
 
 from solvent.account.ledger import FIRST_ACCOUNT
 from solvent.documents import AccountDocument, PositionRow, account_document, position_row
 from solvent.engine.state import Account, State
-from solvent.errors import Reject
+from solvent.errors import BadInput
 from solvent.messages import commands as c
 from solvent.messages.fields import AccountKind, MarginMode
-from solvent.order_units import account_number, bad_input
+from solvent.order_units import account_number
 from solvent.service.callers import Action, Caller, Needs, allow
 from solvent.service.doing import Done, IdempotencyKey, do, key_of, look
-from solvent.service.wire import answer, operation, told
+from solvent.service.names import AccountName, Symbol
+from solvent.service.wire import answer, operation, problem_of, told
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
-AccountName = Annotated[str, Path(min_length=1, max_length=64, description="An account's name.")]
-Symbol = Annotated[str, Path(min_length=1, max_length=64, description="An instrument's symbol.")]
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Rows of a page at most.")]
 Cursor = Annotated[
     int | None, Query(ge=0, le=1 << 62, description="`next` of the page before; none: the first.")
@@ -87,7 +86,7 @@ _MODE: Final = msgspec.json.Decoder(ModeTold)
 
 def named(state: State, name: str) -> Account:
     """An account by name, or BadInput."""
-    return state.account(account_number(state, name))
+    return state.account(account_number(state, name, source="request"))
 
 
 def made(kind: type[c.Command], /, **fields: Any) -> c.Command:
@@ -101,9 +100,7 @@ def made(kind: type[c.Command], /, **fields: Any) -> c.Command:
             kind,
         )
     except msgspec.ValidationError as fault:
-        raise bad_input(
-            Reject.COMMAND_MALFORMED, "request", None, "what the schema says", str(fault)
-        ) from None
+        raise BadInput(problem_of(fault, source="request")) from None
     return command
 
 
@@ -147,7 +144,7 @@ async def open_account(request: Request, caller: Opens, key: IdempotencyKey = No
     return answer(await do(request, command), 201)
 
 
-@router.get("/{account}", **operation(AccountDocument))
+@router.get("/{account:name}", **operation(AccountDocument))
 async def one_account(request: Request, account: AccountName, caller: Reads) -> Response:
     """Everything about an account: balances, positions, orders, modes, money under way, and where
     it stands."""
@@ -159,7 +156,7 @@ async def one_account(request: Request, account: AccountName, caller: Reads) -> 
     )
 
 
-@router.delete("/{account}", **operation(Done))
+@router.delete("/{account:name}", **operation(Done))
 async def close_account(
     request: Request, account: AccountName, caller: Changes, key: IdempotencyKey = None
 ) -> Response:
@@ -168,7 +165,7 @@ async def close_account(
     return answer(await do(request, command))
 
 
-@router.get("/{account}/positions", **operation(PositionsDocument))
+@router.get("/{account:name}/positions", **operation(PositionsDocument))
 async def positions(request: Request, account: AccountName, caller: Reads) -> Response:
     """An account's positions, with marks and gains."""
     del caller
@@ -187,7 +184,7 @@ async def positions(request: Request, account: AccountName, caller: Reads) -> Re
 
 
 @router.put(
-    "/{account}/rulebook",
+    "/{account:name}/rulebook",
     **operation(Done, body=RulebookTold, example={"rulebook": "deribit-pm"}),
 )
 async def assign(
@@ -203,7 +200,7 @@ async def assign(
 
 
 @router.put(
-    "/{account}/modes/{symbol}",
+    "/{account:name}/modes/{symbol:name}",
     **operation(Done, body=ModeTold, example={"mode": "isolated", "leverage": "5"}),
 )
 async def set_mode(

@@ -18,9 +18,9 @@ from solvent.served import MarginDocument, WhatIfDocument
 from solvent.service.asks import Asks, compared, explained, liquidation
 from solvent.service.callers import Action, Caller, Needs, allow
 from solvent.service.doing import look
+from solvent.service.names import AccountName
 from solvent.service.portfolios import Named, PortfolioTold, Shelf, of_account, ruled, seen
 from solvent.service.published import Board, Published
-from solvent.service.routes.accounts import AccountName
 from solvent.service.venue import NotServing, Phase, Venue
 from solvent.service.whatifs import WhatIfs, WhatIfTold, asked_of
 from solvent.service.wire import JSON, answer, encode_dollars, operation, told
@@ -131,7 +131,7 @@ async def margin(request: Request, caller: Questions) -> Response:
     return await _margin(request, caller, wanted)
 
 
-@router.get("/accounts/{account}/margin", **operation(MarginDocument))
+@router.get("/accounts/{account:name}/margin", **operation(MarginDocument))
 async def margin_of(
     request: Request, account: AccountName, caller: Reads, rulebook: RulebookName = None
 ) -> Response:
@@ -164,7 +164,7 @@ async def liquidation_of_portfolio(request: Request, caller: Questions) -> Respo
     return await _liquidation(request, caller, wanted)
 
 
-@router.get("/accounts/{account}/liquidation", **operation(LiquidationDocument))
+@router.get("/accounts/{account:name}/liquidation", **operation(LiquidationDocument))
 async def liquidation_of_account(
     request: Request, account: AccountName, caller: Reads, rulebook: RulebookName = None
 ) -> Response:
@@ -197,7 +197,7 @@ async def compare(request: Request, caller: Questions) -> Response:
     return answer(ComparisonDocument(rows))
 
 
-@router.get("/accounts/{account}/relief", **operation(ReliefPlan))
+@router.get("/accounts/{account:name}/relief", **operation(ReliefPlan))
 async def relief(request: Request, account: AccountName, caller: Reads) -> Response:
     """Which orders would be taken back so that an account has its initial margin again. Nothing is
     done; refused where it has it."""

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from msgspec import Struct
 from starlette.responses import Response, StreamingResponse
 
@@ -21,15 +22,15 @@ from solvent.order_units import decimal_of
 from solvent.risk import RiskArrays
 from solvent.service.callers import Action, Caller, Needs
 from solvent.service.doing import Done, IdempotencyKey, do, key_of
+from solvent.service.names import RulebookName, Symbol
 from solvent.service.problems import NotThere
 from solvent.service.published import Board, Published
-from solvent.service.routes.accounts import Cursor, Limit, Symbol, made
+from solvent.service.routes.accounts import Cursor, Limit, made
 from solvent.service.wire import ARROW, JSON, LINES, answer, encode, operation, told
 
 router = APIRouter(prefix="/v1", tags=["market"])
 Looks = Annotated[Caller, Depends(Needs(Action.MARKET_READ))]
 Adopts = Annotated[Caller, Depends(Needs(Action.RULEBOOK_ADOPT))]
-RulebookName = Annotated[str, Path(min_length=1, max_length=64, description="As it was adopted.")]
 Seen = Annotated[
     str | None, Header(alias="If-None-Match", description="The ETag that is known already.")
 ]
@@ -164,7 +165,7 @@ async def instruments(
     return answer(InstrumentsPage(rows, None))
 
 
-@router.get("/instruments/{symbol}", **operation(InstrumentRow))
+@router.get("/instruments/{symbol:name}", **operation(InstrumentRow))
 async def instrument(request: Request, symbol: Symbol, caller: Looks) -> Response:
     """One contract."""
     del caller
@@ -227,7 +228,7 @@ def _known(request: Request, name: str) -> Published:
 
 
 @router.get(
-    "/rulebooks/{name}",
+    "/rulebooks/{name:name}",
     **operation(media={TOML: {"schema": {"type": "string"}}}, also={304: "It is as you know it."}),
 )
 async def rulebook(
@@ -240,7 +241,7 @@ async def rulebook(
 
 
 @router.put(
-    "/rulebooks/{name}",
+    "/rulebooks/{name:name}",
     **operation(Done, body=AdoptTold, example={"toml": "…", "day": "2026-06-30", "venue": False}),
 )
 async def adopt(
@@ -273,7 +274,7 @@ def _matches(digest: str, seen: str) -> bool:
 
 
 @router.get(
-    "/rulebooks/{name}/arrays",
+    "/rulebooks/{name:name}/arrays",
     **operation(
         media={
             OCTETS: {"schema": {"type": "string", "format": "binary"}},
@@ -350,12 +351,11 @@ async def publications(request: Request, caller: Looks) -> Response:
     now = _now(request)
     rows = []
     for name, rules in now.rules.items():
-        text = _digest(rules.toml.encode())
-        rows.append(PublicationRow("rulebook", name, None, text, f"/v1/rulebooks/{name}"))
+        text, href = _digest(rules.toml.encode()), f"/v1/rulebooks/{quote(name, safe='')}"
+        rows.append(PublicationRow("rulebook", name, None, text, href))
         if rules.arrays is not None:
             at_ms = int(rules.arrays.as_of_ms)
-            href = f"/v1/rulebooks/{name}/arrays"
-            rows.append(PublicationRow("arrays", name, at_ms, now.digests[name], href))
+            rows.append(PublicationRow("arrays", name, at_ms, now.digests[name], f"{href}/arrays"))
     if now.market:
         etag = _digest(now.market)
         rows.append(PublicationRow("market", "snapshot", None, etag, "/v1/market/snapshot"))

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from msgspec import Struct
 from starlette.responses import Response
 
@@ -17,12 +17,12 @@ from solvent.messages.fields import Command
 from solvent.service.callers import Action, Caller, Needs, allow
 from solvent.service.doing import Done, IdempotencyKey, do, key_of, look
 from solvent.service.lanes import Lane
+from solvent.service.names import AccountName, Reference
 from solvent.service.portfolios import Number, Shelf
-from solvent.service.routes.accounts import AccountName, Cursor, Limit, made
+from solvent.service.routes.accounts import Cursor, Limit, made
 from solvent.service.wire import answer, operation, told
 
 router = APIRouter(prefix="/v1", tags=["money"])
-Reference = Annotated[str, Path(min_length=1, max_length=64, description="Names the payment.")]
 Confirms = Annotated[Caller, Depends(Needs(Action.MONEY_CONFIRM))]
 Withdraws = Annotated[Caller, Depends(Needs(Action.WITHDRAW))]
 Transfers = Annotated[Caller, Depends(Needs(Action.TRANSFER, elsewhere=True))]
@@ -72,7 +72,7 @@ def _units(state: State, asset: str, amount: Number) -> int:
 
 
 @router.post(
-    "/accounts/{account}/deposits",
+    "/accounts/{account:name}/deposits",
     **operation(Done, body=DepositTold, status=201, example={"asset": "USDC", "amount": "1000.5"}),
 )
 async def deposit(
@@ -91,7 +91,7 @@ async def deposit(
     return answer(await do(request, draft, lane=Lane.RELIEF), 201)
 
 
-@router.post("/deposits/{reference}/confirm", **operation(Done))
+@router.post("/deposits/{reference:name}/confirm", **operation(Done))
 async def confirm_deposit(
     request: Request, reference: Reference, caller: Confirms, key: IdempotencyKey = None
 ) -> Response:
@@ -99,7 +99,7 @@ async def confirm_deposit(
     return await _of(c.ConfirmDeposit, request, reference, caller, key)
 
 
-@router.post("/deposits/{reference}/cancel", **operation(Done))
+@router.post("/deposits/{reference:name}/cancel", **operation(Done))
 async def cancel_deposit(
     request: Request, reference: Reference, caller: Confirms, key: IdempotencyKey = None
 ) -> Response:
@@ -108,7 +108,7 @@ async def cancel_deposit(
 
 
 @router.post(
-    "/accounts/{account}/withdrawals",
+    "/accounts/{account:name}/withdrawals",
     **operation(
         Done, body=WithdrawalTold, status=201,
         example={"asset": "USDC", "amount": "250", "reference": "w-17"},
@@ -129,7 +129,7 @@ async def withdraw(
     return answer(await do(request, draft), 201)
 
 
-@router.post("/withdrawals/{reference}/confirm", **operation(Done))
+@router.post("/withdrawals/{reference:name}/confirm", **operation(Done))
 async def confirm_withdrawal(
     request: Request, reference: Reference, caller: Confirms, key: IdempotencyKey = None
 ) -> Response:
@@ -137,7 +137,7 @@ async def confirm_withdrawal(
     return await _of(c.ConfirmWithdrawal, request, reference, caller, key)
 
 
-@router.post("/withdrawals/{reference}/cancel", **operation(Done))
+@router.post("/withdrawals/{reference:name}/cancel", **operation(Done))
 async def cancel_withdrawal(
     request: Request, reference: Reference, caller: Confirms, key: IdempotencyKey = None
 ) -> Response:

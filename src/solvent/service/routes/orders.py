@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from msgspec import Struct
 from starlette.responses import Response
 
@@ -31,12 +31,12 @@ from solvent.service.doing import (
     look,
 )
 from solvent.service.lanes import Lane
+from solvent.service.names import AccountName, OrderName, Symbol
 from solvent.service.portfolios import Number
-from solvent.service.routes.accounts import AccountName, Limit, Symbol, made
+from solvent.service.routes.accounts import Limit, made
 from solvent.service.wire import answer, operation, told
 
 router = APIRouter(prefix="/v1", tags=["orders"])
-OrderName = Annotated[str, Path(min_length=1, max_length=64, description="An order's name.")]
 Reads = Annotated[Caller, Depends(Needs(Action.ACCOUNT_READ))]
 Places = Annotated[Caller, Depends(Needs(Action.ORDER_PLACE))]
 Cancels = Annotated[Caller, Depends(Needs(Action.ORDER_CANCEL))]
@@ -113,7 +113,7 @@ def _order_done(engine: Engine, outcome: Outcome) -> OrderDone:
 
 
 @router.post(
-    "/accounts/{account}/orders",
+    "/accounts/{account:name}/orders",
     **operation(OrderDone, body=NewOrder, status=201, example=_EXAMPLE),
 )
 async def place(
@@ -138,7 +138,7 @@ async def place(
 
 
 @router.patch(
-    "/accounts/{account}/orders/{order}",
+    "/accounts/{account:name}/orders/{order:name}",
     **operation(OrderDone, body=AmendTold, example={"price": "59000"}),
 )
 async def amend(
@@ -164,7 +164,7 @@ async def amend(
     return answer(await do_and(request, draft, outcome))
 
 
-@router.delete("/accounts/{account}/orders/{order}", **operation(Done))
+@router.delete("/accounts/{account:name}/orders/{order:name}", **operation(Done))
 async def cancel(
     request: Request, account: AccountName, order: OrderName, caller: Cancels,
     key: IdempotencyKey = None,
@@ -174,7 +174,7 @@ async def cancel(
     return answer(await do(request, command))
 
 
-@router.delete("/accounts/{account}/orders", **operation(Done))
+@router.delete("/accounts/{account:name}/orders", **operation(Done))
 async def cancel_all(
     request: Request, account: AccountName, caller: Cancels, key: IdempotencyKey = None,
     symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
@@ -190,7 +190,7 @@ async def cancel_all(
     return answer(await do(request, command, symbol=symbol))
 
 
-@router.get("/accounts/{account}/orders", **operation(OrdersPage))
+@router.get("/accounts/{account:name}/orders", **operation(OrdersPage))
 async def orders(
     request: Request, account: AccountName, caller: Reads, limit: Limit = 100,
     cursor: Annotated[int | None, Query(ge=0, le=1 << 62)] = None,
@@ -200,7 +200,7 @@ async def orders(
     del caller
 
     def page(state: State) -> OrdersPage:
-        number, desk = account_number(state, account), state.desk
+        number, desk = account_number(state, account, source="request"), state.desk
         ranks = {
             name: order.rank
             for table in (desk.orders, desk.stops) for name, order in table.get(number, {}).items()
@@ -232,7 +232,7 @@ _BLOCK: Final = msgspec.json.Decoder(BlockTold)
 
 
 @router.post(
-    "/accounts/{account}/blocks",
+    "/accounts/{account:name}/blocks",
     **operation(
         Done, body=BlockTold, status=201,
         example={
@@ -262,7 +262,7 @@ async def block(
 # ── what all may see ─────────────────────────────────────────────────────────────────────────────
 
 
-@router.get("/books/{symbol}", tags=["market"], **operation(ShownBook))
+@router.get("/books/{symbol:name}", tags=["market"], **operation(ShownBook))
 async def book(
     request: Request, symbol: Symbol, caller: Looks,
     levels: Annotated[int, Query(ge=1, le=1_000, description="Prices of a side.")] = 20,
@@ -272,7 +272,7 @@ async def book(
     return answer(await look(request, lambda engine: book_of(engine.state, symbol, levels)))
 
 
-@router.get("/books/{symbol}/impact", tags=["market"], **operation(Impact))
+@router.get("/books/{symbol:name}/impact", tags=["market"], **operation(Impact))
 async def impact(
     request: Request, symbol: Symbol, caller: Looks, side: Side,
     size: Annotated[str, Query(min_length=1, max_length=40, description="A decimal.")],

@@ -21,8 +21,9 @@ from solvent.service.callers import Action, Caller, Needs
 from solvent.service.doing import look
 from solvent.service.gaps import RungRow, ladder
 from solvent.service.history import Steps
+from solvent.service.names import Symbol
 from solvent.service.published import Board
-from solvent.service.routes.accounts import Limit, Symbol
+from solvent.service.routes.accounts import Limit
 from solvent.service.venue import Venue
 from solvent.service.wire import LINES, answer, encode, operation
 from solvent.tending.deleveraging import queue
@@ -108,7 +109,7 @@ async def fund(request: Request, caller: Sees) -> Response:
     return answer(await look(request, lambda engine: found(engine.state)))
 
 
-@router.get("/adl/{symbol}", **operation(QueueDocument))
+@router.get("/adl/{symbol:name}", **operation(QueueDocument))
 async def adl(request: Request, symbol: Symbol, caller: Sees, limit: Limit = 100) -> Response:
     """The queue of deleveraging of a contract, each side; who loses nothing by it is not asked."""
     del caller

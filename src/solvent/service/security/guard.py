@@ -86,11 +86,10 @@ class Guard:
 
     async def _ended(self, scope: Scope, note: Note, status: int, seconds: float) -> None:
         if self._heard is not None:
-            route = getattr(scope.get("route"), "path", "none")
-            self._heard(route, scope["method"], status, seconds, note.limited)
+            self._heard(_route(scope), scope["method"], status, seconds, note.limited)
         if self._audit is None or not (note.kept or (status == _FORBIDDEN and note.who)):
             return
-        what = note.what or f"{scope['method']} {getattr(scope.get('route'), 'path', 'none')}"
+        what = note.what or f"{scope['method']} {_route(scope)}"
         try:
             await asyncio.to_thread(
                 self._audit.add, time_ms=self._clock(), who=note.who, what=what, whose=note.whose,
@@ -98,3 +97,9 @@ class Guard:
             )  # fmt: skip
         except Exception:
             _LOG.exception("the record of what was privileged cannot be written")
+
+
+def _route(scope: Scope) -> str:
+    """The path of what has answered, as documents name it."""
+    route = scope.get("route")
+    return str(getattr(route, "path_format", None) or getattr(route, "path", "none"))

@@ -14,6 +14,7 @@ from solvent.errors import BadInput, Problem
 from solvent.messages.codec import command_json, read_command
 from solvent.service.approvals import Approvals, NotApproved, Proposal
 from solvent.service.callers import Action, Caller, Needs, Role
+from solvent.service.names import Id
 from solvent.service.problems import NotThere, problem
 from solvent.service.security.assembly import Security
 from solvent.service.security.keys import TOKEN_S, Key, bad
@@ -26,7 +27,6 @@ Secures = Annotated[Caller, Depends(Needs(Action.SECURITY))]
 Proposes = Annotated[Caller, Depends(Needs(Action.PROPOSE))]
 Approves = Annotated[Caller, Depends(Needs(Action.APPROVE))]
 Number = Annotated[int, Path(ge=1, le=1 << 40, description="A proposal's number.")]
-Id = Annotated[str, Path(min_length=1, max_length=64, description="What is meant.")]
 
 
 class SessionDocument(Struct):
@@ -221,7 +221,7 @@ async def create_key(request: Request, caller: Secures) -> Response:
     return _once(_row(key, now_ms, whole.reveal()), 201)
 
 
-@router.delete("/keys/{id}", **operation(KeyRow))
+@router.delete("/keys/{id:name}", **operation(KeyRow))
 async def revoke_key(request: Request, id: Id, caller: Secures) -> Response:  # noqa: A002
     """Revoke a key: no request with it is taken from now on."""
     del caller
@@ -351,7 +351,7 @@ async def create_hook(request: Request, caller: Secures) -> Response:
     return _once(HookMade(hook.id, shown["where"], shown["kinds"], secret.reveal()), 201)
 
 
-@router.delete("/webhooks/{id}", **operation(Changed))
+@router.delete("/webhooks/{id:name}", **operation(Changed))
 async def remove_hook(request: Request, id: Id, caller: Secures) -> Response:  # noqa: A002
     """Tell somebody no more."""
     del caller
