@@ -187,6 +187,25 @@ def test_cheapest_collateral_by_hand() -> None:
     assert found.table().height == 4
 
 
+def test_a_cap_is_kept_by_the_dearest_of_one_asset() -> None:
+    """Bitcoin told twice, once at a dollar: the other rounds up sixty thousand times more."""
+    assets = [Asset(asset="BTC", amount=1.0, price=1.0),
+              Asset(asset="BTC", amount=1.0, price=61_007.0, at="b")]  # fmt: skip
+    routes = [Route(source="", target="a"), Route(source="b", target="a")]
+    delivered = 0
+    for step in range(120):
+        required = {"a": 1_000.0 - 3e-6 * step}
+        try:
+            found = deliver(required, assets, [Terms(venue="a", asset="BTC", cap=1_000.0)], routes)
+        except sv.BadInput as fault:
+            assert "short" in str(fault)  # noqa: PT017
+            continue
+        delivered += 1
+        assert sum(one.counted for one in found.postings) >= required["a"] - 2e-6
+        assert sum(one.worth for one in found.postings) <= 1_000.0
+    assert delivered >= 20
+
+
 def test_every_route_is_used() -> None:
     """A cheap route for 300 dollars and a dear one for the rest: both, the cheap one first."""
     found = deliver(

@@ -26,6 +26,7 @@ from tests.past import past
 
 NAMES = rulebook_names()
 ACCOUNTS = 3
+BOOKS = 1_000
 _ROW = '\n[[tables.{}.rows]]\nkeys = ["*"]\neffective = 2020-01-01\nsource = "tests"\nvalues = {}\n'
 _FACTORS = (
     "{ reach = 0.15, extreme = 3, vol = 0.2, vol_exponent = 0.3, maintenance = 0.01, "
@@ -115,8 +116,10 @@ def fitting(plan: AnyPlan, assets: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(~answer.unknown).tolist())
 
 
-def books(name: str, rng: np.random.Generator, count: int) -> list[dict[str, Any]]:
-    """Random accounts of one to five positions."""
+def books(
+    name: str, rng: np.random.Generator, count: int, *, entered: bool = False
+) -> list[dict[str, Any]]:
+    """Random accounts of one to five positions; with `entered` half of them tell entry prices."""
     plan, fits, _ = setting(name)
     universe = plan.arrays.universe
     rows = []
@@ -126,6 +129,9 @@ def books(name: str, rng: np.random.Generator, count: int) -> list[dict[str, Any
             lots = float(rng.choice((-1.0, 1.0))) * float(rng.integers(1, 400))
             rows.append({"account": f"a{account}", "instrument": universe.symbols[row],
                          "size": lots * float(universe.lot_size[row])})  # fmt: skip
+            if entered and rng.random() < 0.5:
+                mark = float(plan.arrays.fields["mark"][row])
+                rows[-1]["entry_price"] = mark * float(rng.uniform(0.97, 1.03))
     return rows
 
 
@@ -141,6 +147,7 @@ def adds_up(one: AccountShares, whole: int) -> None:
 
 
 def attributed(name: str, seed: int, count: int, **told: Any) -> list[AccountShares]:
+    """The shares of random books, which add up; of every book whose requirement is known."""
     plan, _, assets = setting(name)
     rng = np.random.default_rng(seed)
     for _ in range(20):
@@ -148,14 +155,22 @@ def attributed(name: str, seed: int, count: int, **told: Any) -> list[AccountSha
         answer = margined(plan, rows, assets)
         if bool((~answer.unknown).any()):
             break
-    found = attribute(rows, plan, collateral=balances(rows, assets), inputs=inputs_of(plan), **told)
-    known = [one for one in found.accounts if not one.reason]
+    known = shared(name, rows, answer, **told)
     assert known, f"{name}: an account is known"
-    names = list(answer.book.accounts)
-    asked = answer.to_polars()[f"{told.get('measure', 'initial')}_margin"].to_list()
-    for one in known:
-        adds_up(one, round(asked[names.index(one.account)] * MICRO))
     return known
+
+
+def shared(
+    name: str, rows: list[dict[str, Any]], answer: api.AnyMargin, **told: Any
+) -> list[AccountShares]:
+    plan, _, assets = setting(name)
+    found = attribute(rows, plan, collateral=balances(rows, assets), inputs=inputs_of(plan), **told)
+    asked = answer.to_polars()[f"{told.get('measure', 'initial')}_margin"].to_list()
+    for one, unknown, whole in zip(found.accounts, answer.unknown, asked, strict=True):
+        assert bool(one.reason) == bool(unknown), one.reason
+        if not one.reason:
+            adds_up(one, round(whole * MICRO))
+    return [one for one in found.accounts if not one.reason]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -170,10 +185,28 @@ def test_shares_of_maintenance_add_up(name: str) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", NAMES)
-def test_shares_add_up_on_many_books(name: str) -> None:
-    """Thirty accounts of each of some forty rulebooks: more than a thousand."""
-    for seed in range(3):
-        attributed(name, 100 + seed, 10)
+def test_shares_add_up_on_a_thousand_books(name: str) -> None:
+    """Of accounts whose requirement is known, some with entry prices, under every rulebook."""
+    plan, _, assets = setting(name)
+    rng, count = np.random.default_rng(100), 0
+    for _ in range(100):
+        rows = books(name, rng, 100, entered=True)
+        count += len(shared(name, rows, margined(plan, rows, assets)))
+        if count >= BOOKS:
+            return
+    raise AssertionError(f"{name}: {count} of {BOOKS} accounts are known")
+
+
+def test_shares_where_parts_of_a_book_have_no_margin() -> None:
+    """Gains in a coin without a discount are refused, debts of it are not: the ray meets both."""
+    plan, _, assets = setting("okx-futures")
+    rows = books("okx-futures", np.random.default_rng(1000), 100, entered=True)
+    rows = [row for row in rows if row["account"] == "a39"]
+    (one,) = shared("okx-futures", rows, margined(plan, rows, assets))
+    assert one.methods[REQUIREMENT] == "euler, the rest by size"
+    with pytest.raises(sv.BadInput, match="parts of the book"):
+        attribute(rows, plan, collateral=balances(rows, assets), inputs=inputs_of(plan),
+                  method="aumann-shapley")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["deribit-pm", "binance-usdm"])

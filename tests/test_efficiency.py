@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import solvent as sv
 from solvent import api
+from solvent.cli import app
+from solvent.feeds.write import write_market
 from solvent.lab.capital.efficiency import efficiency
 from solvent.market import Snapshot
 from solvent.market.moved import moved
@@ -121,6 +126,31 @@ def test_series_is_asked_with_orders_and_inputs() -> None:
     assert table["note"].to_list() == ["", "asked without orders"]
     with pytest.raises(sv.BadInput, match="orders"):
         efficiency(held, start, "deribit-pm", orders=orders)
+
+
+def test_the_command_says_what_a_rulebook_was_not_asked_with(tmp_path: Path) -> None:
+    """Beside the first rulebook stand others, without its inputs: told in the table and in JSON."""
+    write_market(market(), tmp_path / "market.csv")
+    held = rows()[0]
+    (tmp_path / "book.csv").write_text(
+        f"account,instrument,size\na,{held['instrument']},{held['size']}\n", "utf-8"
+    )
+    (tmp_path / "inputs.csv").write_text(
+        "account,set,input,amount\na,BTC,spot_margin,100\n", "utf-8"
+    )
+    command = ["efficiency", "--market", tmp_path / "market.csv", "--positions",
+               tmp_path / "book.csv", "--inputs", tmp_path / "inputs.csv", "--beside",
+               "deribit-sm"]  # fmt: skip
+    shown = CliRunner().invoke(app, list(map(str, command)), env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    words = " ".join(shown.output.split())
+    assert "deribit-sm" in words
+    assert "(asked without inputs)" in words
+    told = CliRunner().invoke(app, [*map(str, command), "--json"])
+    first, second = json.loads(told.output)["rows"]
+    assert (first["note"], second["note"]) == ("", "asked without inputs")
+    plain = efficiency([held], market(), "deribit-sm").table()["initial"][0]
+    assert second["initial"] == pytest.approx(plain)
 
 
 def linear() -> list[dict[str, Any]]:

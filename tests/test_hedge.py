@@ -167,8 +167,8 @@ def test_an_ended_program_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, budget, relaxed = capital.positions(np.random.default_rng(2), 6), 3_000.0, []
     real = Program.solve
 
-    def solve(self: Program, *, whole: bool = False, seconds: float, gap: float = 1e-6) -> Solved:
-        solved = real(self, seconds=seconds, gap=gap)
+    def solve(self: Program, *, whole: bool = False, **told: Any) -> Solved:
+        solved = real(self, seconds=told["seconds"])
         if not whole:
             relaxed.append(solved)
             return solved
@@ -178,10 +178,55 @@ def test_an_ended_program_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Program, "solve", solve)
     few = [capital.market().universe.symbols[row] for row in capital.options()[60:72]]
     best = found(rows, capital.rulebook(), budget=budget, seconds=60.0, allow=few)
-    assert (best.ending, best.gap) == ("time limit", None)
+    assert best.ending == "time limit"
     asked, _, places = searched(rows)
     constant = model_of(asked, places).right_at(best.before / MICRO).constant
     assert best.bound == pytest.approx(relaxed[0].bound + constant - 1e-6 * budget, abs=1e-6)
+    assert best.gap is not None
+    assert best.model_after is not None
+    assert best.bound is not None
+    apart = best.model_after - best.bound - 1e-6 * (budget - best.cost / MICRO)
+    assert best.gap == pytest.approx(apart * MICRO / best.before, abs=1e-9)
+
+
+def test_a_limit_in_time_has_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search of whole lots that ends at once has the start's lots, and the linear bound."""
+    rows, real = capital.positions(np.random.default_rng(2), 6), Program.solve
+
+    def solve(self: Program, *, whole: bool = False, **told: Any) -> Solved:
+        if not whole:
+            return real(self)
+        return real(self, **{**told, "whole": True, "seconds": 1e-9})
+
+    monkeypatch.setattr(Program, "solve", solve)
+    for goal in ({"budget": 100.0}, {"target": 0.5 * capital.required(rows, capital.plan()) / 1e6}):
+        best = found(rows, capital.rulebook(), **goal)
+        assert best.ending == "time limit"
+        assert best.gap is not None
+        assert 0.0 <= best.gap < 1.0
+        assert best.bound is not None
+
+
+def test_a_program_too_slow_is_asked_of_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the answer says so, and has no bound; it is still better than one trade."""
+    rows, real, asked = capital.positions(np.random.default_rng(2), 6), Program.solve, []
+
+    def solve(self: Program, *, whole: bool = False, **told: Any) -> Solved:
+        solved = real(self, **{**told, "whole": whole, "seconds": 60.0 if not whole else 0.2})
+        asked.append(self.count)
+        if self.count < max(asked):
+            return solved
+        return replace(solved, ending=Ending.TIME_LIMIT, x=np.zeros(0), objective=float("nan"),
+                       bound=-np.inf, gap=np.inf)  # fmt: skip
+
+    monkeypatch.setattr(Program, "solve", solve)
+    best = found(rows, capital.rulebook(), budget=100.0)
+    assert "a program over the 128 instruments that free most alone" in best.how
+    assert (best.ending, best.bound, best.gap) == ("time limit", None, None)
+    assert (best.after, best.cost) < (best.single_after, best.single_cost)
+    again = capital.required(capital.with_trades(rows, best), capital.plan())
+    assert again == best.after
+    assert 24 <= best.stepped < best.allowed
 
 
 def test_fewer_instruments_when_asked() -> None:
@@ -312,6 +357,9 @@ def test_programs_end_as_they_must() -> None:
     relaxed, whole = knapsack.solve(), knapsack.solve(whole=True)
     assert relaxed.objective == pytest.approx(-9.3333333)
     assert (whole.objective, whole.gap) == (-8.0, 0.0)
+    assert knapsack.rounded(relaxed.x, up=False).tolist() == [1.0, 0.0, 1.0]
+    for start in (np.array([1.0, 0.0, 1.0]), np.ones(3), np.array([0.5, 0.0, 0.0])):
+        assert knapsack.solve(whole=True, start=start).objective == -8.0
     assert whole.bound >= relaxed.objective
 
 

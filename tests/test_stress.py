@@ -25,7 +25,7 @@ from solvent.feeds.histories import read_history
 from solvent.feeds.synthetic_book import generate_book
 from solvent.feeds.synthetic_market import generate_market
 from solvent.instruments import frozen
-from solvent.lab.stress.closing import closing_costs
+from solvent.lab.stress.closing import closing_costs, costs_told
 from solvent.lab.stress.factors import along_factor, covariance_of, jump_of, measured
 from solvent.lab.stress.ladders import ladders
 from solvent.lab.stress.oracle import OracleFault, through_filter
@@ -545,6 +545,17 @@ def test_a_factor_is_so_many_deviations_of_the_history() -> None:
         along_factor(series, ("BTC", "ETH"), which=3, deviations=1.0, hours=24.0)
 
 
+@pytest.mark.parametrize("which", ["market", 1])
+def test_a_factor_beyond_what_a_shock_may_say_is_bad_input(which: Any) -> None:
+    """A price a hundred times what it was is the most; so many deviations are refused."""
+    series = planted()
+    far = along_factor(series, ("BTC", "ETH"), which=which, deviations=60.0, hours=24.0)
+    assert max(one.spot for one in far.moves.values()) > 5.0
+    for deviations in (1e3, -1e3, 1e9):
+        with pytest.raises(BadInput, match=r"factor\.deviations.*in logs"):
+            along_factor(series, ("BTC", "ETH"), which=which, deviations=deviations, hours=24.0)
+
+
 @pytest.mark.soak
 def test_a_jump_is_one_of_the_law_and_others_follow() -> None:
     draw = np.random.default_rng(1)
@@ -660,6 +671,10 @@ def test_who_cannot_be_told_a_cost_of_closing_does_not_close_for_nothing() -> No
         costs = closing_costs(one, late, COINS, known=known)
         assert costs[0] > 0
         assert costs[1] == 0
+        found, untold = costs_told(one, late, COINS)
+        assert (found == costs).all()
+        assert list(untold) == [1]
+        assert option in untold[1]
     assert (closing_costs(subject, subject.market, COINS) > 0).all()
 
 

@@ -17,15 +17,20 @@ from solvent.lab.stress.api import reverse_stress
 from solvent.lab.stress.bounds import _Table, nearest_in_box, why_not
 from solvent.lab.stress.factors import Moves, covariance_of
 from solvent.lab.stress.reverse import Found, Goal, reverse
-from solvent.lab.stress.shock import Shock
+from solvent.lab.stress.shock import MOVE_MAX, MOVE_MIN, Shock
 from solvent.lab.stress.subject import Subject, book_subject
 from solvent.margining.fragments import to_toml
+from solvent.margining.liquidity import CoinLiquidity
 from solvent.margining.rulebook import read_rulebook
 from solvent.market import Snapshot
 from solvent.units import MICRO, YEAR_MS
 from solvent.verify.pricing import black76_exact
 from solvent.whatif import Desk, Holding
 
+COIN = CoinLiquidity(
+    underlying="BTC", volume=1_000.0, depth=0.0, half_spread=0.001, vol_half_spread=0.01,
+    daily_sd=0.04, vega_volume=(1e7, 5e6, 5e6),
+)  # fmt: skip
 PERPETUAL, ETHER = "BTC_USDC-PERPETUAL", "ETH_USDC-PERPETUAL"
 SD = 0.03
 
@@ -350,3 +355,36 @@ def test_the_distance_of_a_box_is_never_above_the_true_one() -> None:
 def test_what_cannot_be_bounded_says_why() -> None:
     subject = subject_of({PERPETUAL: 1.0}, 200_000.0, "bybit-uta")
     assert "formulas" in why_not(subject, "insolvent")
+
+
+def test_a_cost_of_closing_that_is_not_known_somewhere_stops_no_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There it counts as nothing, and a note says so; today it must be known."""
+    subject, moves = subject_of({PERPETUAL: 10.0}, 200_000.0), one_coin(0.05)
+    plain = reverse(subject, moves, Goal.INSOLVENT, certify=False)
+    told = reverse(subject, moves, Goal.INSOLVENT, certify=False, liquidity=[COIN])
+    assert told.notes == ()
+    assert told.distance is not None
+    assert plain.distance is not None
+    assert told.distance < plain.distance, "who is liquidated pays for it"
+
+    def untold(*_: Any) -> tuple[Any, dict[int, str]]:
+        return np.zeros(1, dtype=np.int64), {0: "beyond all numbers"}
+
+    monkeypatch.setattr("solvent.lab.stress.reverse.costs_told", untold)
+    found = reverse(subject, moves, Goal.INSOLVENT, certify=False, liquidity=[COIN])
+    assert found.distance == plain.distance
+    assert "a somewhere closes at a cost that is not known (beyond all numbers)" in found.notes[0]
+    with pytest.raises(BadInput, match="volumes and spreads of BTC"):
+        reverse(subject, moves, Goal.INSOLVENT, certify=False, liquidity=[])
+
+
+def test_moves_that_no_shock_may_say_stop_at_its_limit() -> None:
+    """A hundred deviations of a wild coin are more than a shock may say; the search goes on."""
+    moves = one_coin(0.2)
+    assert moves.beyond(np.array([20.0])) == ["BTC spot +20 in logs"]
+    assert moves.moves(np.array([20.0]))["BTC"].spot == MOVE_MAX
+    assert moves.moves(np.array([-20.0]))["BTC"].spot == MOVE_MIN
+    subject = subject_of({PERPETUAL: 1.0}, 10.0 * mark_of(PERPETUAL))
+    assert reverse(subject, moves, Goal.INSOLVENT, reach=100.0, certify=False).found is Found.NONE

@@ -165,11 +165,13 @@ def _print_hedge(found: Hedge) -> None:
 
 def _program(found: Hedge) -> str:
     """What the program said, and how the answer came to be."""
+    few = "all of them" if found.stepped == found.allowed else f"{found.stepped} of them"
+    tried = f"{found.allowed} instruments allowed, each tried alone, {few} lot by lot"
     if found.model_after is None:
-        return f"{found.how}; the rulebook has no scenarios for a program; {found.allowed} allowed"
+        return f"{found.how}; the rulebook has no scenarios for a program; {tried}"
     model = "stands in for the rulebook's formulas and says" if found.stand_in else "says"
     gap = "" if found.gap is None else f", gap {found.gap:.2%}"
     return (
         f"{found.how}; the program ({found.ending}, {found.seconds:.2f} s{gap}) {model} "
-        f"{found.model_after:,.2f}; {found.allowed} instruments allowed"
+        f"{found.model_after:,.2f}; {tried}"
     )

@@ -2,8 +2,9 @@
 
 The requirement is what `solvent.margin` says, rounding and all; shares are whole millionths of a
 dollar that add up to it. Which rule shared which column out is told beside it: Euler's wherever its
-identity holds there, else Aumann and Shapley's along the ray (`shares`). What would be asked for
-without positions (haircuts, open orders, inputs) is nobody's share and stands in a row of its own.
+identity holds there, else Aumann and Shapley's along the ray (`shares`); where that passes through
+books without a margin, slopes again, and what they miss by size. What would be asked for without
+positions (haircuts, open orders, inputs) is nobody's share and stands in a row of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from solvent.lab.capital.shares import (
     SHAPLEY_MAX,
     along_ray,
     apportion,
-    euler,
+    bumps,
+    from_bumps,
     holds,
     shapley,
     slices_of,
@@ -270,25 +272,29 @@ class _Split:
 
     def __init__(self, asked: Remargin, method: Method) -> None:
         self.x, self.method = asked.lots, method
-        full = asked.now()
         self.asked = _without_inputs(asked)
-        ends = self.asked.ask(np.stack([self.x, np.zeros_like(self.x)]))
+        own, step = np.diag(self.x), np.diag(np.sign(self.x))
+        # What is asked of every book, at once: a question more costs little, asking again a lot.
+        ends, around = np.stack([self.x, np.zeros_like(self.x)]), [step, -step, -own]
+        lots = np.concatenate([ends, bumps(self.x), *(self.x + one for one in around), own])
+        self._lots, self._told = lots, self.asked.ask(lots)
+        full = self._told if self.asked is asked else asked.now()
         self.names = [REQUIREMENT, *full.components]
-        self.based = bool(ends.known[1])
-        shared, nothing = self._values(ends)
-        self.full = self._values(full)[0]
+        self.based = bool(self._told.known[1])
+        shared, nothing = self._columns(self._told)[:2]
+        self.full = self._columns(full)[0]
         # What inputs add is nobody's share, whatever the rulebook makes of them.
         self.nothing = self.full - shared + nothing * self.based
-        self.whole, self.held = int(full.micro[0]), int(ends.micro[0])
-        self.base = self.whole - self.held + (int(ends.micro[1]) if self.based else 0)
+        self.whole, self.held = int(full.micro[0]), int(self._told.micro[0])
+        self.base = self.whole - self.held + (int(self._told.micro[1]) if self.based else 0)
         self.methods: dict[str, str] = {}
 
-    def _values(self, answers: Asked) -> Float64:
+    def _columns(self, answers: Asked) -> Float64:
         return np.column_stack([answers.dollars, *answers.components.values()])
 
-    def _f(self, lots: Float64) -> Float64:
-        answers = self.asked.ask(lots)
-        values = self._values(answers)
+    def _values(self, lots: Float64, answers: Asked) -> Float64:
+        """[question, column] answers at lots, NaN where they are not known."""
+        values = self._columns(answers)
         empty = ~lots.any(axis=1)
         if not self.based:
             # Without any position its margin is not known: nothing is asked for nothing.
@@ -298,9 +304,12 @@ class _Split:
             values[unknown] = np.nan
         return values
 
+    def _f(self, lots: Float64) -> Float64:
+        return self._values(lots, self.asked.ask(lots))
+
     @cached_property
     def _euler(self) -> Float64:
-        return euler(self._f, self.x)
+        return from_bumps(self._values(self._lots, self._told)[2 : 2 + 2 * len(self.x)])
 
     @cached_property
     def _ray(self) -> Float64:
@@ -331,8 +340,13 @@ class _Split:
                     "a requirement for which Euler's identity holds here",
                     f"shares of {shares.sum():,.6f} for {whole:,.6f} dollars",
                 )
+        shares = self._ray[:, n]
+        if self.method == "auto" and not bool(np.isfinite(shares).all()):
+            # Some part of the book has no margin: slopes at the book are what is left to share by.
+            self.methods[name] = "euler, the rest by size"
+            return self._known(self._euler[:, n])
         self.methods[name] = f"aumann-shapley in {slices_of(len(self.x))} slices"
-        return self._known(self._ray[:, n])
+        return self._known(shares)
 
     def _known(self, shares: Float64) -> Float64:
         if not bool(np.isfinite(shares).all()):
@@ -342,19 +356,15 @@ class _Split:
 
     def around(self) -> tuple[list[int | None], ...]:
         """The requirement with a lot more, a lot less, without each position, and of it alone."""
-        own, step = np.diag(self.x), np.diag(np.sign(self.x))
-        asked = [self.x + step, self.x - step, self.x - own, own]
-        answers = self.asked.ask(np.concatenate(asked)) if len(self.x) else None
-        if answers is None:
-            return [], [], [], []
-        empty = ~np.asarray(np.concatenate(asked).any(axis=1))
+        count, answers = len(self.x), self._told
+        empty = ~np.asarray(self._lots.any(axis=1))
         known = answers.known if self.based else answers.known | empty
         told = [
             (0 if e and not self.based else int(m)) if k else None
             for m, k, e in zip(answers.micro.tolist(), known.tolist(), empty.tolist(), strict=True)
         ]
-        count = len(self.x)
-        return tuple(told[at : at + count] for at in range(0, 4 * count, count))
+        first = 2 + 2 * count
+        return tuple(told[first + n * count : first + (n + 1) * count] for n in range(4))
 
 
 def _without_inputs(asked: Remargin) -> Remargin:
@@ -362,7 +372,7 @@ def _without_inputs(asked: Remargin) -> Remargin:
 
     Inputs of formulas are numbers of contracts and accounts, which every question needs.
     """
-    if not isinstance(asked.plan, Plan):
+    if not isinstance(asked.plan, Plan) or not any(one.any() for one in asked.inputs.values()):
         return asked
     return replace(asked, inputs={name: np.zeros_like(one) for name, one in asked.inputs.items()})
 

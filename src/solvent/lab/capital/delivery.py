@@ -265,7 +265,9 @@ def _caps(
     for one in dict.fromkeys(line.terms for line in lines):
         mine = np.array([line.terms == one for line in lines], dtype=bool)
         if one.cap is not None:
-            own = next(assets[line.row] for line in lines if line.terms == one)
+            # One asset may be told at several places and prices: the dearest rounds up the most.
+            rows = {line.row for line in lines if line.terms == one}
+            own = max((assets[row] for row in sorted(rows)), key=lambda each: each.price)
             program.row(
                 used[mine], np.ones(int(mine.sum())), upper=_room(own, one.cap, int(mine.sum()))
             )

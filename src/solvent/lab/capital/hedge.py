@@ -20,7 +20,7 @@ from solvent.answer import row_of
 from solvent.errors import BadInput
 from solvent.instruments.contract import moment_of
 from solvent.lab.capital.faults import one_of, within, wrong
-from solvent.lab.capital.program import Ending, Solved
+from solvent.lab.capital.program import Ending
 from solvent.lab.capital.remargin import MEASURES, Measure, remargin
 from solvent.lab.capital.scenario_part import Model, model_of
 from solvent.lab.capital.search import ENUMERATED_MAX, TINY_COST, Goal, Search, Searched, searched
@@ -68,11 +68,13 @@ class Hedge:
         model_after: dollars that the program's model claims. bound: dollars that no whole trades
             can go below in that model (in cost, where a target is asked for), None without a model:
             a bound of the rulebook itself only where the model is the rulebook.
-        gap: how far the program's own answer may be from its best: as a part of the requirement
-            before, or of the cost where a target is asked for; None without an answer of it.
+        gap: how far the best whole lots that are known, the program's or the answer, may be from
+            the best in that model: as a part of the requirement before, or of the cost where a
+            target is asked for; None without a bound.
         ending: of the program of whole lots, where it was asked. stand_in: its scenarios only stand
             in for the rulebook's formulas.
-        how: what the answer came of.
+        how: what the answer came of. allowed: instruments that may be traded: each was tried alone,
+            and all stood in the program. stepped: of them, those that steps were tried in.
         profile: scenario number → PnL in dollars before and after, of a rulebook with scenarios.
     """
 
@@ -95,6 +97,7 @@ class Hedge:
     stand_in: bool
     how: str
     allowed: int
+    stepped: int
     capital_rate: float | None
     profile: Mapping[str, tuple[float, float]]
 
@@ -165,7 +168,7 @@ class Hedge:
                 "ending": self.ending, "seconds": self.seconds, "after": self.model_after,
                 "bound": self.bound, "gap": self.gap, "stands_in": self.stand_in,
             },
-            "how": self.how, "allowed": self.allowed,
+            "how": self.how, "allowed": self.allowed, "stepped": self.stepped,
         }  # fmt: skip
 
     def plot(self) -> go.Figure:
@@ -277,9 +280,8 @@ def _marginable(plan: AnyPlan) -> Any:
 def _known_only(search: Search) -> tuple[Tradable, Search]:
     """Without instruments of which the rulebook knows no margin, which formulas tell when asked."""
     trades, count = search.trades, len(search.trades)
-    one = np.concatenate([np.eye(count), -np.eye(count)])
-    needed = search.requirements(one).reshape(2, count)
-    bad = ~np.isfinite(needed)
+    at, one = np.tile(np.arange(count), 2), np.repeat([1.0, -1.0], count)
+    bad = ~np.isfinite(search.alone(at, one)).reshape(2, count)
     if not bad.any():
         return trades, search
     kept = replace(
@@ -391,37 +393,52 @@ def _told(search: Search, result: Searched, plan: AnyPlan, capital_rate: float |
         single_cost=single.cost,
         model_after=claimed,
         bound=_bound(goal, result),
-        gap=_gap(search, solved),
+        gap=_gap(search, result),
         ending=str(solved.ending) if solved is not None else "no program",
         seconds=0.0 if solved is None else solved.seconds,
         stand_in=result.model.stand_in,
         how=best.how,
         allowed=len(search.trades),
+        stepped=result.stepped,
         capital_rate=capital_rate,
         profile=_profile(search, best.lots),
     )
 
 
-def _bound(goal: Goal, result: Searched) -> float | None:
-    """The higher bound of the two programs. Where margin is asked for, the program's objective also
-    holds a little of the cost, which is no more than that of the whole budget: it is taken off."""
+def _lower(result: Searched) -> float | None:
+    """The higher bound of the two programs, which bounds the objective of both."""
     known = [
         one.bound for one in (result.relaxed, result.whole)
         if one is not None and one.ending in (Ending.OPTIMAL, Ending.TIME_LIMIT)
         and np.isfinite(one.bound)
     ]  # fmt: skip
+    return max(known, default=None)
+
+
+def _bound(goal: Goal, result: Searched) -> float | None:
+    """Where margin is asked for, the program's objective also holds a little of the cost, which is
+    no more than that of the whole budget: it is taken off."""
+    lower = _lower(result)
+    if lower is None or goal.target is not None:
+        return lower
+    return lower + result.model.constant - TINY_COST * (goal.budget or 0) / MICRO
+
+
+def _gap(search: Search, result: Searched) -> float | None:
+    """From the best whole lots in the model, the program's or the answer, down to its bound."""
+    lower, whole, best = _lower(result), result.whole, result.best
+    if lower is None:
+        return None
+    goal, modelled = search.goal, float(result.model(best.lots.astype(np.float64)))
+    known = [whole.objective] if whole is not None and whole.found else []
+    if goal.target is None:
+        known.append(modelled - result.model.constant + TINY_COST * best.cost / MICRO)
+    elif modelled * MICRO <= goal.target:
+        known.append(best.cost / MICRO)
     if not known:
         return None
-    if goal.target is not None:
-        return max(known)
-    return max(known) + result.model.constant - TINY_COST * (goal.budget or 0) / MICRO
-
-
-def _gap(search: Search, solved: Solved | None) -> float | None:
-    if solved is None or not solved.found:
-        return None
-    whole = search.before / MICRO if search.goal.target is None else abs(solved.objective)
-    return max(0.0, solved.objective - solved.bound) / whole if whole > 0.0 else 0.0
+    scale = search.before / MICRO if goal.target is None else min(known)
+    return max(0.0, min(known) - lower) / scale if scale > 0.0 else 0.0
 
 
 def _trades(trades: Tradable, lots: Any, plan: AnyPlan) -> tuple[HedgeTrade, ...]:

@@ -118,9 +118,11 @@ class Program:
 
     def solve(
         self, *, whole: bool = False, seconds: float = 60.0, gap: float = 1e-6,
+        start: Float64 | None = None,
     ) -> Solved:  # fmt: skip
         """Solve; with `whole` the columns that were told so are whole numbers.
 
+        `start`: a point to better, of which the whole numbers count; one that cannot be is left.
         One thread: the same program gives the same answer.
         """
         import highspy
@@ -134,8 +136,19 @@ class Program:
             highs.setOptionValue(name, value)
         integers = np.concatenate(self.whole) if whole and self.count else np.zeros(0, dtype=bool)
         highs.passModel(self._model(highspy, integers))
+        if start is not None:
+            point = highspy.HighsSolution()
+            point.col_value = start.tolist()
+            highs.setSolution(point)
         highs.run()
         return _solved(highspy, highs, mixed=bool(integers.any()))
+
+    def rounded(self, x: Float64, *, up: bool) -> Float64:
+        """A point with its whole columns rounded, up or down; what is whole already stays."""
+        near = np.rint(x)
+        there = np.ceil(x) if up else np.floor(x)
+        turned = np.where(np.abs(x - near) <= 1e-6, near, there)
+        return np.where(np.concatenate(self.whole), turned, x)
 
     def _model(self, highspy: Any, integers: NDArray[np.bool_]) -> Any:
         rows = len(self._row_lower)

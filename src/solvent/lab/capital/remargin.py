@@ -9,7 +9,7 @@ slices); whole lots give the bits that `solvent.margin` gives.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -77,10 +77,19 @@ class Remargin:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def only(self, places: NDArray[np.intp]) -> Remargin:
+        """The same with some of its instruments alone, among them all that it holds."""
+        kept = int(np.count_nonzero(self.lots[places]))
+        check(kept == int(np.count_nonzero(self.lots)), "all that is held", kept)
+        columns = {name: getattr(self, name)[places]
+                   for name in ("rows", "lots", "entry_lots", "entry_value", "pools")}  # fmt: skip
+        return replace(self, **columns)
+
     def ask(self, lots: Float64) -> Asked:
         """Requirements at positions [question, instrument]; those of 0 lots are not held."""
         check(lots.ndim == 2 and lots.shape[1] == len(self), "lots of every instrument", lots.shape)
-        step = max(1, _POSITIONS_AT_ONCE // max(1, len(self)))
+        most = int(np.count_nonzero(lots, axis=1).max(initial=1))
+        step = max(1, _POSITIONS_AT_ONCE // most)
         parts = [self._part(lots[at : at + step]) for at in range(0, max(1, len(lots)), step)]
         return Asked(
             dollars=np.concatenate([one.dollars for one in parts]),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from solvent.lab.capital.program import Ending, Program, Solved
 from solvent.lab.capital.remargin import Remargin
-from solvent.lab.capital.scenario_part import Model
+from solvent.lab.capital.scenario_part import Model, model_of
 from solvent.lab.capital.trades import Tradable
 from solvent.units import MICRO, Float64
 
@@ -26,7 +26,11 @@ _REACH: Final = 10.0
 TINY_COST: Final = 1e-6
 """Of two trades that free the same, the cheaper one: dollars of margin per dollar of cost."""
 _SIZES: Final = 14
+_ALONE_AT_ONCE: Final = 64
 _CANDIDATES: Final = 24
+"""Of the instruments that free most alone, those that steps are tried in besides what is traded."""
+_FEW: Final = 128
+"""Instruments of a program in place of one over all that did not end in time."""
 _PAIRS_MAX: Final = 6
 _SWEEPS_MAX: Final = 40
 _SLOW: Final = 1e-4
@@ -168,24 +172,15 @@ class Search:
     def singles(self) -> tuple[Found, Float64, NDArray[np.intp]]:
         """The best trade in one instrument, a good size of each, and instruments from the best."""
         count = len(self.trades)
-        at, lots = [], []
-        for side, sign in ((0, 1.0), (1, -1.0)):
-            for j in np.flatnonzero(self.most[side] >= 1.0).tolist():
-                sizes = np.unique(np.rint(np.geomspace(1.0, self.most[side][j], _SIZES)))
-                at += [j] * len(sizes)
-                lots += (sign * sizes).tolist()
-        asked = np.zeros((len(at), count))
-        asked[np.arange(len(at)), at] = lots
-        asked = asked[self.allowed(asked)]
+        at, lots = self._sizes()
         nothing = self.found(np.zeros(count), "nothing")
-        if len(asked) == 0:
+        if len(at) == 0:
             return nothing, np.zeros(count), np.arange(count)
-        key = self.keys(self.requirements(asked), self.trades.costs_micro(asked))
+        key = self.keys(self.alone(at, lots), self._costs(at, lots))
         order = np.lexsort(key.T[::-1])
-        which = np.abs(asked[order]).argmax(axis=1)
-        ranked, first = np.unique(which, return_index=True)
+        ranked, first = np.unique(at[order], return_index=True)
         size = np.zeros(count)
-        size[ranked] = asked[order[first], ranked]
+        size[ranked] = lots[order[first]]
         rank = np.concatenate([ranked[np.argsort(first)], np.setdiff1d(np.arange(count), ranked)])
         best = nothing
         for j in rank[:4].tolist():
@@ -195,18 +190,65 @@ class Search:
             best = min(best, one, key=self.key)
         return best, size, rank
 
+    def _sizes(self) -> tuple[NDArray[np.intp], Float64]:
+        """[question] an instrument and signed lots of it, of every allowed instrument and side."""
+        at: list[int] = []
+        lots: list[float] = []
+        for side, sign in ((0, 1.0), (1, -1.0)):
+            for j in np.flatnonzero(self.most[side] >= 1.0).tolist():
+                sizes = np.unique(np.rint(np.geomspace(1.0, self.most[side][j], _SIZES)))
+                at += [j] * len(sizes)
+                lots += (sign * sizes).tolist()
+        where, size = np.array(at, dtype=np.intp), np.array(lots, dtype=np.float64)
+        if self.goal.budget is None:
+            return where, size
+        paid = self._costs(where, size) <= self.goal.budget
+        return where[paid], size[paid]
+
+    def _costs(self, at: NDArray[np.intp], lots: Float64) -> Float64:
+        """[question] what lots of one instrument cost."""
+        trades = self.trades
+        each = np.where(lots > 0.0, trades.buy_micro[at], trades.sell_micro[at])
+        return np.asarray(np.abs(lots) * each)
+
+    def alone(self, at: NDArray[np.intp], lots: Float64) -> Float64:
+        """[question] requirements with lots of one instrument; infinite where not known."""
+        needed = np.zeros(len(at))
+        for first in range(0, len(self.trades), _ALONE_AT_ONCE):
+            columns = np.arange(first, min(first + _ALONE_AT_ONCE, len(self.trades)))
+            mine = np.flatnonzero((at >= first) & (at < first + _ALONE_AT_ONCE))
+            if len(mine):
+                asked = np.zeros((len(mine), len(columns)))
+                asked[np.arange(len(mine)), at[mine] - first] = lots[mine]
+                needed[mine] = self.narrowed(columns).requirements(asked)
+        return needed
+
+    def narrowed(self, columns: NDArray[np.intp]) -> Search:
+        """The same with these trades alone, so that a question is as long as they are many."""
+        held = np.flatnonzero(self.asked.lots)
+        places = np.union1d(held, self.places[columns])
+        return Search(self.asked.only(places), self.trades.only(columns), self.goal)
+
     # ── steps ────────────────────────────────────────────────────────────────────────────────
 
     def improved(self, start: Found, candidates: NDArray[np.intp], size: Float64) -> Found:
         """The start, bettered lot by lot: one instrument at a time, or one against another.
 
-        Steps begin at a quarter of what is traded and are halved wherever none of them helps.
+        Only candidates are traded, and what the start trades is among them.
         """
-        lots, key = start.lots.astype(np.float64), self.key(start)
+        few = self.narrowed(candidates)
+        lots = np.zeros(len(self.trades))
+        lots[candidates] = few._stepped(
+            start.lots[candidates].astype(np.float64), size[candidates], self.key(start)
+        )
+        return self.found(lots, start.how)
+
+    def _stepped(self, lots: Float64, size: Float64, key: tuple[float, ...]) -> Float64:
+        """Steps begin at a quarter of what is traded and are made smaller wherever none helps."""
         step = np.maximum(1.0, np.floor(np.maximum(np.abs(lots), np.abs(size)) / 4.0))
         slow = 0
         for _ in range(_SWEEPS_MAX):
-            tried = self._moves(lots, step, candidates)
+            tried = self._moves(lots, step)
             tried = tried[self.allowed(tried)]
             if len(tried):
                 keys = self.keys(self.requirements(tried), self.trades.costs_micro(tried))
@@ -217,16 +259,16 @@ class Search:
                     lots, key = tried[best], tuple(keys[best].tolist())
                     if slow < _SLOW_MAX:
                         continue
-            if bool((step[candidates] == 1.0).all()):
+            if bool((step == 1.0).all()):
                 break
             slow = 0
             step = np.maximum(1.0, np.floor(step / 4.0))
-        return self.found(lots, start.how)
+        return lots
 
-    def _moves(self, lots: Float64, step: Float64, candidates: NDArray[np.intp]) -> Float64:
+    def _moves(self, lots: Float64, step: Float64) -> Float64:
         """Trades a step away: more or less of one, one for another, one given up."""
         held = np.flatnonzero(lots)
-        singles = np.concatenate([np.diag(step)[candidates], -np.diag(step)[candidates]])
+        singles = np.concatenate([np.diag(step), -np.diag(step)])
         given_up = -np.diag(lots)[held]
         pairs = [singles, given_up]
         for i in held[:_PAIRS_MAX].tolist():
@@ -261,7 +303,7 @@ class Searched:
 
     Attributes:
         relaxed: the linear program of the model, over fractions of lots. whole: over whole lots.
-        single: the best trade in one instrument.
+        single: the best trade in one instrument. stepped: in how many instruments steps were tried.
     """
 
     best: Found
@@ -269,6 +311,7 @@ class Searched:
     model: Model
     relaxed: Solved | None
     whole: Solved | None
+    stepped: int
 
 
 def searched(search: Search, model: Model, *, seconds: float, enumerate_max: int) -> Searched:
@@ -277,18 +320,38 @@ def searched(search: Search, model: Model, *, seconds: float, enumerate_max: int
     every = search.enumerated(enumerate_max)
     relaxed, whole, starts = _by_model(search, model, seconds)
     if every is not None:
-        return Searched(every, single, model, relaxed, whole)
+        return Searched(every, single, model, relaxed, whole, len(search.trades))
+    if relaxed is not None and relaxed.ending is Ending.TIME_LIMIT:
+        starts += _by_few(search, np.sort(rank[:_FEW]), seconds)
     nothing = search.found(np.zeros(len(search.trades)), "nothing")
     pool = sorted([*starts, single, nothing], key=search.key)
     best = pool[0]
+    stepped: set[int] = set()
     for start in pool[:2]:
         used = np.flatnonzero(start.lots)
         candidates = np.unique(np.concatenate([used, rank[:_CANDIDATES]]))
+        stepped.update(candidates.tolist())
         better = search.improved(start, candidates, size)
         if search.key(better) < search.key(start):
             better = replace(better, how=f"from {start.how}, bettered lot by lot")
         best = min(best, better, key=search.key)
-    return Searched(best, single, model, relaxed, whole)
+    return Searched(best, single, model, relaxed, whole, len(stepped))
+
+
+def _by_few(search: Search, columns: NDArray[np.intp], seconds: float) -> list[Found]:
+    """Starts of a program over some instruments, where that over all of them is too slow. What it
+    says is no bound of anything."""
+    if len(columns) == len(search.trades):
+        return []
+    few = search.narrowed(columns)
+    model = model_of(few.asked, few.places).right_at(few.before / MICRO)
+    starts = []
+    for one in _by_model(few, model, seconds)[2]:
+        lots = np.zeros(len(search.trades), dtype=np.int64)
+        lots[columns] = one.lots
+        how = f"a program over the {len(columns)} instruments that free most alone"
+        starts.append(Found(lots, one.requirement, one.cost, how))
+    return starts
 
 
 def _by_model(
@@ -307,7 +370,8 @@ def _by_model(
         relaxed = relaxed or linear
         if linear.ending is not Ending.OPTIMAL:
             break
-        mixed = program.solve(whole=True, seconds=seconds / _ATTEMPTS, gap=1e-4)
+        start = program.rounded(linear.x, up=goal is not None)
+        mixed = program.solve(whole=True, seconds=seconds / _ATTEMPTS, gap=1e-4, start=start)
         whole = whole or mixed
         fresh = _whole_lots(search, [one for one in (linear, mixed) if one.found], sides)
         starts += fresh

@@ -48,9 +48,22 @@ def euler(f: Function, x: Float64) -> Float64:
     >>> euler(worst, np.array([5.0, -2.0])).ravel().tolist()
     [15.0, -6.0]
     """
-    count = len(x)
+    return from_bumps(f(bumps(x)))
+
+
+def bumps(x: Float64) -> Float64:
+    """[2 · position, position] the book with each position a little larger, then a little smaller.
+
+    >>> bumps(np.array([256.0, -512.0])).tolist()
+    [[257.0, -512.0], [256.0, -514.0], [255.0, -512.0], [256.0, -510.0]]
+    """
     shift = np.diag(x * STEP)
-    values = f(np.concatenate([x + shift, x - shift]))
+    return np.concatenate([x + shift, x - shift])
+
+
+def from_bumps(values: Float64) -> Float64:
+    """[position, column] Euler's shares of values [2 · position, column] at `bumps`."""
+    count = len(values) // 2
     return np.asarray((values[:count] - values[count:]) / (2.0 * STEP))
 
 

@@ -85,6 +85,16 @@ class Tradable:
     def __len__(self) -> int:
         return len(self.row)
 
+    def only(self, columns: NDArray[np.intp]) -> Tradable:
+        """Some of them."""
+        return Tradable(
+            row=self.row[columns], symbol=tuple(self.symbol[n] for n in columns.tolist()),
+            buy_most=self.buy_most[columns], sell_most=self.sell_most[columns],
+            buy_micro=self.buy_micro[columns], sell_micro=self.sell_micro[columns],
+            fee=self.fee[columns], premium=self.premium[columns], carry=self.carry[columns],
+            notional=self.notional[columns], assumed=self.assumed[:, columns],
+        )  # fmt: skip
+
     def cost_micro(self, lots: Int64) -> int:
         """What signed lots cost in all.
 

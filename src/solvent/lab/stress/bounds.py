@@ -27,7 +27,7 @@ from scipy.sparse import csr_matrix
 
 from solvent.instruments import Kind
 from solvent.lab.stress.factors import Moves
-from solvent.lab.stress.shock import MOVE_MIN, SHIFT_MAX
+from solvent.lab.stress.shock import SHIFT_MAX, price_move
 from solvent.lab.stress.subject import Group, Subject
 from solvent.limits import VOL_MAX
 from solvent.margining.assess import assess
@@ -248,7 +248,7 @@ class _Part:
         slack: Float64,
     ) -> None:  # fmt: skip
         self.axes, self.coins, self.slack = axes, coins, slack
-        self.growth = np.maximum(np.exp(axes.spot), 1.0 + MOVE_MIN)
+        self.growth = np.array([1.0 + price_move(x) for x in axes.spot.tolist()])
         self._found: dict[tuple[int, int, int, int], Float64] = {}
         book = group.books.book
         universe = market.universe

@@ -24,7 +24,6 @@ from solvent.margining.requirement import Requirements
 from solvent.margining.rulebook import read_rulebook
 from solvent.margining.schema import RulebookText
 from solvent.market import Snapshot
-from solvent.risk import Book
 
 Int64 = NDArray[np.int64]
 _BASE = {
@@ -70,6 +69,26 @@ def closing_costs(
     which the charges give no number: it would else close for nothing. `known`: [account] those of
     which something is said at all (all unless told); the others cost 0 where it has no number.
     """
+    costs, untold = costs_told(subject, market, coins)
+    for account in sorted(untold):
+        if known is None or known[account]:
+            raise BadInput(
+                Problem(
+                    code=Reject.PARAMETER_UNSET, source="liquidity",
+                    expected="a cost of closing for all that is held",
+                    found=f"account {subject.names[account]}: {untold[account]}",
+                )
+            )  # fmt: skip
+    return costs
+
+
+def costs_told(
+    subject: Subject, market: Snapshot, coins: Sequence[CoinLiquidity]
+) -> tuple[Int64, dict[int, str]]:
+    """[account] the same costs, 0 where the charges give no number; and account → why they do not.
+
+    Raises BadInput for a coin that is held and whose liquidity is not told.
+    """
     names = [subject.market.universe.underlyings[code]
              for code in np.unique(subject.market.universe.underlying[subject.held])]  # fmt: skip
     told = {one.underlying for one in coins}
@@ -82,33 +101,26 @@ def closing_costs(
         )  # fmt: skip
     plan = api.prepare(market, closing_rulebook(coins))
     assert isinstance(plan, Plan)
-    costs, first = [], 0
+    costs, first = [np.zeros(0, dtype=np.int64)], 0
+    untold: dict[int, str] = {}
     for one in subject.groups:
         book = one.books.book
         needed = requirements(plan, book, threads=1)
-        asked = None if known is None else known[first : first + len(book)]
-        _all_told(plan, book, needed, asked)
-        costs.append(needed.initial)
+        reasons = _untold(plan, needed)
+        mine = np.array(needed.initial, dtype=np.int64)
+        mine[list(reasons)] = 0
+        costs.append(mine)
+        untold |= {first + account: reason for account, reason in reasons.items()}
         first += len(book)
-    return np.concatenate(costs) if costs else np.zeros(0, dtype=np.int64)
+    return np.concatenate(costs), untold
 
 
-def _all_told(
-    plan: Plan, book: Book, needed: Requirements, known: NDArray[np.bool_] | None
-) -> None:
+def _untold(plan: Plan, needed: Requirements) -> dict[int, str]:
     reasons = dict(needed.undefined)
     for account in np.flatnonzero(needed.refused >= 0).tolist():
         row = int(needed.layout.instrument[needed.refused[account]])
         reasons[account] = plan.refusal[row]
-    for account in sorted(reasons):
-        if known is None or known[account]:
-            raise BadInput(
-                Problem(
-                    code=Reject.PARAMETER_UNSET, source="liquidity",
-                    expected="a cost of closing for all that is held",
-                    found=f"account {book.accounts[account]}: {reasons[account]}",
-                )
-            )  # fmt: skip
+    return reasons
 
 
 def read_liquidity(

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import numpy as np
 
 from solvent.errors import BadInput, Problem, Reject
-from solvent.lab.stress.shock import MOVE_MIN, SHIFT_MAX, Move
+from solvent.lab.stress.shock import LOG_MOVES, MOVE_MAX, MOVE_MIN, SHIFT_MAX, Move, price_move
 from solvent.pricing.jump_fit import fit_kou
 from solvent.scenarios.history import HistorySpec, Series, joint_shocks
 from solvent.scenarios.jumps import STICKY, measure_co_jumps, measure_response
@@ -79,13 +79,28 @@ class Moves:
         u = np.linalg.solve(self.root(), self.windows.T)
         return int((np.linalg.norm(u, axis=0) >= distance).sum())
 
+    def beyond(self, log_move: Float64) -> list[str]:
+        """Coordinates whose move is more than a shock may say, and that move.
+
+        >>> moves = covariance_of([("BTC", "spot")], [[0.1], [-0.1]], hours=24.0)
+        >>> moves.beyond(np.array([-0.3])), moves.beyond(np.array([5.0]))
+        ([], ['BTC spot +5 in logs'])
+        """
+        found = []
+        for one, x in zip(self.coordinates, log_move.tolist(), strict=True):
+            low, high = LOG_MOVES if one.part == SPOT else (-SHIFT_MAX, SHIFT_MAX)
+            if not low <= x <= high:
+                found.append(f"{one} {x:+.3g} in logs")
+        return found
+
     def moves(self, log_move: Float64) -> dict[str, Move]:
-        """A move of the coordinates by underlying."""
+        """A move of the coordinates by underlying; what would leave the limits of a shock stops
+        there (`beyond` tells whether anything does)."""
         told: dict[str, dict[str, float]] = {}
         for one, x in zip(self.coordinates, log_move.tolist(), strict=True):
             here = told.setdefault(one.underlying, {})
             if one.part == SPOT:
-                here["spot"] = max(float(np.expm1(x)), MOVE_MIN)
+                here["spot"] = price_move(x)
             else:
                 here["level"] = float(np.clip(x, -SHIFT_MAX, SHIFT_MAX))
         return {name: Move(**parts) for name, parts in told.items()}
@@ -199,6 +214,10 @@ def along_factor(
     else:
         log_move, share = _component(moves, which, prices, deviations)
         words = f"component {which}: {share:.1%} of the variance of what moves"
+    if far := moves.beyond(log_move):
+        limits = f"prices by {MOVE_MIN:.1%} to {MOVE_MAX:+.0%} and levels by {SHIFT_MAX:g} in logs"
+        raise _bad("factor.deviations", f"so few that they move {limits} at most",
+                   f"{deviations:g}: {', '.join(far)}")  # fmt: skip
     notes = [f"{words} over {hours:g} h", moves.notes[0]]
     left = [name for name in underlyings if name not in known]
     if left:
@@ -253,7 +272,10 @@ def jump_of(
     for place, name in enumerate(known):
         log_move = float(size * multiple[place])
         level = _response(moves, place, len(known), log_move, name, notes)
-        found[name] = Move(spot=max(float(np.expm1(log_move)), MOVE_MIN), level=level)
+        spot = price_move(log_move)
+        if not LOG_MOVES[0] <= log_move <= LOG_MOVES[1]:
+            notes.append(f"{name} would jump by {log_move:+.3g} in logs, and stops at {spot:+.1%}")
+        found[name] = Move(spot=spot, level=level)
     return FromHistory(moves=found, notes=tuple(notes))
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
@@ -28,7 +28,7 @@ from scipy.special import ndtri
 
 from solvent.errors import BadInput, Problem, Reject, check
 from solvent.lab.stress.bounds import Proof, prove, why_not
-from solvent.lab.stress.closing import closing_costs
+from solvent.lab.stress.closing import closing_costs, costs_told
 from solvent.lab.stress.factors import Moves
 from solvent.lab.stress.shock import Shock
 from solvent.lab.stress.subject import Stand, Subject
@@ -160,12 +160,14 @@ def _point(share: float, stand: Stand) -> dict[str, Any]:
 class Condition:
     """A goal of a subject as a number of dollars: positive while it holds, NaN where not known.
 
-    `considered` are accounts that do not fail it now.
+    `considered` are accounts that do not fail it now, `untold` those that somewhere on the way
+    close at a cost that is not known, and why.
     """
 
     subject: Subject
     goal: Goal
     liquidity: Sequence[CoinLiquidity] | None = None
+    untold: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def considered(self) -> NDArray[np.bool_]:
@@ -205,9 +207,8 @@ class Condition:
         """[account] dollars until it fails; for the fund what it would have to pay."""
         equity = stand.equity_micro.astype(np.float64)
         if self.liquidity is not None and self.goal is not Goal.LIQUIDATED:
-            cost = closing_costs(self.subject, market, self.liquidity, known=stand.known)
             falls = stand.liquidate | (self.goal is Goal.MARGIN)
-            equity = equity - np.where(falls, cost, 0)
+            equity = equity - np.where(falls, self._costs(stand, market, falls), 0)
         if self.goal is Goal.FUND:
             return np.where(stand.known, np.maximum(-equity, 0.0), 0.0) / MICRO
         if self.goal is Goal.INSOLVENT:
@@ -219,6 +220,16 @@ class Condition:
         # Where the rulebook liquidates by another rule, its verdict alone decides.
         agrees = stand.liquidate == (health < 0.0)
         return np.where(agrees, health, np.where(stand.liquidate, -1.0, 1.0))
+
+    def _costs(self, stand: Stand, market: Any, falls: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """[account] costs of closing, known today; what is not on a moved market is nothing."""
+        coins = self.liquidity or ()
+        if market is self.subject.market:
+            return closing_costs(self.subject, market, coins, known=stand.known)
+        costs, reasons = costs_told(self.subject, market, coins)
+        asked = [one for one in reasons if stand.known[one] and falls[one]]
+        self.untold.update({self.subject.names[one]: reasons[one] for one in asked})
+        return costs
 
 
 # ── the search ───────────────────────────────────────────────────────────────────────────────────
@@ -271,7 +282,10 @@ def reverse(
     proof = Proof(nearest=None, complete=False, reason=reason, boxes=0)
     if not reason:
         proof = _proved(search, condition, progress)
-    return _told(search, condition, told, proof)
+    found = _told(search, condition, told, proof)
+    notes += [f"{name} somewhere closes at a cost that is not known ({why}), and for nothing there"
+              for name, why in condition.untold.items()]  # fmt: skip
+    return replace(found, notes=tuple(notes))
 
 
 def _proved(

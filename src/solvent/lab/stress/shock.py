@@ -27,12 +27,24 @@ EVERY: Final = "*"
 """Stands for every underlying that a shock does not name."""
 HOUR_MS: Final = 3_600_000
 MOVE_MIN, MOVE_MAX = -0.999, 100.0
+LOG_MOVES: Final = (math.log1p(MOVE_MIN), math.log1p(MOVE_MAX))
+"""The same in logs."""
 SHIFT_MAX: Final = 3.0
 """Of a surface or a basis, in logs: a volatility times twenty."""
 WORTH_MAX: Final = 10.0
 """Relative change of what an asset counts for as collateral."""
 _LAST_MS: Final = 60_000
 """Time stops a minute before a contract that is held expires."""
+
+
+def price_move(log_move: float) -> float:
+    """The relative move of a price, from its log; beyond the limits it stops there.
+
+    >>> price_move(math.log(1.25)).__round__(9), price_move(-50.0), price_move(1e6)
+    (0.25, -0.999, 100.0)
+    """
+    inside = math.expm1(min(max(log_move, LOG_MOVES[0]), LOG_MOVES[1]))
+    return min(max(inside, MOVE_MIN), MOVE_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,9 @@ def _position(plan: LevelsPlan, book: Book, p: int, market: Row, pool: int, name
         "size": size,
     }
     if size != 0.0 and market["worth"] is not None:
+        if book.entry_lots[p] == 0.0 and book.entry_value[p] == 0.0:
+            # Entered at the mark: it has gained nothing, to the last bit.
+            return {**told, "entry_worth": market["worth"], "entry_price": market["mark"]}
         quanta = quanta_per_unit(universe.settlements[universe.settlement[i]])
         rest = float(book.lots[p] - book.entry_lots[p]) * lot
         worth = (float(book.entry_value[p]) / quanta + rest * market["worth"]) / size

@@ -455,6 +455,11 @@ class Work:
             inverse = arrays.universe.inverse[instrument] & ~arrays.universe.is_option[instrument]
             rate = arrays.universe.quanto_rate[instrument]
             entry_price = np.where(inverse, -1.0 / entry_worth, entry_worth / rate)
+        # What no entry is told of was entered at the mark: it has gained nothing, to the last bit.
+        untold = (book.entry_lots[part] == 0.0) & (book.entry_value[part] == 0.0)
+        entry_worth = np.where(untold, worth, entry_worth)
+        entry_price = np.where(untold, self.market.column("instrument", "mark")[instrument],
+                               entry_price)  # fmt: skip
         codes = {
             "account": np.repeat(np.arange(stop - start), np.diff(book.first[start : stop + 1])),
             "pool": self.pools[part],
