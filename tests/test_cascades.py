@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from solvent.account.ledger import GENERAL, INSURANCE, node
-from solvent.engine import standing
+from solvent.engine import slack, standing
+from solvent.engine.state import State
 from solvent.errors import BadInput, InvariantBroken, SolventError
 from solvent.lab.cascades.facts import autocorrelation, facts_of
 from solvent.lab.cascades.kept import Kept, read_runs
@@ -26,7 +28,10 @@ from solvent.lab.cascades.settings import (
     settings_of,
 )
 from solvent.lab.cascades.venue import Venue
+from solvent.messages import commands as c
+from solvent.messages.fields import Command
 from tests.conftest import SHARED
+from tests.test_engine_slack import check_bounds
 
 SMALL = Settings().but(accounts=60, steps=14, shock__at=1, shock__over=8, holders__leverage=8.0)
 DATA = SHARED / "data" / "crypto_15m_2025" / "BTC_USD_15m.csv.gz"
@@ -139,6 +144,31 @@ def test_remembered_standings_change_nothing(
 ) -> None:
     monkeypatch.setattr(standing, "_FEW", 0)
     assert simulate(SMALL, 3).hash == crashed.hash
+
+
+def test_accounts_asked_alone_stand_as_in_a_crowd(
+    crashed: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "_ALONE_MAX", 0)
+    monkeypatch.setattr(standing, "_alone", lambda *_: pytest.fail("everybody is asked in arrays"))
+    assert simulate(SMALL, 3).hash == crashed.hash
+
+
+def test_bounds_stay_true_while_accounts_are_wound_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not named by a step keeps the bound of what it can spare, and still can."""
+    seen: Counter[type] = Counter()
+    forget = slack.forget
+
+    def checked(state: State, command: Command) -> None:
+        kept = len(state.slack)
+        forget(state, command)
+        if isinstance(command, c.EndLiquidation | c.TakeOver | c.Deleverage | c.Confiscate):
+            seen[type(command)] += bool(kept and state.slack)
+            check_bounds(state)
+
+    monkeypatch.setattr(slack, "forget", checked)
+    simulate(SMALL.but(holders__leverage=16.0, rules__fund=0.0005), 3)
+    assert min(seen[c.EndLiquidation], seen[c.TakeOver], seen[c.Deleverage]) > 0
 
 
 @pytest.mark.soak

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from solvent.engine import combos
 from solvent.engine.combos import split
 from solvent.engine.floor import Floor
+from solvent.engine.margined import _by_leg
 from solvent.engine.open_orders import Asked, Sides, with_order
-from solvent.engine.standing import _by_leg, reordered, standing, view
+from solvent.engine.standing import reordered, standing, view
 from solvent.engine.state import Combo, Standing
 from solvent.errors import Reject
 from solvent.limits import COMBO_FIRST, LOTS_MAX

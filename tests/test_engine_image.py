@@ -127,7 +127,7 @@ def same(one: Any, other: Any) -> bool:
     if type(one).__module__ == "solvent.engine.state" or isinstance(one, Position):
         names = slots or list(vars(one))
         skipped = {"plan", "arrays", "rulebook", "spare", "slack", "ahead", "asked", "found",
-                   "found_by"}  # fmt: skip
+                   "found_by", "alone"}  # fmt: skip
         if type(one).__name__ == "Account":
             skipped -= {"rulebook"}
         return all(same(getattr(one, n), getattr(other, n)) for n in names if n not in skipped)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from solvent.account.ledger import node
 from solvent.engine.dealing import view_after
+from solvent.engine.margined import _orders
 from solvent.engine.open_orders import Asked, with_order
 from solvent.engine.standing import (
     _filled,
-    _orders,
     has_risk,
     isolated_margins,
     reordered,

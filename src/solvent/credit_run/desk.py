@@ -26,7 +26,8 @@ from solvent.credit.states import CallState, Stand, goes_on
 from solvent.credit_run.exposures import Exposure, draw, exposure_of
 from solvent.credit_run.venue import RULEBOOK, Venue
 from solvent.engine.audit import violations
-from solvent.engine.standing import margined, view
+from solvent.engine.margined import margined
+from solvent.engine.standing import view
 from solvent.engine.state import Standing
 from solvent.feeds.credit import CreditFile
 from solvent.host import Engine

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvent.account.ledger import FIRST_ACCOUNT, parts
-from solvent.engine.standing import margined, view
+from solvent.engine.margined import margined
+from solvent.engine.standing import view
 from solvent.engine.state import CLOSED, State
 from solvent.errors import check
 from solvent.margining.assess import Assessed, assess

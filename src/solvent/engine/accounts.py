@@ -14,6 +14,7 @@ from solvent.account.ledger import (
     order_slot,
 )
 from solvent.engine import contract_rules
+from solvent.engine.margined import isolates_positions
 from solvent.engine.refusal import (
     account_named,
     active_account,
@@ -21,7 +22,7 @@ from solvent.engine.refusal import (
     contract_named,
     rules_named,
 )
-from solvent.engine.standing import has_risk, isolates_positions, standing, view
+from solvent.engine.standing import has_risk, standing, view
 from solvent.engine.state import (
     CLOSED,
     CROSS,

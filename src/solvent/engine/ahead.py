@@ -1,9 +1,10 @@
 """Margin checks of many trades at once, before their turn comes.
 
-A margin check of one account costs a thousand times what it costs in a crowd. So when a trade comes
-up, those behind it are looked at too, and worked out together as if all of them were done. What was
-worked out for a trade is used when its turn comes if every trade that it rests on was done indeed;
-otherwise it is thrown away. Nothing is decided here, and the answers are the same to the bit.
+A margin check of one account costs a hundred times what it costs in a crowd, and more. So when a
+trade comes up, those behind it are looked at too, and worked out together as if all of them were
+done. What was worked out for a trade is used when its turn comes if every trade that it rests on
+was done indeed; otherwise it is thrown away. Nothing is decided here, and the answers are the same
+to the bit.
 """
 
 from __future__ import annotations

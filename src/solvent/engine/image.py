@@ -422,7 +422,7 @@ def _put_rules(state: State, told: Any, venue: str) -> None:
             rules.arrays_bytes = arrays_bytes
             rules.arrays, rules.plan = found.arrays, found.plan
             rules.row_of_contract, rules.quanta_of_value = found.rows, found.quanta
-            rules.spare = found.spare
+            rules.spare, rules.alone = found.spare, found.alone
     state.venue_rulebook = venue
     if venue:
         state.house = state.rules[venue].house

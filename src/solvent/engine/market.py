@@ -119,5 +119,5 @@ def publish_arrays(state: State, command: PublishArrays, events: list[Event]) ->
     rules.arrays_bytes = command.arrays
     rules.arrays, rules.plan = compiled.arrays, compiled.plan
     rules.row_of_contract, rules.quanta_of_value = compiled.rows, compiled.quanta
-    rules.spare = compiled.spare
+    rules.spare, rules.alone = compiled.spare, compiled.alone
     events.append(ArraysPublished(command.rulebook, as_of_ms))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from solvent.engine.margined import quanta_of_value
 from solvent.engine.slack import spare_of
-from solvent.engine.standing import quanta_of_value
 from solvent.engine.state import Rules, Spare, State
 from solvent.errors import BadInput, Refused, Reject, RulebookError
 from solvent.instruments import Instrument
+from solvent.margining.alone import Alone
 from solvent.margining.compile import AnyPlan, plan_of
 from solvent.risk import RiskArrays
 from solvent.risk.wire import decode_arrays
@@ -22,6 +23,7 @@ class Compiled(NamedTuple):
     rows: list[int]
     quanta: list[float]
     spare: Spare | None
+    alone: Alone | None
 
 
 def compile_rules(state: State, rules: Rules, published: bytes) -> Compiled:
@@ -42,4 +44,5 @@ def compile_rules(state: State, rules: Rules, published: bytes) -> Compiled:
         [row_of.get(contract.listing.symbol, -1) for contract in state.contracts],
         [quanta_of_value(state, number) for number in range(len(state.contracts))],
         spare_of(state, plan),
+        Alone.of(plan),
     )

@@ -30,9 +30,12 @@ from solvent.messages.commands import (
     BeginLiquidation,
     CancelOrder,
     CancelOrders,
+    Confiscate,
+    Deleverage,
     Deposit,
     Disconnect,
     EndAuction,
+    EndLiquidation,
     FreezeAccount,
     FundMarket,
     Heartbeat,
@@ -49,6 +52,7 @@ from solvent.messages.commands import (
     ReviewMargin,
     SetBackstop,
     SetProtection,
+    TakeOver,
     Trade,
     Transfer,
     UnfreezeAccount,
@@ -413,9 +417,16 @@ def forget(state: State, command: Command) -> None:
             state.slack.pop(state.account_numbers[command.account], None)
         case Transfer():
             state.slack.pop(state.account_numbers[command.source], None)
-        case LiquidateInBook():
-            # Its trades have been counted; the fee that comes on top has not.
+        case LiquidateInBook() | Confiscate() | EndLiquidation():
+            # Its trades have been counted; the fee that comes on top has not. Who is given what is
+            # confiscated is only better off.
             state.slack.pop(state.account_numbers[command.account], None)
+        case TakeOver():
+            state.slack.pop(state.account_numbers[command.account], None)
+            state.slack.pop(state.account_numbers.get(command.by or "", INSURANCE), None)
+        case Deleverage():
+            state.slack.pop(state.account_numbers[command.account], None)
+            state.slack.pop(state.account_numbers[command.counterparty], None)
         case _:
             state.slack.clear()
             state.asked.clear()

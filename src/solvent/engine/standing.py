@@ -1,4 +1,5 @@
-"""Where accounts stand by their rulebooks, on the published risk arrays; many at once.
+"""Where accounts stand by their rulebooks, on the published risk arrays; many at once, or a few one
+by one where that is sooner.
 
 A *view* is an account as it is, or as it would be after something: what is held, owned and ordered.
 Nothing here changes the state. An account under arrays that are absent or too old is not known.
@@ -6,31 +7,29 @@ Nothing here changes the state. An account under arrays that are absent or too o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
-
-import numpy as np
+from typing import Final
 
 from solvent.account.ledger import GENERAL, margin_slot, node
 from solvent.engine.combos import split
-from solvent.engine.inputs import brought
+from solvent.engine.margined import held_of, margined, owned_of
 from solvent.engine.open_orders import Asked, Sides, with_order
 from solvent.engine.state import Account, Contract, Mode, Rules, Standing, State
 from solvent.limits import COMBO_FIRST
+from solvent.margining.alone import Alone
 from solvent.margining.assess import Assessed, assess
 from solvent.margining.compile import AnyPlan
-from solvent.margining.levels.book import Balances, LevelsPlan, Orders
-from solvent.margining.levels.modes import Modes
+from solvent.margining.levels.book import LevelsPlan
 from solvent.margining.levels.rulebook import LevelsRulebook
-from solvent.risk import Book
-from solvent.units import DOLLARS, div_down, div_half_even, quanta_per_unit
+from solvent.units import div_down, div_half_even
 
 NOT_KNOWN: Final = Standing(0, 0, 0, False, False, False)
 FOUND_MAX: Final = 32_768
 """Standings that are kept of a plan; a look at more accounts than that is not worth it."""
 _SCANS_MAX: Final = 1_024  # of scans: a key holds each position of what may be a large account
 _FEW: Final = 64  # accounts: standings of scans are remembered of no larger looks, which are quick
+_ALONE_MAX: Final = 16  # views: beyond so many arrays are sooner than one after the other
 
 
 @dataclass(slots=True)
@@ -202,21 +201,43 @@ def _assessed(
     if isinstance(plan, LevelsPlan):
         return _columns(_assess(state, rules, plan, views, with_orders=True), views)
     ordering = [place for place, seen in enumerate(views) if seen.sides]
-    if not ordering:
-        return _columns(_assess(state, rules, plan, views), views)
-    found = list(_columns(_assess(state, rules, plan, views), views))
+    asked = list(views)
     for buys in (True, False):
-        filled = [_filled(state, views[place], buys=buys) for place in ordering]
-        worse = _columns(_assess(state, rules, plan, filled), filled)
-        for place, one in zip(ordering, worse, strict=True):
-            was = found[place]
-            cost = max(was.equity_micro - one.equity_micro, 0)
-            initial = max(was.initial_micro, one.initial_micro + cost)
-            known = was.known and one.known
-            found[place] = was._replace(
-                initial_micro=initial, known=known, call=known and was.equity_micro < initial
-            )
+        asked += [_filled(state, views[place], buys=buys) for place in ordering]
+    answers = _by_scans(state, rules, plan, asked)
+    found = answers[: len(views)]
+    for place, one in zip([*ordering, *ordering], answers[len(views) :], strict=True):
+        was = found[place]
+        cost = max(was.equity_micro - one.equity_micro, 0)
+        initial = max(was.initial_micro, one.initial_micro + cost)
+        known = was.known and one.known
+        found[place] = was._replace(
+            initial_micro=initial, known=known, call=known and was.equity_micro < initial
+        )
     return found
+
+
+def _by_scans(
+    state: State, rules: Rules, plan: AnyPlan, views: Sequence[View]
+) -> list[Standing]:  # fmt: skip
+    """Without their orders; a few one by one, and what cannot be told so, and crowds, in arrays."""
+    if rules.alone is None or rules.plan is not plan or len(views) > _ALONE_MAX:
+        return list(_columns(_assess(state, rules, plan, views), views))
+    found = [_alone(state, rules, rules.alone, seen) for seen in views]
+    left = [seen for seen, one in zip(views, found, strict=True) if one is None]
+    others = iter(_columns(_assess(state, rules, plan, left), left) if left else ())
+    return [next(others) if one is None else one for one in found]
+
+
+def _alone(state: State, rules: Rules, plan: Alone, seen: View) -> Standing | None:
+    if seen.modes:
+        return None
+    positions = held_of(rules, seen)
+    found = None if positions is None else plan.stands(positions, owned_of(state, seen))
+    if found is None:
+        return None
+    equity, initial, maintenance = found
+    return Standing(equity, initial, maintenance, True, equity < initial, equity < maintenance)
 
 
 def _filled(state: State, seen: View, *, buys: bool) -> View:
@@ -279,36 +300,6 @@ def _columns(found: Assessed, views: Sequence[View]) -> Iterable[Standing]:
     )  # fmt: skip
 
 
-class Margined(NamedTuple):
-    """What margining is asked of views; and places of those that it can say nothing of."""
-
-    book: Book
-    balances: Balances
-    orders: Orders | None
-    modes: Modes | None
-    inputs: dict[str, dict[str, float]]
-    unlisted: list[int]
-
-
-def margined(
-    state: State, rules: Rules, plan: AnyPlan, views: Sequence[View], *, with_orders: bool = False
-) -> Margined:
-    """Views as margining takes them; orders stand in it for rulebooks of formulas alone."""
-    names = _row_names(views)
-    book, unlisted = _book(rules, views, names)
-    if not isolates_positions(rules):
-        unlisted += [place for place, seen in enumerate(views) if _held_apart(seen)]
-    if with_orders:
-        unlisted += [place for place, seen in enumerate(views) if _orders_unlisted(rules, seen)]
-    inputs, strange = brought(rules, [seen.account for seen in views], names)
-    unlisted += strange
-    return Margined(
-        book, _balances(state, plan, views),
-        _orders(state, rules, views) if with_orders else None,
-        _modes(state, rules, views, names), inputs, unlisted,
-    )  # fmt: skip
-
-
 def _assess(
     state: State, rules: Rules, plan: AnyPlan, views: Sequence[View], *, with_orders: bool = False
 ) -> Assessed:
@@ -327,174 +318,3 @@ def _assess(
         maintenance_micro=answer.maintenance_micro, known=known, call=answer.call & known,
         liquidate=answer.liquidate & known, credit_micro=answer.credit_micro,
     )  # fmt: skip
-
-
-def isolates_positions(rules: Rules) -> bool:
-    """Whether a rulebook can margin a position by itself."""
-    return "isolated_pools" in getattr(rules.rulebook.text, "properties", ())
-
-
-def _orders_unlisted(rules: Rules, seen: View) -> bool:
-    return not all(
-        order.instrument >= COMBO_FIRST or _has_row(rules, order.instrument)
-        for order in seen.orders
-    )
-
-
-def _held_apart(seen: View) -> bool:
-    return any(mode.isolated and number in seen.positions for number, mode in seen.modes.items())
-
-
-def _row_names(views: Sequence[View]) -> list[str]:
-    """Names of rows, each its own: one account may be seen in several ways."""
-    names = [seen.account.name for seen in views]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{name} {place}" for place, name in enumerate(names)]
-
-
-def _book(rules: Rules, views: Sequence[View], names: list[str]) -> tuple[Book, list[int]]:
-    """Positions as margining takes them, and the views that hold what the arrays do not know."""
-    account: list[int] = []
-    contract: list[int] = []
-    lots: list[int] = []
-    basis: list[int] = []
-    for place, seen in enumerate(views):
-        held = seen.positions
-        account += [place] * len(held)
-        contract += held
-        lots += [one[0] for one in held.values()]
-        basis += [one[1] for one in held.values()]
-    owner = np.array(account, dtype=np.int32)
-    numbers = np.array(contract, dtype=np.int64)
-    # The last stands for contracts that were listed after the arrays were made.
-    rows_of = np.array([*rules.row_of_contract, -1], dtype=np.int32)
-    factor_of = np.array([*rules.quanta_of_value, 0.0])
-    rows = rows_of[np.minimum(numbers, len(rows_of) - 1)]
-    factor = factor_of[np.minimum(numbers, len(factor_of) - 1)]
-    held_lots = np.array(lots, dtype=np.float64)
-    values = np.array(basis, dtype=np.float64)
-    listed = rows >= 0
-    unlisted = owner[~listed].tolist()
-    if unlisted:
-        owner, rows, factor = owner[listed], rows[listed], factor[listed]
-        held_lots, values = held_lots[listed], values[listed]
-    order = np.lexsort((rows, owner))
-    held_lots = held_lots[order]
-    quanta = np.rint(values * factor)
-    owner = owner[order]
-    return (
-        Book(
-            accounts=names,
-            first=np.searchsorted(owner, np.arange(len(views) + 1)).astype(np.int64),
-            instrument=rows[order],
-            lots=held_lots,
-            entry_lots=held_lots,
-            entry_value=quanta[order],
-        ),
-        unlisted,
-    )
-
-
-def _balances(state: State, plan: AnyPlan, views: Sequence[View]) -> Balances:
-    account, asset, amount = [], [], []
-    scales = [10**decimals for _, decimals in state.assets]
-    for place, seen in enumerate(views):
-        for number, owned in seen.balances.items():
-            account.append(place)
-            asset.append(number)
-            amount.append(owned / scales[number])
-    names = [name for name, _ in state.assets]
-    prices = np.array([_price(plan, name) for name in names] or [0.0])
-    codes = np.array(asset, dtype=np.int64)
-    return Balances(
-        account=np.array(account, dtype=np.int64),
-        asset=[names[code] for code in asset],
-        amount=np.array(amount, dtype=np.float64),
-        price=prices[codes],
-    )
-
-
-def _price(plan: AnyPlan, asset: str) -> float:
-    """Dollars per unit by the arrays' index; a dollar is a dollar where they have none."""
-    names, index = plan.arrays.universe.underlyings, plan.arrays.index
-    if asset in names and index[names.index(asset)] > 0.0:
-        return float(index[names.index(asset)])
-    return 1.0 if asset in DOLLARS else np.nan
-
-
-def _orders(state: State, rules: Rules, views: Sequence[View]) -> Orders | None:
-    rows = [
-        (place, rules.row_of_contract[order.instrument], order)
-        for place, seen in enumerate(views)
-        for order in _by_leg(state, seen.orders)
-        if _has_row(rules, order.instrument)
-    ]
-    if not rows:
-        return None
-    deals = [state.contracts[order.instrument].deal for _, _, order in rows]
-    return Orders(
-        account=np.array([place for place, _, _ in rows], dtype=np.int64),
-        instrument=np.array([row for _, row, _ in rows], dtype=np.int64),
-        size=np.array(
-            [float(abs(o.lots) * d.lot_size) for (_, _, o), d in zip(rows, deals, strict=True)]
-        ),
-        price=np.array(
-            [
-                float(o.price_ticks * d.points_per_tick * d.point)
-                for (_, _, o), d in zip(rows, deals, strict=True)
-            ]
-        ),
-        buy=np.array([float(order.lots > 0) for _, _, order in rows]),
-    )
-
-
-def _by_leg(state: State, orders: Iterable[Asked]) -> Iterator[Asked]:
-    """Orders, those for combinations as orders for each leg at its mark."""
-    for order in orders:
-        if order.instrument < COMBO_FIRST:
-            yield order
-            continue
-        for contract, ratio in state.combos[order.instrument - COMBO_FIRST].legs:
-            ticks = (contract.mark_points or 0) // contract.deal.points_per_tick
-            yield Asked(contract.number, ratio * order.lots, max(ticks, 1))
-
-
-def _has_row(rules: Rules, number: int) -> bool:
-    """Whether the arrays know a contract; who holds one that they do not is not known."""
-    return number < len(rules.row_of_contract) and rules.row_of_contract[number] >= 0
-
-
-def _modes(state: State, rules: Rules, views: Sequence[View], names: list[str]) -> Modes | None:
-    """How positions are held, as far as the rulebook asks; isolated ones with their margin."""
-    asked = {one for columns in getattr(rules.rulebook.text, "inputs", {}).values()
-             if isinstance(columns, Mapping) for one in columns}  # fmt: skip
-    isolated: set[tuple[str, str]] = set()
-    values: dict[str, dict[tuple[str, str], float]] = {}
-    for place, seen in enumerate(views):
-        ordered = {order.instrument for order in seen.orders} if seen.modes else ()
-        for number, mode in seen.modes.items():
-            held = number in seen.positions
-            if not (held or number in ordered) or not _has_row(rules, number):
-                continue
-            contract = state.contracts[number]
-            pair = names[place], contract.listing.symbol
-            if mode.factor is not None and "leverage" in asked:
-                values.setdefault("leverage", {})[pair] = float(1 / mode.factor)
-            if held and mode.isolated and isolates_positions(rules):
-                isolated.add(pair)
-                if "isolated_margin" in asked:
-                    scale = contract.deal.asset_scale
-                    margin = seen.margins.get(number, 0) / scale
-                    values.setdefault("isolated_margin", {})[pair] = margin
-    if not isolated and not values:
-        return None
-    return Modes(isolated=frozenset(isolated), hedged=frozenset(), values=values)
-
-
-def quanta_of_value(state: State, number: int) -> float:
-    """Quanta of risk per value unit of a contract: a factor between two scales of one asset."""
-    deal = state.contracts[number].deal
-    asset = state.assets[deal.asset][0]
-    scale = quanta_per_unit(asset) / deal.asset_scale
-    return deal.numerator / deal.denominator * scale

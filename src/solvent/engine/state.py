@@ -23,6 +23,7 @@ from solvent.engine.open_orders import OpenOrders
 from solvent.instruments import Instrument
 from solvent.limits import COMBO_FIRST
 from solvent.liquidation.calls import Call
+from solvent.margining.alone import Alone
 from solvent.margining.closing import LiquidationText
 from solvent.margining.compile import AnyPlan, AnyRulebook
 from solvent.margining.house import EngineText, FeeText
@@ -208,6 +209,8 @@ class Rules:
     """Contract → quanta of risk per value unit."""
     spare: Spare | None = None
     """How its accounts' margin is bounded, where it can be."""
+    alone: Alone | None = None
+    """The plan as one account at a time asks it, where it can be."""
     found_by: AnyPlan | None = None
     found: dict[tuple[object, ...], Standing] = field(default_factory=dict)
     """Where accounts stand on the plan `found_by`, by all that it depends on; only a memory."""

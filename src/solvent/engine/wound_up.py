@@ -13,8 +13,9 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from solvent.engine import contract_rules
+from solvent.engine.margined import isolates_positions
 from solvent.engine.refusal import check_known
-from solvent.engine.standing import View, isolates_positions, standing, standings, view
+from solvent.engine.standing import View, standing, standings, view
 from solvent.engine.state import CROSS, Account, Case, Contract, Standing, State
 from solvent.errors import Refused, Reject
 from solvent.liquidation.calls import BELOW_ALL, distance

@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from solvent.engine.standing import View, margined
+from solvent.engine.margined import margined
+from solvent.engine.standing import View
 from solvent.engine.state import Rules, State
 from solvent.limits import COMBO_FIRST
 from solvent.margining.compile import AnyPlan

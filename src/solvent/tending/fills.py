@@ -17,6 +17,8 @@ from solvent.units import div_up
 PPM: Final = 1_000_000
 _WAYS: Final = 17
 """Points of a search that are looked at together."""
+_STRAIGHT: Final = 4
+"""Rounds of a search that asks one by one in which it trusts a straight line, and nothing else."""
 
 
 class Fill(NamedTuple):
@@ -136,7 +138,8 @@ class Ask(NamedTuple):
 
     `gap`: how far from good a standing is, below 0 where it is not; only a guide to where to look.
     `start`, `end`: how the pool stands with nothing done, and with all of it, where that is known.
-    `guess`: lots that may well be the answer; 0 for none.
+    `guess`: lots that may well be the answer; 0 for none. `singly`: each view is asked for by
+    itself, so that few are worth more than few rounds.
     """
 
     most: int
@@ -146,6 +149,7 @@ class Ask(NamedTuple):
     start: Standing | None = None
     end: Standing | None = None
     guess: int = 0
+    singly: bool = False
 
 
 def fewest(state: State, asks: Sequence[Ask]) -> list[int | None]:
@@ -181,6 +185,7 @@ class _Search:
         self._gaps = {0: self._gap(ask.start), ask.most: self._gap(ask.end)}
         self._guess = min(ask.guess, ask.most)
         self._rising, self._least = 0, self.found
+        self._rounds = 0
         self._ended = ask.end is not None
 
     def _gap(self, stands: Standing | None) -> int | None:
@@ -189,8 +194,9 @@ class _Search:
         return self.ask.gap(stands)
 
     def points(self) -> list[int]:
-        """Lots to look at next, rising: the guess and one less; around where a straight line
-        crosses; or evenly spread."""
+        """Lots to look at next, rising: the guess and one less; where a straight line crosses, or
+        around it; or evenly spread."""
+        self._rounds += 1
         if self._guess:
             guess, self._guess = self._guess, 0
             return [one for one in (guess - 1, guess) if one > self.bad]
@@ -198,7 +204,11 @@ class _Search:
         below, above = self._gaps.get(self.bad), self._gaps.get(last)
         if self.found is None or below is None or above is None or below >= 0 or above < 0:
             return _points(self.bad, last)
-        return _around(self.bad - (last - self.bad) * below // (above - below), self.bad, last)
+        crossing = self.bad - (last - self.bad) * below // (above - below)
+        if self.ask.singly and self._rounds <= _STRAIGHT:
+            crossing = min(max(crossing, self.bad + 1), last - 1)
+            return [one for one in (crossing - 1, crossing) if one > self.bad]
+        return _around(crossing, self.bad, last)
 
     def learn(self, lots: int, stands: Standing, *, good: bool) -> None:
         """What stands after so many lots; the fewer first."""

@@ -178,7 +178,9 @@ def _least(
 ) -> list[Row]:  # fmt: skip
     """The choice that improves the account's own condition most per unit of cost, and of it the
     fewest lots that are enough. Where none is enough all of the best goes, and one looks again."""
-    if looked is not None and pool.account.number not in looked.in_book:
+    new = looked is not None and pool.account.number not in looked.in_book
+    if looked is not None and new and not _singly(state, pool):
+        # What costs by the call and not by the account is asked for many.
         _foresee(state, [pool.account, *looked.next_in_book(AHEAD)], looked)
     found = standings(state, _wholes(state, pool, choices, fee_ppm))
     place = _best(pool, closing, choices, found)
@@ -237,7 +239,13 @@ def _ask(
         lambda _, stands: stands.known and target_reached(stands, closing.reduce),
         gap=lambda stands: target_gap(stands, closing.reduce),
         start=pool.found, end=whole if reached else None,
+        singly=_singly(state, pool),
     )  # fmt: skip
+
+
+def _singly(state: State, pool: Pool) -> bool:
+    """Whether one account is margined without arrays: then nothing is gained by asking for many."""
+    return rules_of(state, pool.account).alone is not None
 
 
 def _key(pool: Pool, one: Choice) -> tuple[int, int, bool]:

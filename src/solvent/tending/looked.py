@@ -19,7 +19,7 @@ from solvent.engine.wound_up import nearest
 from solvent.margining.closing import LiquidationText
 from solvent.messages.events import Event, Posted
 from solvent.solvency.classes import State as Class
-from solvent.solvency.venue import VenueWatch
+from solvent.solvency.venue import VenueWatch, Verdict
 from solvent.tending.pools import seen_at_risk, with_risk
 from solvent.tending.scores import in_queue, scored
 
@@ -137,20 +137,27 @@ def _near(state: State, verdicts: VenueWatch) -> Iterator[Account]:
     does not know.
     """
     early = {name for name, rules in state.rules.items() if max(rules.closing.calls.levels) > _NEAR}
+    told, calls = verdicts.verdicts, state.calls
+    far: Verdict | None = None  # the last that was found to be; most have the same one
     for account in state.accounts[FIRST_ACCOUNT:]:
         if account is None:
             continue
-        seen = verdicts.verdicts.get(account.number)
+        seen = told.get(account.number)
+        if seen is not None and seen is not far and _is_far(seen):
+            far = seen
         if (
             seen is None
-            or seen.state is not Class.HEALTHY
+            or seen is not far
             or account.modes
             or account.status == LIQUIDATION
-            or account.number in state.calls
+            or account.number in calls
             or account.rulebook in early
-            or _at_the_edge(seen.standing)
         ):
             yield account
+
+
+def _is_far(seen: Verdict) -> bool:
+    return seen.state is Class.HEALTHY and not _at_the_edge(seen.standing)
 
 
 def _at_the_edge(found: Standing) -> bool:

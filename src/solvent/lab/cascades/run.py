@@ -164,7 +164,7 @@ class _World:
         """All venues at the first prices."""
         for venue, quoted in zip(self.venues, self.quoted, strict=True):
             venue.open({coin: one.reference for coin, one in quoted.items()})
-        self.margins.append(self._margin())
+        self.margins.append(sum(one.initial_micro for one in self.venues) / 1e6)
 
     def step(self, step: int, *, sparing: bool) -> None:
         """News, quotes, trades, liquidations, money, and what makers learn from it."""

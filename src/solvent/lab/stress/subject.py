@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from solvent import api
 from solvent.account.ledger import FIRST_ACCOUNT, GENERAL, INSURANCE, node
-from solvent.engine.standing import has_risk, margined, view
+from solvent.engine.margined import margined
+from solvent.engine.standing import has_risk, view
 from solvent.engine.state import CLOSED, State
 from solvent.errors import BadInput, Problem, Reject, SolventError, check
 from solvent.feeds.inputs import read_inputs
