@@ -1,4 +1,4 @@
-"""Policies, contagion, rules on trial and the study: small ones, whole."""
+"""Policies, contagion and rules on trial: small ones, whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from solvent.errors import BadInput, InvariantBroken, SolventError
 from solvent.host import Engine
-from solvent.lab import study as studied
 from solvent.lab import trial
 from solvent.lab.cascades.contagion import by_leverage, contagion, critical
 from solvent.lab.cascades.report import write_contagion, write_leverage, write_search
@@ -18,10 +17,8 @@ from solvent.lab.cascades.search import search
 from solvent.lab.cascades.settings import Settings
 from solvent.lab.page import Block, Series, write_page
 from solvent.lab.svg import bars_svg, lines_svg, nice
-from solvent.sim.cascade_prices import made_up
 from solvent.sim.crash import rehearse
 from solvent.sim.february import february_2026
-from solvent.sim.regimes import STUDIED
 from tests.conftest import ROOT, SHARED
 from tests.test_engine_cli import Run, run
 
@@ -154,30 +151,6 @@ def test_a_journal_on_trial(tmp_path: Path) -> None:
         k: v for k, v in recorded.items() if k != "name"
     }
     assert len(told["series"]["paradex-pm"]["initial"]) == len(told["times_ms"])
-
-
-# ── the study ────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_study(tmp_path: Path) -> None:
-    prices = made_up(seed=1).shortened(6)
-    told = studied.study(
-        [prices], accounts=30, runs=0, regimes=STUDIED[1:4:2], folder=tmp_path, processes=1
-    )
-    again = studied.study(
-        [prices], accounts=30, runs=0, regimes=STUDIED[1:4:2], folder=tmp_path, processes=1
-    )
-    assert told == again
-    written = studied.write_study(told, tmp_path / "out")
-    pictures = [one for one in written if one.suffix == ".svg"]
-    assert len(pictures) == 3
-    for one in pictures:
-        assert ElementTree.fromstring(one.read_text("utf-8")).tag.endswith("svg")
-    for one in told["crashes"][0]["regimes"]:
-        assert one["violations"] == []
-        assert one["cumulative"][-1] == pytest.approx(one["liquidated"])
-    with pytest.raises(SolventError, match="found none"):
-        studied.study([], accounts=1, runs=0)
 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="reference data is not here")

@@ -25,6 +25,12 @@ Once = Annotated[
 Port = Annotated[
     int, typer.Option("--port", min=1, max=65_535, help="Of a venue: where its pages are served.")
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", "--out", help="Where the report goes: out/demo.html, or out/crash.html."
+    ),
+]
 Png = Annotated[
     Path | None, typer.Option("--png", help="Of a crash: also a picture, by a browser.")
 ]
@@ -52,11 +58,16 @@ Study = Annotated[
 ]
 StudyRuns = Annotated[
     int | None,
-    typer.Option("--runs", min=0, help="Of a study: seeds in a market of its own, 3 if unsaid."),
+    typer.Option("--runs", min=0, help="Of a study: seeds in a market of its own, 10 if unsaid."),
+]
+StudySeeds = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, help="Of a study: seeds on the real path, 5 if unsaid."),
 ]
 
 _OF_A_CRASH = (
-    "expected --png, --data, --crash, --moments, --journal, --study and --runs of a crash alone"
+    "expected --png, --data, --crash, --moments, --journal, --study, --runs and --seeds of a crash "
+    "alone"
 )
 
 
@@ -91,12 +102,7 @@ def demo(
     ] = None,
     seed: Seed = 1,
     rulebook: options.Rulebook = "deribit-pm",
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            "--report", "--out", help="Where the report goes: out/demo.html, or out/crash.html."
-        ),
-    ] = None,
+    report: Report = None,
     png: Png = None,
     data: Data = None,
     crash: Crash = None,
@@ -104,6 +110,7 @@ def demo(
     journal: Journal = None,
     study: Study = False,
     runs: StudyRuns = None,
+    seeds: StudySeeds = None,
     once: Once = False,
     port: Port = 8_080,
     json: options.Json = False,
@@ -122,10 +129,10 @@ def demo(
     if what is Demo.CRASH:
         crash_or_study(
             accounts=accounts, seed=seed, report=report, png=png, data=data, which=crash,
-            moments=moments, journal=journal, study=study, runs=runs, json=json,
+            moments=moments, journal=journal, study=study, runs=runs, seeds=seeds, json=json,
         )  # fmt: skip
         return
-    if study or (png, data, crash, moments, journal, runs) != (None,) * 6:
+    if study or (png, data, crash, moments, journal, runs, seeds) != (None,) * 7:
         raise typer.BadParameter(_OF_A_CRASH)
     if what is Demo.LIVE:
         from solvent.cli.demo_live import live_demo

@@ -26,12 +26,12 @@ _PICTURE = (1280, 2940)
 def crash_or_study(
     *, accounts: int | None, seed: int, report: Path | None, png: Path | None, data: Path | None,
     which: str | None, moments: int | None, journal: Path | None, study: bool, runs: int | None,
-    json: bool,
+    seeds: int | None, json: bool,
 ) -> None:  # fmt: skip
     """`solvent demo crash`, or with `study` the study."""
     if not study:
-        if runs is not None:
-            raise typer.BadParameter("expected --runs of a study")
+        if (runs, seeds) != (None, None):
+            raise typer.BadParameter("expected --runs and --seeds of a study")
         crash_demo(
             accounts=accounts or 10_000, seed=seed, out=report or Path("out/crash.html"), png=png,
             data=data, which=which, moments=moments, journal=journal, json=json,
@@ -40,8 +40,9 @@ def crash_or_study(
     if png is not None or journal is not None:
         raise typer.BadParameter("expected --png and --journal of a crash without --study")
     study_demo(
-        accounts=accounts or 1_000, seed=seed, runs=3 if runs is None else runs,
-        out=report or Path("out/study"), data=data, which=which, moments=moments, json=json,
+        accounts=accounts or 1_000, seed=seed, seeds=5 if seeds is None else seeds,
+        runs=10 if runs is None else runs, out=report or Path("out/study"), data=data, which=which,
+        moments=moments, json=json,
     )  # fmt: skip
 
 
@@ -74,12 +75,13 @@ def crash_demo(
 
 
 def study_demo(
-    *, accounts: int, seed: int, runs: int, out: Path, data: Path | None, which: str | None,
-    moments: int | None, json: bool,
+    *, accounts: int, seed: int, seeds: int, runs: int, out: Path, data: Path | None,
+    which: str | None, moments: int | None, json: bool,
 ) -> None:  # fmt: skip
     """The study of October 2025 and February 2026 (or one crash) under five rulebooks."""
     from solvent.cli import console
-    from solvent.lab.study import figures, study, write_study
+    from solvent.lab.study import study
+    from solvent.lab.study_report import figures, write_study
 
     chosen = [
         one
@@ -89,7 +91,7 @@ def study_demo(
     with console.progress(quiet=json) as bar:
         task = bar.add_task(f"{accounts:,} accounts, five rulebooks", total=None)
         document = study(
-            chosen, accounts=accounts, runs=runs, seed=seed, folder=out,
+            chosen, accounts=accounts, runs=runs, seeds=seeds, seed=seed, folder=out,
             done=lambda ready, count: bar.update(task, completed=ready, total=count),
         )  # fmt: skip
     written = write_study(document, out)
@@ -99,13 +101,13 @@ def study_demo(
     from solvent.lab.page import shown
 
     for block in figures(document):
-        if len(block.rows) <= 12:
-            told = console.table(block.title, *block.columns, left=block.columns[:1])
+        if len(block.rows) <= 20:
+            table = console.table(block.title, *block.columns, left=block.columns[:1])
             for row in block.rows:
-                told.add_row(*map(shown, row))
-            console.out.print(told)
-    console.out.print(f"written: {written[0]}, its data and {len(written) - 2} pictures",
-                      markup=False, highlight=False)  # fmt: skip
+                table.add_row(*map(shown, row))
+            console.out.print(table)
+    told = f"written: {written[0]}, its data and tables, and {len(written) - 3} pictures"
+    console.out.print(told, markup=False, highlight=False)
 
 
 def _prices(

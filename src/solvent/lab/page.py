@@ -25,11 +25,16 @@ div.rows{overflow-x:auto;max-height:24rem;overflow-y:auto}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One line, set of points or set of bars; `x` are numbers, times as ISO text, or names."""
+    """One line, set of points or set of bars; `x` are numbers, times as ISO text, or names.
+
+    least, most: of bars, how far each reaches over several runs; nothing where there is one.
+    """
 
     name: str
     x: Sequence[Any]
     y: Sequence[float]
+    least: Sequence[float] = ()
+    most: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +127,8 @@ def _figure(block: Block, graphs: Any) -> Any:
     for one, colour in zip(block.series, _coloured(block.series), strict=True):
         mode = "markers" if block.kind == "points" else "lines"
         if block.kind == "bars":
-            figure.add_bar(x=list(one.x), y=list(one.y), name=one.name, marker={"color": colour})
+            figure.add_bar(x=list(one.x), y=list(one.y), name=one.name, marker={"color": colour},
+                           error_y=_reach(one))  # fmt: skip
         else:
             figure.add_scatter(
                 x=list(one.x), y=list(one.y), name=one.name, mode=mode,
@@ -136,6 +142,16 @@ def _figure(block: Block, graphs: Any) -> Any:
     if block.percent:
         figure.update_yaxes(tickformat=".1%")
     return figure
+
+
+def _reach(one: Series) -> dict[str, Any] | None:
+    if not one.most:
+        return None
+    return {
+        "type": "data", "symmetric": False, "thickness": 1, "color": "#1d2a33",
+        "array": [most - y for y, most in zip(one.y, one.most, strict=True)],
+        "arrayminus": [y - least for y, least in zip(one.y, one.least, strict=True)],
+    }  # fmt: skip
 
 
 def _coloured(series: Sequence[Series]) -> list[str]:

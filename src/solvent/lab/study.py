@@ -1,37 +1,40 @@
-"""The study of 10-11 October 2025 and February 2026: the same crowd under five rulebooks.
+"""The study of 10-11 October 2025 and February 2026: the same crowds under five rulebooks.
 
 Two questions, asked apart. *On the real path* prices are what they were, and a venue of a crowd
-that is made up goes through them: what is liquidated, deleveraged, given up beyond need? *In a
-market of its own* prices answer to liquidations (`cascades`): how much further do they fall? Beside
-them stand the facts that were published of Hyperliquid, as shares: a made-up crowd has no size.
+that is made up goes through them: what is liquidated, deleveraged, given up beyond need? There the
+venue may be late (`sim.lateness`). *In a market of its own* prices answer to liquidations
+(`cascades`): how much further do they fall? Both are told over several seeds, as the least, the
+median and the most. Beside them stand the facts that were published of Hyperliquid, as shares: a
+made-up crowd has no size.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
 
 from solvent.errors import SolventError
 from solvent.lab.cascades.many import Done, spread
-from solvent.lab.cascades.run import simulate
 from solvent.lab.cascades.settings import Settings, settings_of
-from solvent.lab.page import Block, Series, write_page
-from solvent.lab.svg import bars_svg, lines_svg
-from solvent.sim.cascade import Crashed, crash
+from solvent.lab.study_runs import STAGES, Task, ask, keep, kept_in
 from solvent.sim.cascade_prices import Prices
+from solvent.sim.lateness import ON_TIME, Lateness
 from solvent.sim.regimes import STUDIED, Regime
-from solvent.units import MICRO
 
-STAGES: Final = ("book", "backstop", "fund", "adl")
 FALL: Final = -0.0906
 """Bitcoin's fall of 10 October in 15-minute bars, from the path's first price to its lowest."""
+WAVES_MS: Final = (0, 3_000, 44_000)
+"""Lengths of a wave of deleveraging: none; of those published that took any time at all (0 to 44
+seconds) the shortest; and the longest, which took most."""
+OWN_ACCOUNTS: Final = 400
+"""Holders of a market of its own, at most."""
+LATE: Final = tuple(Lateness(mark_ms=one, waves_ms=WAVES_MS) for one in (0, 3_000))
+"""On time, and one publication of Hyperliquid's oracle late: every 3 seconds, its documentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +58,19 @@ class Published:
     negative_accounts: int = 302
 
     def shares(self) -> dict[str, float]:
-        """The same as shares.
+        """The same as shares, under the names of a run's measures.
 
-        >>> {name: round(one, 3) for name, one in Published().shares().items()}
-        {'adl': 0.276, 'given_up': 0.029, 'overshoot': 0.749}
+        >>> {name: round(one, 4) for name, one in Published().shares().items()}
+        ... # doctest: +NORMALIZE_WHITESPACE
+        {'adl_of_liquidated': 0.2762, 'adl_accounts': 0.0442, 'given': 0.0286, 'gaps': 0.0072,
+         'deficits': 0.0476, 'beyond': 0.0214, 'beyond_of_given': 0.7491}
         """
         return {
-            "adl": self.adl / self.all_liquidated, "given_up": self.given_up / self.adl,
-            "overshoot": self.overshoot / self.given_up,
+            "adl_of_liquidated": self.adl / self.all_liquidated,
+            "adl_accounts": self.adl_accounts / self.accounts,
+            "given": self.given_up / self.adl, "gaps": self.needed / self.adl,
+            "deficits": self.deficit / self.adl, "beyond": self.overshoot / self.adl,
+            "beyond_of_given": self.overshoot / self.given_up,
         }  # fmt: skip
 
 
@@ -70,74 +78,73 @@ ASSUMPTIONS: Final = (
     ("The crowd is made up: sizes from a lognormal law with a median of 9,000 dollars, leverage "
      "with a median of 7 (single positions), 56 % long, 16 % short, 18 % several coins, 10 % "
      "pairs; the same positions under every rulebook, money topped up to what each asks at the "
-     "opening."),
+     "opening. Each seed draws another crowd."),
     ("Prices on the real path are 15-minute bars of a spot exchange (October) and marks six hours "
      "apart (February), cut into moments of 2 to 3 %; inside a bar the extreme comes before the "
      "close. Real lows of smaller venues were deeper."),
+    ("A late venue decides on marks of some seconds ago, whom it liquidates and at which price it "
+     "deleverages; orders in the book are of now. Between moments prices go on a Brownian bridge "
+     "whose variance is what each bar's range says (Parkinson), another with each seed. All that "
+     "is deleveraged at a moment is one wave, decided at one mark and judged when it has ended."),
     ("Books are thin and grow thinner with moves: 3 % of open interest a side in calm. The fund "
      "has 0.25 % of open interest, a backstop (Hyperliquid) 1 %; a quarter of calls is met."),
     ("Rulebooks are those in force on the day, at the venues' published numbers; of GRVT's "
-     "liquidation nothing was found, so the common stages stand for it."),
+     "liquidation nothing was found, so the common stages stand for it. One lateness is asked of "
+     "all: what other venues' is was not found."),
     ("In a market of its own, news of the size of bitcoin's fall in those bars comes within a "
      "quarter of an hour; docs/cascades.md tells the agents."),
 )  # fmt: skip
 
 
 def study(
-    crashes: Sequence[Prices], *, accounts: int, runs: int, seed: int = 1,
-    regimes: Sequence[Regime] = STUDIED, folder: Path | None = None,
-    processes: int | None = None, done: Done | None = None,
+    crashes: Sequence[Prices], *, accounts: int, runs: int, seeds: int = 1, seed: int = 1,
+    regimes: Sequence[Regime] = STUDIED, latenesses: Sequence[Lateness] = LATE,
+    folder: Path | None = None, processes: int | None = None, done: Done | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """All of it as a document.
 
     Args:
-        accounts: holders of each venue. runs: seeds of each rulebook in a market of its own.
-        folder: keeps what is ready, so that a stopped study goes on.
+        accounts, seeds: on the real path: holders of each venue; crowds and paths of each rulebook.
+        runs: seeds of each rulebook in a market of its own. seed: the first of both.
+        latenesses: asked of prices that are known between their moments; others are on time.
+        folder: keeps what is ready, so that a stopped study goes on. A run is kept under a digest
+            of its prices, its settings and the code that makes it.
 
-    Raises SolventError for no prices or no rulebooks, or where the books did not stay sound.
+    Raises SolventError for no prices, rulebooks or seeds, or where the books did not stay sound.
     """
-    if not crashes or not regimes:
-        raise SolventError("the study: expected prices and rulebooks, found none")
-    real = [("real", one, regime, accounts, seed) for one in crashes for regime in regimes]
+    if not crashes or not regimes or seeds < 1 or not latenesses:
+        raise SolventError("the study: expected prices, rulebooks and seeds, found none")
+    every = range(seed, seed + seeds)
+    real = [
+        Task(regime=regime, accounts=accounts, seed=one, prices=prices, lateness=late)
+        for prices in crashes for late in _late(prices, latenesses)
+        for regime in regimes for one in every
+    ]  # fmt: skip
+    few = min(accounts, OWN_ACCOUNTS)
     own = [
-        ("own", _settings(regime, accounts), regime, accounts, seed + number)
+        Task(regime=regime, accounts=few, seed=seed + number, settings=_settings(regime, few))
         for regime in regimes if not regime.isolated for number in range(runs)
     ]  # fmt: skip
-    tasks: list[Any] = [*real, *own]
-    kept = {name: one for name, one in _kept(folder).items() if name in map(_name, tasks)}
-    todo = [one for one in tasks if _name(one) not in kept]
-    for name, found in spread(_ask, todo, processes=processes):
-        kept[name] = found
-        if folder is not None:
-            _keep(folder, name, found)
-        if done is not None:
-            done(len(kept), len(tasks))
-    broken = [name for name, one in kept.items() if one.get("violations")]
+    found = _all([*real, *own], folder=folder, processes=processes, done=done)
+    broken = [name for name, one in found.items() if one.get("violations")]
     if broken:
         raise SolventError(f"the study: expected books that stay sound, found others in {broken}")
     return {
-        "accounts": accounts, "seed": seed, "assumptions": list(ASSUMPTIONS),
-        "published": {**_fields(), **{f"share_{k}": v for k, v in Published().shares().items()}},
-        "crashes": [
-            {
-                "name": one.name, "title": one.title, "source": one.source,
-                "times_ms": list(one.times_ms), "price": {k: list(v) for k, v in one.price.items()},
-                "regimes": [kept[_name(("real", one, regime, accounts, seed))]
-                            for regime in regimes],
-            }
-            for one in crashes
-        ],
+        "accounts": accounts, "own_accounts": few, "seed": seed, "seeds": seeds, "runs": runs,
+        "fall": FALL,
+        "assumptions": list(ASSUMPTIONS),
+        "published": {**asdict(Published()), "shares": Published().shares()},
+        "crashes": [_crash(prices, [one for one in real if one.prices is prices], found)
+                    for prices in crashes],
         "own": [
-            _own(regime, [kept[_name(task)] for task in own if task[2] is regime])
+            _own(regime, [found[one.name] for one in own if one.regime is regime])
             for regime in regimes if not regime.isolated and runs
         ],
-        "runs": runs, "fall": FALL,
     }  # fmt: skip
 
 
-def _fields() -> dict[str, float]:
-    found = Published()
-    return {name: getattr(found, name) for name in found.__dataclass_fields__}
+def _late(prices: Prices, latenesses: Sequence[Lateness]) -> Sequence[Lateness]:
+    return [ON_TIME] if prices.bars is None else latenesses
 
 
 def _settings(regime: Regime, accounts: int) -> Settings:
@@ -148,181 +155,127 @@ def _settings(regime: Regime, accounts: int) -> Settings:
     )  # fmt: skip
 
 
-def _name(task: Any) -> str:
-    kind, what, regime, accounts, seed = task
-    which = what.name if kind == "real" else f"own-{what.digest}"
-    return f"{which}-{regime.name}-{accounts}-{seed}"
+def _all(
+    tasks: Sequence[Task], *, folder: Path | None, processes: int | None, done: Done | None
+) -> dict[str, dict[str, Any]]:
+    """What came of each task, by its name; those that are kept are not asked again."""
+    wanted = {one.name: one for one in tasks}
+    kept = {name: one for name, one in kept_in(folder).items() if name in wanted}
+    todo = [one for name, one in wanted.items() if name not in kept]
+    for name, found in spread(ask, todo, processes=processes):
+        kept[name] = found
+        if folder is not None:
+            keep(folder, name, found)
+        if done is not None:
+            done(len(kept), len(wanted))
+    return kept
 
 
-def _ask(task: Any) -> tuple[str, dict[str, Any]]:
-    from solvent.host import Engine
-
-    kind, what, regime, accounts, seed = task
-    if kind == "own":
-        one = simulate(what, seed)
-        return _name(task), {
-            "overshoot": one.overshoot, "fell": max(m.fell for m in one.markets),
-            "liquidated": one.liquidated() / one.interest,
-            "adl": one.liquidated("adl") / one.interest, "margin": one.margin, "hash": one.hash,
-        }  # fmt: skip
-    memory = "/dev/shm"  # noqa: S108 a folder of its own is made in it
-    place = memory if os.access(memory, os.W_OK) else None
-    with (
-        tempfile.TemporaryDirectory(dir=place) as folder,
-        Engine.create(f"{folder}/venue") as engine,
-    ):
-        return _name(task), _told(crash(engine, what, regime, accounts=accounts, seed=seed))
+# ── what it came to ──────────────────────────────────────────────────────────────────────────────
 
 
-def _told(run: Crashed) -> dict[str, Any]:
-    value = {stage: run.total("reduced", stage) / MICRO for stage in STAGES}
-    adl = {one.who for one in run.steps if one.stage == "adl"}
+def _crash(
+    prices: Prices, tasks: Sequence[Task], found: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:  # fmt: skip
+    regimes = []
+    for regime in dict.fromkeys(one.regime for one in tasks):
+        mine = [one for one in tasks if one.regime is regime]
+        late = [
+            _lately(one, [found[task.name] for task in mine if task.lateness == one])
+            for one in dict.fromkeys(task.lateness for task in mine)
+        ]
+        regimes.append({"name": regime.name, "title": regime.title, "rulebook": regime.rulebook,
+                        "late": late})  # fmt: skip
     return {
-        "name": run.regime.name, "title": run.regime.title, "rulebook": run.regime.rulebook,
-        "open_interest": run.open_interest_micro / MICRO, "money": run.money_micro / MICRO,
-        "accounts": run.accounts, "taken_over": run.liquidated, "value": value,
-        "liquidated": sum(value.values()), "adl_accounts": len(adl),
-        "given_up": float(run.seized) / MICRO, "overshoot": float(run.overshoot) / MICRO,
-        "socialised": run.paid["all winners"] / MICRO, "uncovered": run.uncovered / MICRO,
-        "fund": [one.fund / MICRO for one in run.moments],
-        "cumulative": np.cumsum(
-            [sum(one.reduced.get(stage, 0) for stage in STAGES) / MICRO for one in run.moments]
-        ).tolist(),
-        "hash": run.state_hash, "audits": run.audits, "violations": run.violations,
+        "name": prices.name, "title": prices.title, "source": prices.source,
+        "times_ms": list(prices.times_ms), "price": {k: list(v) for k, v in prices.price.items()},
+        "regimes": regimes,
+    }  # fmt: skip
+
+
+def _lately(lateness: Lateness, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A rulebook's runs at one lateness."""
+    judged = [
+        {
+            "wave_ms": wave_ms,
+            "spread": reaches([_judged(run, place) for run in runs]),
+            "pooled": _pooled(runs, place),
+        }
+        for place, wave_ms in enumerate(lateness.waves_ms)
+    ]
+    climbs = [np.array(one["cumulative"]) / one["open_interest"] for one in runs]
+    return {
+        "mark_ms": lateness.mark_ms, "straight": lateness.straight, "runs": list(runs),
+        "judged": judged,
+        "spread": reaches([_shares(run) for run in runs]),
+        "cumulative": np.median(climbs, axis=0).tolist(),
+    }  # fmt: skip
+
+
+def _shares(run: dict[str, Any]) -> dict[str, float | None]:
+    """A run's measures: of open interest unless said otherwise."""
+    whole, value = run["open_interest"], run["value"]
+    found: dict[str, float | None] = {stage: value[stage] / whole for stage in STAGES}
+    return found | {
+        "open_interest": whole, "liquidated": run["liquidated"] / whole,
+        "socialised": run["socialised"] / whole, "uncovered": run["uncovered"] / whole,
+        "adl_of_liquidated": _over(value["adl"], run["liquidated"]),
+        "taken_over": run["taken_over"] / run["accounts"],
+        "adl_accounts": run["adl_accounts"] / run["accounts"],
+        "own_given": _over(run["given_up"], value["adl"]),
+        "own_beyond": _over(run["overshoot"], run["given_up"]),
+        "orders_refused": _over(sum(run["refused"].values()), sum(run["sent"].values())),
+    }  # fmt: skip
+
+
+def _judged(run: dict[str, Any], place: int) -> dict[str, float | None]:
+    """What winners gave up at true prices in a run."""
+    return _rates(run["judged"][place], run["value"]["adl"])
+
+
+def _pooled(runs: Sequence[dict[str, Any]], place: int) -> dict[str, float | None]:
+    """The same of all runs together, dollars added up."""
+    keys = ("given_up", "got_more", "gaps", "deficits")
+    total = {key: sum(run["judged"][place][key] for run in runs) for key in keys}
+    return _rates(total, sum(run["value"]["adl"] for run in runs))
+
+
+def _rates(one: Mapping[str, float], adl: float) -> dict[str, float | None]:
+    """Of what was deleveraged unless said otherwise."""
+    beyond = one["given_up"] - one["gaps"]
+    return {
+        "given": _over(one["given_up"], adl), "got_more": _over(one["got_more"], adl),
+        "gaps": _over(one["gaps"], adl), "deficits": _over(one["deficits"], adl),
+        "beyond": _over(beyond, adl), "beyond_of_given": _over(beyond, one["given_up"]),
+        "beyond_deficits": _over(one["given_up"] - one["deficits"], adl),
     }  # fmt: skip
 
 
 def _own(regime: Regime, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    keys = ("overshoot", "fell", "liquidated", "adl", "margin")
-    found: dict[str, Any] = {key: float(np.mean([one[key] for one in runs])) for key in keys}
-    return {"name": regime.name, "title": regime.title, "rulebook": regime.rulebook, **found}
-
-
-def _kept(folder: Path | None) -> dict[str, dict[str, Any]]:
-    if folder is None or not folder.is_dir():
-        return {}
+    keys = ("overshoot", "fell", "liquidated", "adl", "margin", "refused")
     return {
-        one.stem: json.loads(one.read_text("utf-8"))
-        for one in sorted((folder / "kept").glob("*.json"))
-    }
+        "name": regime.name, "title": regime.title, "rulebook": regime.rulebook,
+        "runs": list(runs), "spread": reaches([{key: one[key] for key in keys} for one in runs]),
+    }  # fmt: skip
 
 
-def _keep(folder: Path, name: str, found: dict[str, Any]) -> None:
-    place = folder / "kept"
-    place.mkdir(parents=True, exist_ok=True)
-    beside = place / f"{name}.part"
-    beside.write_text(json.dumps(found, allow_nan=False), "utf-8")
-    beside.replace(place / f"{name}.json")
+def reaches(
+    runs: Sequence[Mapping[str, float | None]],
+) -> dict[str, dict[str, float] | None]:
+    """The least, the median and the most of each measure, over the `runs` that have it.
 
-
-# ── shown ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def figures(document: dict[str, Any]) -> list[Block]:
-    """Every figure of the study with its data."""
-    blocks = []
-    for one in document["crashes"]:
-        regimes = one["regimes"]
-        names = [each["title"] for each in regimes]
-        hours = [(time_ms - one["times_ms"][0]) / 3_600_000 for time_ms in one["times_ms"]]
-        blocks.append(Block(
-            title=f"{one['title']}: liquidated, by where it went", kind="bars",
-            y_title="% of open interest", note=one["source"],
-            series=tuple(
-                Series(name=stage, x=names,
-                       y=[100 * each["value"][stage] / each["open_interest"] for each in regimes])
-                for stage in STAGES
-            ),
-            columns=("rulebook", "open interest", *STAGES, "taken over", "deleveraged", "given up",
-                     "beyond need", "socialised"),
-            rows=tuple(
-                (each["title"], each["open_interest"], *(each["value"][s] for s in STAGES),
-                 each["taken_over"], each["adl_accounts"], each["given_up"], each["overshoot"],
-                 each["socialised"]) for each in regimes
-            ),
-        ))  # fmt: skip
-        climbs = tuple(
-            Series(name=each["title"], x=hours,
-                   y=[100 * x / each["open_interest"] for x in each["cumulative"]])
-            for each in regimes
-        )  # fmt: skip
-        blocks.append(Block(
-            title=f"{one['title']}: liquidated by then", x_title="hours", series=climbs,
-            y_title="% of open interest", columns=("hour", *names),
-            rows=tuple(zip(hours, *(each.y for each in climbs), strict=True)),
-        ))  # fmt: skip
-        first = {coin: path[0] for coin, path in one["price"].items()}
-        paths = tuple(
-            Series(name=coin, x=hours, y=[100 * x / first[coin] for x in path])
-            for coin, path in one["price"].items()
-        )
-        blocks.append(Block(
-            title=f"{one['title']}: prices", x_title="hours", y_title="% of the first",
-            series=paths, columns=("hour", *one["price"]),
-            rows=tuple(zip(hours, *(each.y for each in paths), strict=True)),
-        ))  # fmt: skip
-    blocks.append(_beside(document))
-    if document["own"]:
-        blocks.append(_market(document))
-    return blocks
-
-
-def _beside(document: dict[str, Any]) -> Block:
-    told = document["published"]
-    rows: list[tuple[Any, ...]] = [(
-        "published: Hyperliquid", told["share_adl"], told["share_given_up"],
-        told["share_overshoot"], told["adl_accounts"] / told["accounts"],
-    )]  # fmt: skip
-    for each in document["crashes"][0]["regimes"]:
-        adl = each["value"]["adl"]
-        rows.append((
-            f"{each['title']} ({each['rulebook']})", _over(adl, each["liquidated"]),
-            _over(each["given_up"], adl), _over(each["overshoot"], each["given_up"]),
-            each["adl_accounts"] / each["accounts"],
-        ))  # fmt: skip
-    return Block(
-        title="Beside what was published of 10 October 2025", columns=(
-            "", "deleveraged, of all liquidated", "given up, of deleveraged",
-            "beyond need, of given up", "accounts deleveraged"),
-        rows=tuple(rows),
-        note="Shares: the crowd is made up, so dollars cannot be compared. Given up: what winners "
-        "got less than at the mark.",
-    )  # fmt: skip
-
-
-def _market(document: dict[str, Any]) -> Block:
-    own = document["own"]
-    return Block(
-        title="In a market of its own: how far liquidations push the price", kind="bars",
-        y_title="% of the price", note=f"Means of {document['runs']} runs; news of "
-        f"{100 * document['fall']:.1f} %.",
-        series=(Series(name="below fair at most", x=[one["title"] for one in own],
-                       y=[100 * one["overshoot"] for one in own]),),
-        columns=("rulebook", "below fair", "fell", "liquidated", "deleveraged", "margin"),
-        rows=tuple((one["title"], one["overshoot"], one["fell"], one["liquidated"], one["adl"],
-                    one["margin"]) for one in own),
-    )  # fmt: skip
+    >>> reaches([{"a": 1.0, "b": None}, {"a": 4.0, "b": None}, {"a": 2.0, "b": None}])
+    {'a': {'least': 1.0, 'median': 2.0, 'most': 4.0, 'runs': 3}, 'b': None}
+    """
+    told: dict[str, dict[str, float] | None] = {}
+    for key in runs[0] if runs else ():
+        values = [value for one in runs if (value := one[key]) is not None]
+        told[key] = None if not values else {
+            "least": min(values), "median": float(median(values)), "most": max(values),
+            "runs": len(values),
+        }  # fmt: skip
+    return told
 
 
 def _over(one: float, other: float) -> float | None:
     return one / other if other else None
-
-
-def write_study(document: dict[str, Any], folder: Path) -> list[Path]:
-    """The report as HTML, the document as JSON, and each figure as SVG; what was written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    blocks = figures(document)
-    report = folder / "study.html"
-    write_page(report, title="Two crashes under five rulebooks", notes=document["assumptions"],
-               blocks=blocks)  # fmt: skip
-    written = [report, folder / "study.json"]
-    written[1].write_text(json.dumps(document, allow_nan=False, indent=1) + "\n", "utf-8")
-    for place, block in enumerate(one for one in blocks if one.series):
-        path = folder / f"study_{place + 1}.svg"
-        if block.kind == "bars":
-            text = bars_svg(block.series, title=block.title, unit=" %")
-        else:
-            text = lines_svg(block.series, title=block.title, x_title=block.x_title, unit=" %")
-        path.write_text(text, "utf-8")
-        written.append(path)
-    return written

@@ -41,10 +41,11 @@ def lines_svg(
 
 
 def bars_svg(series: Sequence[Series], *, title: str, unit: str = "") -> str:
-    """Bars by name, those of one name side by side. All series have the same names."""
+    """Bars by name, those of one name side by side. All series have the same names. A thin line
+    goes from the least to the most of a bar, where that is told."""
     names = [str(one) for one in series[0].x]
     check(all([str(x) for x in one.x] == names for one in series), "series have the same names")
-    ys = [float(value) for one in series for value in one.y]
+    ys = [float(value) for one in series for value in (*one.y, *one.least, *one.most)]
     check(bool(ys) and all(map(math.isfinite, ys)), "something finite to draw")
     ticks = nice(min(0.0, *ys), max(0.0, *ys))
     body = [_frame(title, series, ""), _levels(ticks, unit)]
@@ -56,6 +57,10 @@ def bars_svg(series: Sequence[Series], *, title: str, unit: str = "") -> str:
             top, foot = _up(max(0.0, float(value)), ticks), _up(min(0.0, float(value)), ticks)
             body.append(f'<rect x="{x:.1f}" y="{top:.1f}" width="{wide * 0.94:.1f}" '
                         f'height="{foot - top:.1f}" fill="{colour}"/>')  # fmt: skip
+        for number, (least, most) in enumerate(zip(one.least, one.most, strict=True)):
+            middle = _LEFT + room * number + 0.1 * room + wide * (place + 0.47)
+            body.append(f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="{_up(least, ticks):.1f}" '
+                        f'y2="{_up(most, ticks):.1f}" stroke="#1d2a33"/>')  # fmt: skip
     for number, name in enumerate(names):
         body.append(_text(_LEFT + room * (number + 0.5), _HEIGHT - _BOTTOM + 18, name,
                           anchor="middle"))  # fmt: skip
@@ -63,16 +68,17 @@ def bars_svg(series: Sequence[Series], *, title: str, unit: str = "") -> str:
 
 
 def nice(low: float, high: float) -> list[float]:
-    """Round numbers from at most `low` to at least `high`.
+    """Round numbers from at most `low` to at least `high`, two at least.
 
-    >>> nice(0.0, 93.0)
-    [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+    >>> nice(0.0, 93.0), nice(0.0, 0.0)
+    ([0.0, 20.0, 40.0, 60.0, 80.0, 100.0], [0.0, 0.2])
     """
     span = (high - low) or abs(high) or 1.0
     raw = span / _TICKS
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(size * one for one in (1, 2, 5, 10) if size * one >= raw * 0.999)
     first, last = math.floor(low / step), math.ceil(high / step)
+    last = max(last, first + 1)
     return [round(step * one, 12) for one in range(first, last + 1)]
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from fractions import Fraction
 from random import Random
 from typing import Any, Final
 
@@ -21,7 +19,7 @@ from solvent.account.ledger import FIRST_ACCOUNT, GENERAL, INSURANCE, node, part
 from solvent.engine.audit import violations
 from solvent.engine.standing import standings
 from solvent.engine.state import CROSS, LIQUIDATION, OPEN, Contract, State
-from solvent.errors import SolventError, check
+from solvent.errors import Reject, SolventError, check
 from solvent.host import Answer, Engine
 from solvent.instruments.contract import moment_of
 from solvent.messages import commands as c
@@ -34,7 +32,10 @@ from solvent.messages.fields import (
     Side,
 )
 from solvent.sim.cascade_crowd import DEALERS, Person, crowd
-from solvent.sim.cascade_prices import QUOTE, Prices
+from solvent.sim.cascade_paths import Path, path_of
+from solvent.sim.cascade_prices import QUOTE, Prices, market_of
+from solvent.sim.cascade_result import Crashed, Moment
+from solvent.sim.lateness import ON_TIME, Lateness, Record
 from solvent.sim.regimes import REGIMES, Regime
 from solvent.solvency.venue import VenueWatch
 from solvent.tending.deleveraging import judged
@@ -72,77 +73,15 @@ _OPENED_AT: Final = 1.02
 Progress = Callable[[int, int], None]
 
 
-@dataclass(slots=True, kw_only=True)
-class Moment:
-    """What one publication brought. Money in millionths of a dollar.
-
-    Attributes:
-        reduced: stage → value that changed hands. lost: stage → what accounts lost against the
-            mark in it (a gain is negative). fund: what the insurance fund has, positions at the
-            marks. begun, ended, calls, cancelled: accounts. initial: margin asked of all.
-    """
-
-    time_ms: int
-    price: dict[str, float]
-    reduced: dict[str, int]
-    lost: dict[str, int]
-    fund: int
-    begun: int
-    ended: int
-    calls: int
-    cancelled: int
-    adl_accounts: int
-    open: int
-    fees: int
-    initial: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Crashed:
-    """A crash under one regime.
-
-    Attributes:
-        paid: who → millionths of a dollar of others' debts that they paid. uncovered: debts of
-            accounts that nobody has paid at the end. violations: of the books, at any step.
-        steps: every command about an account in distress, in order.
-    """
-
-    regime: Regime
-    prices: Prices
-    accounts: int
-    open_interest_micro: int
-    money_micro: int
-    moments: list[Moment] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
-    commands: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    paid: Counter[str] = field(default_factory=Counter)
-    uncovered: int = 0
-    seized: Fraction = Fraction(0)
-    """What deleveraged traders gave up against the mark, smallest units; `overshoot`: beyond what
-    was needed; `regret`: what a fairer allocation would have asked less of who gave most."""
-    overshoot: Fraction = Fraction(0)
-    regret: Fraction = Fraction(0)
-    audits: int = 0
-    violations: list[str] = field(default_factory=list)
-    state_hash: str = ""
-
-    @property
-    def liquidated(self) -> int:
-        """Accounts that were taken over at least once."""
-        return len({one.account for one in self.steps if one.stage == "begin" and not one.rejected})
-
-    def total(self, what: str, stage: str) -> int:
-        """A sum over all moments, such as `total("reduced", "adl")`."""
-        return sum(getattr(one, what).get(stage, 0) for one in self.moments)
-
-
 def crash(
     engine: Engine, prices: Prices, regime: Regime, *, accounts: int, seed: int = 1,
     progress: Progress | None = None, verdicts: VenueWatch | None = None,
+    lateness: Lateness = ON_TIME,
 ) -> Crashed:  # fmt: skip
     """Tell a new, empty engine a crash. The same arguments give the same history to the byte,
     whether a watch's `verdicts` are read or all accounts are asked.
+
+    lateness: the venue decides on marks of some time ago; orders and the market are of now.
 
     Raises SolventError for an engine with a history.
     """
@@ -150,12 +89,14 @@ def crash(
         raise SolventError(f"{engine.journal.name}: expected an empty journal for a crash")
     people = crowd(prices.coins, accounts, seed)
     stage = _Stage(engine, prices, regime, Random(seed), people)
+    stage.late_by(lateness, seed)
     stage.open()
     result = Crashed(
-        regime=regime, prices=prices, accounts=accounts,
+        regime=regime, prices=prices, lateness=lateness, accounts=accounts,
         open_interest_micro=round(stage.interest() * MICRO), money_micro=stage.money(),
     )  # fmt: skip
     teller, read = Teller(engine.state), 0
+    record = Record(engine.state, lateness, stage.points)
 
     def watch(plans: list[Plan]) -> None:
         for plan in plans:
@@ -164,6 +105,7 @@ def crash(
                 result.seized += found.seized
                 result.overshoot += found.overshoot
                 result.regret += found.regret
+            record.plan(plan)
 
     for step in range(len(prices.times_ms)):
         stage.moment(step)
@@ -172,12 +114,15 @@ def crash(
         told = list(teller.take(engine.journal.read(read, verify=False)))
         read = engine.state.log.sequence
         result.moments.append(_noted(stage, told))
-        result.steps += [one for one in told if not one.rejected]
+        done = [one for one in told if not one.rejected]
+        result.steps += done
         result.rejected.update(f"{one.stage}: {one.detail}" for one in told if one.rejected)
+        record.moment(done)
         result.violations += list(violations(engine.state))
         result.audits += 1
         if progress is not None:
             progress(step + 1, len(prices.times_ms))
+    result.judged = record.judgements()
     return _summed(stage, result)
 
 
@@ -192,7 +137,8 @@ def _noted(stage: _Stage, told: list[Step]) -> Moment:
             lost[one.stage] += one.lost_micro
     state = stage.engine.state
     return Moment(
-        time_ms=stage.time_ms, price=stage.now(), reduced=dict(reduced), lost=dict(lost),
+        time_ms=stage.time_ms, price=stage.now(), mark=stage.mark(),
+        reduced=dict(reduced), lost=dict(lost),
         fund=stage.fund(), begun=counts["begin"], ended=counts["end"], calls=counts["call"],
         cancelled=counts["cancel"], adl_accounts=len({one.who for one in done
                                                       if one.stage == "adl"}),
@@ -212,6 +158,7 @@ def _summed(stage: _Stage, result: Crashed) -> Crashed:
         for one in state.accounts[FIRST_ACCOUNT:]
         if one is not None and one.status == LIQUIDATION and not one.positions
     )
+    result.sent, result.refused = stage.sent, stage.refused
     result.commands = state.log.sequence
     result.state_hash = stage.engine.hash()
     return result
@@ -235,16 +182,45 @@ class _Stage:
         self.step = 0
         self.asked = 0
         self.dealers = [f"dealer{number:02d}" for number in range(DEALERS)]
+        self.lateness = ON_TIME
+        self.path: Path | None = None
+        self.sent: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
 
     @property
     def state(self) -> State:
         return self.engine.state
 
+    def now(self) -> dict[str, float]:
+        return self.prices.now(self.step)
+
+    # ── lateness ─────────────────────────────────────────────────────────────────────────────────
+
+    def late_by(self, lateness: Lateness, seed: int) -> None:
+        self.lateness = lateness
+        if lateness != ON_TIME:
+            one = self.prices
+            bars = None if lateness.straight else one.bars
+            self.path = path_of(one.times_ms, one.price, bars, seed)
+
+    def at(self, after_ms: int) -> dict[str, float]:
+        """Prices so long after this moment, before it where negative."""
+        if self.path is None or not after_ms:
+            return self.now()
+        return self.path.at(self.time_ms + after_ms)
+
+    def mark(self) -> dict[str, float]:
+        """What the venue knows of prices."""
+        return self.at(-self.lateness.mark_ms)
+
+    def points(self, after_ms: int) -> dict[int, int]:
+        """Contract → what its mark would be in points, so long after this moment."""
+        market = market_of(self.at(after_ms), self.time_ms)
+        told = publishing.market(market, key="", actor=ACTOR).marks
+        return {self.state.contract_numbers[one.symbol]: one.mark_points for one in told}
+
     def contract(self, coin: str) -> Contract:
         return self.state.contracts[self.state.contract_numbers[_symbol(coin)]]
-
-    def now(self) -> dict[str, float]:
-        return {coin: one[self.step] for coin, one in self.prices.price.items()}
 
     def lots(self, coin: str, dollars: float) -> int:
         lot = float(self.contract(coin).deal.lot_size)
@@ -262,6 +238,15 @@ class _Stage:
     def tell(self, commands: Iterable[Command]) -> list[Answer]:
         told = list(commands)
         return self.engine.submit_all(told, times_ms=[self.time_ms] * len(told))
+
+    def ask(self, commands: Iterable[Command]) -> None:
+        """Tell what may be refused, and keep count of it."""
+        told = list(commands)
+        for command, answer in zip(told, self.tell(told), strict=True):
+            kind = str(command.__struct_config__.tag)
+            self.sent[kind] += 1
+            if not answer.accepted:
+                self.refused[f"{kind}: {Reject(answer.code).name}"] += 1
 
     def must(self, commands: Iterable[Command]) -> None:
         for answer in self.tell(commands):
@@ -402,7 +387,7 @@ class _Stage:
     # ── a moment ─────────────────────────────────────────────────────────────────────────────────
 
     def publish(self) -> None:
-        market, name = self.prices.market(self.step), self.regime.rulebook
+        market, name = market_of(self.mark(), self.time_ms), self.regime.rulebook
         self.must([publishing.market(market, key=f"market {self.step}.{self.asked}", actor=ACTOR)])
         rules = self.state.rules[name].rulebook
         key = f"arrays {self.step}.{self.asked}"
@@ -413,11 +398,11 @@ class _Stage:
         self.step, self.time_ms = step, self.prices.times_ms[step]
         if step:
             self.publish()
-        self.tell(self.make(c.CancelOrders, account=name) for name in self.dealers)
+        self.ask(self.make(c.CancelOrders, account=name) for name in self.dealers)
         quotes = [one for coin in self.prices.coins for one in self.quotes(coin)]
         if step % 6 == 0:
             quotes += self.dip_bids()
-        self.tell(quotes)
+        self.ask(quotes)
 
     def thinness(self, coin: str) -> float:
         """How much of the calm depth is quoted: less the further the last move went."""

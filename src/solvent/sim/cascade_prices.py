@@ -10,7 +10,7 @@ import csv
 import gzip
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from solvent.errors import SolventError, check
 from solvent.feeds.library import specification
 from solvent.instruments import Contract, Instrument, Kind, term_sheet
 from solvent.market import Quotes, Snapshot, assemble
+from solvent.sim.cascade_paths import Bars
 from solvent.sim.weather import weather
 from solvent.units import TimeMs
 
@@ -36,6 +37,7 @@ class Prices:
 
     Attributes:
         name: such as `march-2020`. title: in words. source: where the prices are from.
+        bars: what is known of the time between moments; None where that is nothing.
     """
 
     name: str
@@ -43,25 +45,20 @@ class Prices:
     source: str
     times_ms: tuple[int, ...]
     price: Mapping[str, tuple[float, ...]]
+    bars: Bars | None = None
 
     @property
     def coins(self) -> tuple[str, ...]:
         """In the order in which they are listed."""
         return tuple(self.price)
 
+    def now(self, step: int) -> dict[str, float]:
+        """Prices at a moment."""
+        return {coin: one[step] for coin, one in self.price.items()}
+
     def market(self, step: int) -> Snapshot:
         """The market at a moment: a perpetual on each coin, marked at its index."""
-        found = instruments(self.coins)
-        price = np.array([self.price[one.contract.base][step] for one in found])
-        nothing = np.full(len(found), np.nan)
-        time_ms = TimeMs(self.times_ms[step])
-        return assemble(
-            Quotes(
-                instruments=found, index=price, forward=price, mark=price, vol=nothing, bid=nothing,
-                ask=nothing, rate=np.zeros(len(found)), time_ms=np.full(len(found), time_ms),
-            ),
-            as_of_ms=time_ms,
-        )  # fmt: skip
+        return market_of(self.now(step), self.times_ms[step])
 
     def shortened(self, moments: int) -> Prices:
         """As many moments around the lowest price of the first coin, or all where there are fewer:
@@ -70,8 +67,8 @@ class Prices:
         low = first.index(min(first))
         begin = max(0, min(low - 2 * moments // 3, len(first) - moments))
         part = slice(begin, begin + moments)
-        return Prices(
-            name=self.name, title=self.title, source=self.source, times_ms=self.times_ms[part],
+        return replace(
+            self, times_ms=self.times_ms[part],
             price={coin: one[part] for coin, one in self.price.items()},
         )  # fmt: skip
 
@@ -95,10 +92,24 @@ def refined(prices: Prices, *, most: float, least: float) -> Prices:
             times.append(begin_ms + share * (prices.times_ms[step] - begin_ms))
             kept.append(begin + share * (path[:, step] - begin))
     table = np.exp(np.array(kept))
-    return Prices(
-        name=prices.name, title=prices.title, source=prices.source,
-        times_ms=tuple(round(one) for one in times),
+    return replace(
+        prices, times_ms=tuple(round(one) for one in times),
         price={coin: tuple(table[:, row].tolist()) for row, coin in enumerate(coins)},
+    )  # fmt: skip
+
+
+def market_of(price: Mapping[str, float], time_ms: int) -> Snapshot:
+    """A perpetual on each coin, marked at its price and told at a time."""
+    found = instruments(tuple(price))
+    told = np.array([price[one.contract.base] for one in found])
+    nothing = np.full(len(found), np.nan)
+    as_of_ms = TimeMs(time_ms)
+    return assemble(
+        Quotes(
+            instruments=found, index=told, forward=told, mark=told, vol=nothing, bid=nothing,
+            ask=nothing, rate=np.zeros(len(found)), time_ms=np.full(len(found), as_of_ms),
+        ),
+        as_of_ms=as_of_ms,
     )  # fmt: skip
 
 
@@ -212,7 +223,20 @@ def _read(
     check(all(len(one) == len(moments) for one in price.values()), "prices have their times")
     return Prices(
         name=name, title=title, source=f"{what} of {', '.join(files)}", times_ms=tuple(moments),
-        price=price,
+        price=price, bars=_bars(candles, span_ms),
+    )  # fmt: skip
+
+
+def _bars(candles: Mapping[str, list[Candle]], span_ms: int) -> Bars:
+    first = next(iter(candles.values()))
+    return Bars(
+        begin_ms=tuple(one.time_ms for one in first), span_ms=span_ms,
+        low={coin: tuple(one.low for one in found) for coin, found in candles.items()},
+        high={coin: tuple(one.high for one in found) for coin, found in candles.items()},
+        moved={
+            coin: tuple(math.log(one.close / one.open) for one in found)
+            for coin, found in candles.items()
+        },
     )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from solvent.errors import BadInput, Problem, Reject
 from solvent.lab.cascades.run import Outcome
 from solvent.lab.cascades.settings import Settings, settings_of
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2: what was refused is told too."""
 
 
 class Kept:

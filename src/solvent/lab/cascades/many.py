@@ -101,6 +101,8 @@ MEASURES: Final = (
     Measure("taken_over", "accounts taken over", lambda one: one.taken_over / max(1, one.accounts)),
     Measure("adl_accounts", "accounts deleveraged",
             lambda one: one.adl_accounts / max(1, one.accounts)),
+    Measure("refused", "commands refused",
+            lambda one: sum(one.refused.values()) / max(1, one.commands)),
     Measure("margin", "initial margin asked, of open interest", lambda one: one.margin),
 )  # fmt: skip
 

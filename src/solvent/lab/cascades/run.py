@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from random import Random
@@ -61,6 +62,7 @@ class Outcome:
         beyond: losses that the fund did not bear: what deleveraged winners gave up, what was
             socialised, what others paid, and what nobody paid. initial: of all holders at the
             opening; margin: its average over the run, over their open interest then.
+        refused: commands after the opening that were refused, by kind.
         hash: of all venues' states and chains. returns: log returns of the first coin at the first
             venue, where they were asked for.
     """
@@ -81,6 +83,7 @@ class Outcome:
     margin: float
     interest: float
     markets: list[Coined]
+    refused: dict[str, int]
     hash: str
     paths: dict[str, list[float]] = field(default_factory=dict)
 
@@ -351,9 +354,15 @@ class _World:
             beyond=given_up + paid["others"] + paid["socialised"] + owed,
             paid={**paid, "nobody": owed}, given_up=given_up,
             initial=self.margins[0], margin=float(np.mean(self.margins)) / interest,
-            interest=interest, markets=markets, hash=self._hash(),
+            interest=interest, markets=markets, refused=self._refused(), hash=self._hash(),
             paths=self.kept if paths else {},
         )  # fmt: skip
+
+    def _refused(self) -> dict[str, int]:
+        found: Counter[str] = Counter()
+        for one in self.venues:
+            found.update(one.tally.rejected)
+        return dict(sorted(found.items()))
 
     def _coined(self, venue: Venue, coin: str) -> Coined:
         first = self.settings.market(coin).price
