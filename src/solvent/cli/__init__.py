@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Final
 
@@ -142,8 +143,8 @@ def main() -> None:
         app()
     except BadInput as fault:
         more = len(fault.problems) - 1
-        rest = f" (and {more} more; --skip-bad leaves bad rows out)" if more else ""
-        _fail(f"{fault}{rest}")
+        hint = "; --skip-bad leaves bad rows out" if _skips_bad(sys.argv[1:2]) else ""
+        _fail(f"{fault} (and {more} more{hint})" if more else str(fault))
     except (RulebookError, SolventError) as fault:
         _fail(str(fault))
     except KeyboardInterrupt:
@@ -159,6 +160,15 @@ def main() -> None:
         _fail(str(MissingExtra(feature=f"solvent {' '.join(sys.argv[1:2])}", extra=extra)))
     except OSError as fault:
         _fail(f"{fault.filename or 'output'}: {fault.strerror or fault}")
+
+
+def _skips_bad(name: list[str]) -> bool:
+    """Whether a command has --skip-bad."""
+    return any(
+        [one.name] == name and "skip_bad" in inspect.signature(one.callback).parameters
+        for one in app.registered_commands
+        if one.callback is not None
+    )
 
 
 def _fail(message: str) -> None:

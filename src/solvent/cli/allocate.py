@@ -9,18 +9,63 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from solvent.cli import options
-from solvent.cli.capital import Html, Measure, draw
+from solvent.cli.capital import Html, Measure, draw, tell_written
 
 if TYPE_CHECKING:
     from solvent.lab.capital.allocation import Allocation
 
 app = typer.Typer(
-    no_args_is_help=True,
+    no_args_is_help=True, rich_markup_mode=None,
     help="Place a book, its collateral or trades between accounts so that less capital is bound.",
-)
+)  # fmt: skip
+_PLACES = """Places are such as
+
+\b
+    [[places]]
+    name       = "deribit"
+    rulebook   = "deribit-pm"         # solvent rulebooks lists them
+    [[places]]
+    name       = "clearing"
+    rulebook   = "tims"
+    mode       = "isolated"           # cross if unsaid
+    lists      = ["BTC-*", "ETH-*"]   # everything if unsaid
+    margin_max = 500_000              # USD: the most that may be posted here
+"""
+_COLLATERAL = """The file is such as (what is marked may be left out)
+
+\b
+    [required]
+    deribit      = 80_000      # USD to be covered at each venue
+    [[assets]]
+    asset        = "BTC"
+    amount       = 3
+    price        = 64_000      # USD
+    yield_a_year = 0.02        # lost where it is posted; 0 if unsaid
+    at           = "wallet"    # where it is; your own wallet, "", if unsaid
+    [[terms]]                  # what a venue takes; nothing else counts
+    venue        = "deribit"
+    asset        = "BTC"
+    haircut      = 0.05        # 0 if unsaid
+    cap          = 100_000     # USD of worth; without limit if unsaid
+    share_max    = 1.0         # of all that counts there; 1 if unsaid
+    yield_a_year = 0.0         # paid on what is posted; 0 if unsaid
+    [[routes]]                 # what may move; the rest counts where it is, or not at all
+    source       = "wallet"
+    target       = "deribit"
+    asset        = "BTC"       # any if unsaid
+    cost_bps     = 2           # 0 if unsaid
+    most         = 120_000     # USD; without limit if unsaid
+"""
+_TRADES = """The file is such as
+
+\b
+    long,short,instrument,lots
+    ann,bob,BTC-PERPETUAL,500
+    bob,cat,BTC-PERPETUAL,300
+"""
 
 
-@app.command("book")
+@app.command("book", epilog=_PLACES)
 def book(
     market: options.Market,
     positions: options.Positions,
@@ -28,8 +73,7 @@ def book(
         Path,
         typer.Option(
             "--places",
-            help="TOML: a [[places]] table for each venue with name, rulebook and optionally mode "
-            "(cross or isolated), lists (patterns) and margin_max (USD).",
+            help="TOML: a [[places]] table for each venue, as below.",
         ),
     ],
     fixed: Annotated[
@@ -52,7 +96,7 @@ def book(
 
     The account of a position is the venue where it stands now; of any other name it stands nowhere
     yet. Example: solvent allocate book --market chain.csv.gz --positions book.csv
-    --places examples/venues.toml
+    --places venues.toml
     """
     from solvent.cli import console
     from solvent.lab.capital.allocation import allocate, places_of
@@ -62,11 +106,17 @@ def book(
         positions, list(market), told, fixed=fixed or (), moved_max=moved_max, move_bps=move_bps,
         measure=measure, history=history or None,
     )  # fmt: skip
-    draw(html, found.plot)
+    document = found.to_dict()
+    draw(html, found.plot, document)
     if json:
-        console.print_json(found.to_dict())
+        console.print_json(document)
         return
     _print_book(found)
+    if not any(row["before"] for row in found.table().iter_rows(named=True)):
+        names = ", ".join(one.name for one in told)
+        console.out.print(f"[dim]no account is named as a place ({names}): the book stood nowhere "
+                          "before[/dim]")  # fmt: skip
+    tell_written(html)
 
 
 def _print_book(found: Allocation) -> None:
@@ -91,14 +141,12 @@ def _print_book(found: Allocation) -> None:
     )
 
 
-@app.command("collateral")
+@app.command("collateral", epilog=_COLLATERAL)
 def collateral(
     file: Annotated[
         Path,
         typer.Argument(
-            help="TOML: [required] venue = USD; [[assets]] asset, amount, price, yield_a_year, at; "
-            "[[terms]] venue, asset, haircut, cap, share_max, yield_a_year; [[routes]] source, "
-            "target, asset, cost_bps, most."
+            help="TOML: what is required, assets, terms of venues and routes, as below."
         ),
     ],
     days: Annotated[
@@ -108,7 +156,7 @@ def collateral(
 ) -> None:
     """The cheapest collateral to deliver under haircuts, caps, shares, yields and routes.
 
-    Example: solvent allocate collateral examples/collateral.toml
+    Example: solvent allocate collateral collateral.toml
     """
     from solvent.cli import console
     from solvent.lab.capital.delivery import deliver
@@ -139,7 +187,7 @@ def collateral(
     )
 
 
-@app.command("compress")
+@app.command("compress", epilog=_TRADES)
 def compress(
     trades: Annotated[
         Path,
@@ -184,11 +232,12 @@ def compress(
 
 def _read(path: Path) -> dict[str, Any]:
     from solvent.lab.capital.faults import wrong
+    from solvent.lab.wording import unreadable
 
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as fault:
-        raise wrong(str(path), "file", "a file that can be read", str(fault)) from fault
+        raise wrong(str(path), "file", "a file that can be read", unreadable(fault)) from fault
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise wrong(str(path), "file", "TOML", str(fault)) from fault
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json as jsons
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,8 +24,8 @@ Accounts = Annotated[
 ]
 Html = Annotated[
     Path | None,
-    typer.Option("--html", help="Also a picture, as one file that needs no network.",
-                 show_default=False),
+    typer.Option("--html", help="Also a picture (of the first account, if of one), as one file "
+                 "that needs no network, its data beside it as .json.", show_default=False),
 ]  # fmt: skip
 
 
@@ -50,6 +52,9 @@ def attribute(
 ) -> None:
     """Who causes a requirement: each position's share, to the unit, by charge and netting node.
 
+    Without files of one's own: solvent generate book --accounts 5 --out book.csv --collateral
+    balances.csv, and solvent generate market --out chain.csv.
+
     Example: solvent attribute --market chain.csv.gz --positions book.csv --account alice
     """
     from solvent.cli import console
@@ -59,18 +64,18 @@ def attribute(
         positions, list(market), rulebook, collateral=collateral, orders=orders, modes=modes,
         inputs=inputs, history=history or None, accounts=account, measure=measure, method=method,
     )  # fmt: skip
-    draw(html, lambda: found.plot(account[0] if account else None))
+    document = {
+        "rulebook": found.rulebook, "measure": found.measure,
+        "positions": found.table().to_dicts(), "charges": found.charges().to_dicts(),
+        "nodes": found.nodes().to_dicts(),
+    }  # fmt: skip
+    draw(html, lambda: found.plot(account[0] if account else None), document)
     if json:
-        console.print_json(
-            {
-                "rulebook": found.rulebook, "measure": found.measure,
-                "positions": found.table().to_dicts(), "charges": found.charges().to_dicts(),
-                "nodes": found.nodes().to_dicts(),
-            }
-        )  # fmt: skip
+        console.print_json(document)
         return
     for one in found.accounts:
         _print_shares(found, one)
+    tell_written(html)
 
 
 def _print_shares(found: Attribution, one: AccountShares) -> None:
@@ -124,8 +129,8 @@ def efficiency(
         list[Path] | None,
         typer.Option(
             "--over",
-            help="Markets in the order of their time: the same positions in each of them. May be "
-            "given again.",
+            help="A market file of another time; given again and again, in the order of time, the "
+            "same positions in each of them.",
             show_default=False,
         ),
     ] = None,
@@ -139,22 +144,31 @@ def efficiency(
     --beside deribit-sm,tims --over monday.csv.gz --over tuesday.csv.gz
     """
     from solvent.cli import console
+    from solvent.feeds.library import rulebook_source
     from solvent.lab.capital.efficiency import efficiency as run
 
     names = [name.strip() for name in beside.split(",") if name.strip()]
+    for name in names:  # one that is misspelt is no rulebook that cannot margin this
+        rulebook_source(name)
     found = run(
         positions, list(market), rulebook, rulebooks=names, over=over or [], collateral=collateral,
         orders=orders, modes=modes, inputs=inputs, history=history or None, accounts=account,
     )  # fmt: skip
-    draw(html, found.plot)
+    document = {
+        "rows": found.table().to_dicts(),
+        "series": [{**row, "time": row["time"].isoformat()} for row in found.over_time],
+        "returns": found.returns().to_dicts(),
+    }
+    draw(html, found.plot, document)
     if json:
-        series = [{**row, "time": row["time"].isoformat()} for row in found.over_time]
-        console.print_json(
-            {"rows": found.table().to_dicts(), "series": series,
-             "returns": found.returns().to_dicts()}
-        )  # fmt: skip
+        console.print_json(document)
         return
     _print_efficiency(found)
+    if collateral is None:
+        console.out.print(
+            "[dim]locked, idle, short and leverage are of equity: tell it with --collateral[/dim]"
+        )
+    tell_written(html)
 
 
 def _print_efficiency(found: Efficiency) -> None:
@@ -167,7 +181,8 @@ def _print_efficiency(found: Efficiency) -> None:
         )  # fmt: skip
         for row in part.iter_rows(named=True):
             if row["reason"]:
-                shown.add_row(f"{row['rulebook']}: {row['reason']}")
+                own = f"{row['rulebook']}: "
+                shown.add_row(own + row["reason"].removeprefix(own))
                 continue
             name = f"{row['rulebook']} ({row['note']})" if row["note"] else row["rulebook"]
             shown.add_row(
@@ -189,12 +204,30 @@ def _print_efficiency(found: Efficiency) -> None:
     )
 
 
-def draw(path: Path | None, figure_of: Any) -> None:
-    """A figure as one HTML file."""
+def draw(path: Path | None, figure_of: Callable[[], Any], document: dict[str, Any]) -> None:
+    """A figure as one HTML file, and its data (what `--json` prints) beside it."""
+    if path is None:
+        return
+    from solvent.errors import BadInput, Problem, Reject
+    from solvent.lab.page import write_whole
+
+    if path.suffix == ".json":
+        raise BadInput(
+            Problem(code=Reject.TARGET_UNWRITABLE, source=str(path), found="a .json",
+                    expected="a page such as shares.html: the data goes beside it")
+        )  # fmt: skip
+    text = figure_of().to_html(include_plotlyjs=True, config={"displayModeBar": False})
+    write_whole(path.with_suffix(".json"), jsons.dumps(document, allow_nan=False, indent=1) + "\n")
+    write_whole(path, text)
+
+
+def tell_written(path: Path | None) -> None:
+    """Where `draw` wrote."""
+    from solvent.cli import console
+
     if path is not None:
-        figure = figure_of()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.write_html(path, include_plotlyjs=True, config={"displayModeBar": False})
+        beside = path.with_suffix(".json")
+        console.out.print(f"written: {path}, its data {beside}", markup=False, highlight=False)
 
 
 def _percent(share: float | None) -> str:

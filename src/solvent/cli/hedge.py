@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from solvent.cli import options
-from solvent.cli.capital import Html, Measure, draw
+from solvent.cli.capital import Html, Measure, draw, tell_written
 
 if TYPE_CHECKING:
     from solvent.lab.capital.hedge import Hedge
@@ -95,6 +95,9 @@ def hedge(
 ) -> None:
     """Trades that free margin: the most for a budget, or a target at least cost; whole lots.
 
+    One of --budget and --target at least. Prices are the sides of the market file's quotes; their
+    sizes are not in it, so tell what can be traded with --limit.
+
     Example: solvent hedge --market chain.csv.gz --positions book.csv --account alice --budget 500
     """
     from solvent.cli import console
@@ -115,18 +118,16 @@ def hedge(
         measure=measure, collateral=collateral, orders=orders, modes=modes, inputs=inputs,
         history=history or None, seconds=seconds,
     )  # fmt: skip
-    draw(html, found.plot)
+    document = found.to_dict()
+    draw(html, found.plot, document)
     if json:
-        console.print_json(found.to_dict())
+        console.print_json(document)
         return
-    _print_hedge(found)
-    if rest is None:
-        console.out.print(
-            "[dim]no --limit '*'=SIZE: sizes may be more than what stands at the quotes[/dim]"
-        )
+    _print_hedge(found, limited=rest is not None)
+    tell_written(html)
 
 
-def _print_hedge(found: Hedge) -> None:
+def _print_hedge(found: Hedge, *, limited: bool) -> None:
     from solvent.cli.console import money, out, table
     from solvent.units import MICRO
 
@@ -152,7 +153,7 @@ def _print_hedge(found: Hedge) -> None:
     if found.saved_a_year is not None:
         out.print(
             f"at {found.capital_rate:.1%} a year that saves "
-            f"{money(found.saved_a_year, signed=True)} a year, the carry taken off"
+            f"{money(found.saved_a_year, signed=True)} a year, the carry counted in"
         )
     if found.single_symbol:
         freed = (found.before - found.single_after) / MICRO
@@ -161,6 +162,10 @@ def _print_hedge(found: Hedge) -> None:
             f"for {money(found.single_cost / MICRO)}[/dim]"
         )
     out.print(f"[dim]{_program(found)}[/dim]")
+    if not limited:
+        out.print(
+            "[dim]no --limit '*'=SIZE: sizes may be more than what stands at the quotes[/dim]"
+        )
 
 
 def _program(found: Hedge) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from solvent.cli import options, stress_show
+from solvent.cli.folded import folded
 
 if TYPE_CHECKING:
     from solvent.lab.stress.scenario import Scenario
@@ -33,6 +35,14 @@ _Venue = Annotated[
         "under its own rulebook, on the market that it published last.",
     ),
 ]  # fmt: skip
+_Rulebook = Annotated[
+    str | None,
+    typer.Option(
+        "--rulebook",
+        help="A shipped rulebook's name, or a path to a .toml (default: deribit-pm; of a --venue "
+        "each account's own).",
+    ),
+]
 _Fund = Annotated[
     float | None,
     typer.Option(
@@ -87,21 +97,48 @@ _Scale = Annotated[
 ]
 
 
+_FILES = """A scenario of one's own is a .toml such as
+
+\b
+    [scenario]
+    name  = "my-crash"
+    kind  = "hypothetical"
+    hours = 12                # that pass
+    [[move]]
+    underlying = "BTC"        # "*": every other one
+    spot   = -0.3             # relative
+    level  = 0.6              # volatility times e^0.6
+    basis  = -0.1             # annualised, in logs
+    source = "our risk committee"
+    [[collateral]]
+    asset  = "USDT"
+    worth  = -0.05            # relative
+    source = "assumed"
+
+Other kinds: solvent stress show market-5sd --toml (factor), btc-jump (jump), outage-8h (outage),
+oracle-stuck (oracle), usdt-depeg-10 (depeg)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Who:
     """Who is stressed, as the command line tells it."""
 
-    market: list[Path] | None
-    positions: Path | None
-    collateral: Path | None
-    orders: Path | None = None
-    modes: Path | None = None
-    inputs: Path | None = None
-    rulebook: str | None
-    venue: str | None
-    fund: float | None
-    members: Path | None = None
-    account: list[str] | None = None
+    market: options.MaybeMarket = None
+    positions: options.MaybePositions = None
+    collateral: options.Collateral = None
+    orders: options.Orders = None
+    modes: options.Modes = None
+    inputs: options.Inputs = None
+    rulebook: _Rulebook = None
+    venue: _Venue = None
+    fund: _Fund = None
+    members: _Members = None
+    account: _Account = None
+
+    def of_a_book(self) -> list[str]:
+        """Options that were given and say nothing of a venue, which has its own."""
+        names = ("market", "positions", "collateral", "orders", "modes", "inputs", "rulebook")
+        return [f"--{name}" for name in names if getattr(self, name)]
 
 
 @app.command("list")
@@ -117,37 +154,36 @@ def listed(json: options.Json = False) -> None:
         stress_show.print_list(found)
 
 
-@app.command("show")
+@app.command("show", epilog=_FILES)
 def show(
     scenario: Annotated[str, typer.Argument(help="A shipped name, or a path to a .toml.")],
+    toml: Annotated[
+        bool, typer.Option("--toml", help="The file itself, to begin one's own with.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
-    """One scenario: each of its numbers, and where it is from."""
+    """One scenario: each of its numbers, and where it is from.
+
+    Example: solvent stress show crash-50 --toml > mine.toml
+    """
     from solvent.cli import console
-    from solvent.lab.stress.scenario import load_scenario
+    from solvent.lab.stress.scenario import load_scenario, scenario_text
 
     found = load_scenario(scenario)
-    if json:
+    if toml:
+        sys.stdout.write(scenario_text(scenario))
+    elif json:
         console.print_json(stress_show.document(found))
     else:
         stress_show.print_scenario(found)
 
 
-@app.command("run")
+@app.command("run", epilog=_FILES)
+@folded("who", Who)
 def run(
+    who: Who,
     scenarios: _Names = None,
-    market: options.MaybeMarket = None,
-    positions: options.MaybePositions = None,
-    collateral: options.Collateral = None,
-    orders: options.Orders = None,
-    modes: options.Modes = None,
-    inputs: options.Inputs = None,
-    rulebook: options.MaybeRulebook = None,
-    venue: _Venue = None,
     history: _History = None,
-    fund: _Fund = None,
-    members: _Members = None,
-    account: _Account = None,
     bars: _Bars = None,
     scale: _Scale = 1.0,
     accounts_of: Annotated[
@@ -167,13 +203,8 @@ def run(
     Example: solvent stress run 2020-03-12 crash-50 --market chain.csv.gz --positions book.csv
     --collateral balances.csv --html stress.html
     """
-    from solvent.cli import console
     from solvent.lab.stress.run import run as run_all
 
-    who = Who(
-        market=market, positions=positions, collateral=collateral, orders=orders, modes=modes,
-        inputs=inputs, rulebook=rulebook, venue=venue, fund=fund, members=members, account=account,
-    )  # fmt: skip
     chosen, series = _scenarios(scenarios, history), _series(history)
     if accounts_of is not None and accounts_of not in [one.name for one in chosen]:
         raise typer.BadParameter("expected a scenario that is run", param_hint="--accounts-of")
@@ -192,12 +223,12 @@ def run(
             "rows": found.accounts(accounts_of).to_dicts(),
         }
     _out(document, html, json, lambda: stress_show.print_run(document))
-    if not json and html is not None:
-        console.out.print(f"written: {html}", markup=False, highlight=False)
 
 
 @app.command("reverse")
+@folded("who", Who, without=["members"])
 def reverse(
+    who: Who,
     goal: Annotated[
         stress_show.Goal,
         typer.Argument(
@@ -210,16 +241,6 @@ def reverse(
         typer.Option("--history", help="Prices (and surfaces) whose moves say what is plausible. "
                      "May be given again.", show_default=False),
     ],
-    market: options.MaybeMarket = None,
-    positions: options.MaybePositions = None,
-    collateral: options.Collateral = None,
-    orders: options.Orders = None,
-    modes: options.Modes = None,
-    inputs: options.Inputs = None,
-    rulebook: options.MaybeRulebook = None,
-    venue: _Venue = None,
-    fund: _Fund = None,
-    account: _Account = None,
     hours: _Hours = 24.0,
     spot_only: _SpotOnly = False,
     reach: _Reach = 12.0,
@@ -233,13 +254,8 @@ def reverse(
     insolvent --history btc.csv --history eth.csv --market chain.csv.gz --positions book.csv
     --collateral balances.csv --account alice
     """
-    from solvent.cli import console
     from solvent.lab.stress.api import reverse_stress
 
-    who = Who(
-        market=market, positions=positions, collateral=collateral, orders=orders, modes=modes,
-        inputs=inputs, rulebook=rulebook, venue=venue, fund=fund, account=account,
-    )  # fmt: skip
     series = _series(history)
     with _progress(quiet=json) as told:
         told("reading")
@@ -250,27 +266,17 @@ def reverse(
         )  # fmt: skip
     document = found.to_dict()
     _out(document, html, json, lambda: stress_show.print_reverse(document))
-    if not json and html is not None:
-        console.out.print(f"written: {html}", markup=False, highlight=False)
 
 
 @app.command("ladder")
+@folded("who", Who, without=["members"])
 def ladder(
+    who: Who,
     kinds: Annotated[
         list[stress_show.LadderKind] | None,
         typer.Argument(help="Which ladders (default: all).", show_default=False),
     ] = None,
-    market: options.MaybeMarket = None,
-    positions: options.MaybePositions = None,
-    collateral: options.Collateral = None,
-    orders: options.Orders = None,
-    modes: options.Modes = None,
-    inputs: options.Inputs = None,
-    rulebook: options.MaybeRulebook = None,
-    venue: _Venue = None,
     history: _History = None,
-    fund: _Fund = None,
-    account: _Account = None,
     steps: Annotated[
         str | None,
         typer.Option(
@@ -287,35 +293,22 @@ def ladder(
     Example: solvent stress ladder spot vol --market chain.csv.gz --positions book.csv --collateral
     balances.csv
     """
-    from solvent.cli import console
     from solvent.lab.stress.api import ladder as climb
 
-    who = Who(
-        market=market, positions=positions, collateral=collateral, orders=orders, modes=modes,
-        inputs=inputs, rulebook=rulebook, venue=venue, fund=fund, account=account,
-    )  # fmt: skip
     numbers = None if steps is None else _numbers(steps)
     chosen: Any = None if not kinds else [one.value for one in kinds]
     subject = _subject(who, _series(history), quiet=json)
     found = climb(subject, kinds=chosen, steps=numbers)
     document = stress_show.ladder_document(found)
     _out(document, html, json, lambda: stress_show.print_ladders(document))
-    if not json and html is not None:
-        console.out.print(f"written: {html}", markup=False, highlight=False)
 
 
 @app.command("cover")
+@folded("who", Who, without=["orders", "modes", "account"])
 def cover(
+    who: Who,
     scenarios: _Names = None,
-    market: options.MaybeMarket = None,
-    positions: options.MaybePositions = None,
-    collateral: options.Collateral = None,
-    inputs: options.Inputs = None,
-    rulebook: options.MaybeRulebook = None,
-    venue: _Venue = None,
     history: _History = None,
-    fund: _Fund = None,
-    members: _Members = None,
     bars: _Bars = None,
     scale: _Scale = 1.0,
     count: Annotated[
@@ -331,19 +324,16 @@ def cover(
     from solvent.cli import console
     from solvent.lab.stress.run import run as run_all
 
-    who = Who(
-        market=market, positions=positions, collateral=collateral, inputs=inputs,
-        rulebook=rulebook, venue=venue, fund=fund, members=members,
-    )  # fmt: skip
     chosen, series = _scenarios(scenarios, history), _series(history)
     with _progress(quiet=json) as told:
         told("reading")
         subject = _subject(who, series, quiet=json)
-        coins, _ = _liquidity(bars, subject)
+        coins, assumed = _liquidity(bars, subject)
         found = run_all(
             subject, chosen, history=series, liquidity=coins, scale=scale, progress=told
         )
     document = stress_show.cover_document(found, count)
+    document["notes"] += assumed
     if json:
         console.print_json(document)
     else:
@@ -374,8 +364,11 @@ def _out(document: dict[str, Any], html: Path | None, json: bool, show: Callable
         write_report(document, html)
     if json:
         console.print_json(document)
-    else:
-        show()
+        return
+    show()
+    if html is not None:
+        beside = html.with_suffix(".json")
+        console.out.print(f"written: {html}, its data {beside}", markup=False, highlight=False)
 
 
 def _series(history: list[Path] | None) -> Series | None:
@@ -394,8 +387,10 @@ def _subject(who: Who, series: Series | None, *, quiet: bool) -> Subject:
     from solvent.lab.stress.api import subject_of
 
     if who.venue is not None:
-        if who.positions is not None or who.market:
-            raise typer.BadParameter("expected a book or a --venue, not both")
+        if told := who.of_a_book():
+            raise typer.BadParameter(
+                f"expected a book or a --venue, not both; a venue has its own of {', '.join(told)}"
+            )
         subject = _of_venue(who, series, quiet=quiet)
     elif not who.market or who.positions is None:
         raise typer.BadParameter("expected --market and --positions, or --venue")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from solvent.errors import MissingExtra, check
+from solvent.errors import BadInput, MissingExtra, Problem, Reject, check
 
 COLOURS: Final = ("#33658a", "#c0392b", "#2e8b57", "#b8860b", "#6c4a8b", "#5f7484", "#d1673b")
 _STYLE: Final = """
@@ -50,6 +52,7 @@ class Block:
     x_title: str = ""
     y_title: str = ""
     percent: bool = False
+    x_percent: bool = False
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[Any, ...], ...] = field(default=())
 
@@ -80,10 +83,24 @@ def write_page(path: Path, *, title: str, notes: Iterable[str], blocks: Sequence
         f"<title>{escape(title)}</title><style>{_STYLE}</style>"
         f"<h1>{escape(title)}</h1>{intro}{''.join(body)}</html>"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, "utf-8")
-    beside.replace(path)
+    write_whole(path, text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or as it was. Raises BadInput where it cannot be."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, "utf-8")
+        os.replace(part, path)
+    except OSError as fault:
+        with suppress(OSError):
+            part.unlink()
+        found = f"{type(fault).__name__}: {fault.strerror or fault}"
+        raise BadInput(
+            Problem(code=Reject.TARGET_UNWRITABLE, source=str(path), found=found,
+                    expected="a place where a file can be written")
+        ) from fault  # fmt: skip
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -139,6 +156,8 @@ def _figure(block: Block, graphs: Any) -> Any:
         xaxis_title=block.x_title, yaxis_title=block.y_title, barmode="group",
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.12},
     )  # fmt: skip
+    if block.x_percent:
+        figure.update_xaxes(tickformat=".3~%")
     if block.percent:
         figure.update_yaxes(tickformat=".1%")
     return figure

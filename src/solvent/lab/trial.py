@@ -167,6 +167,13 @@ def of_history(
         found[name] = told
         if done is not None:
             done(len(found), len(tasks))
+    coin = next(iter(prices.price))
+    for name in rulebooks:
+        if not found[name]["row"]["peak"]:
+            raise SolventError(
+                f"{path}: expected bars of a coin that {name} knows (the file's name begins with "
+                f"it), found {coin}, of which nobody could hold anything"
+            )
     return {
         "kind": "history", "source": f"{path.name}: {prices.title}", "rulebooks": list(rulebooks),
         "rows": [found[name]["row"] for name in rulebooks], "times_ms": list(prices.times_ms),

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from solvent.errors import SolventError
-from solvent.lab.cascades.many import Done, spread
-from solvent.lab.cascades.run import Outcome, simulate
+from solvent.lab.cascades.many import Done
 from solvent.lab.cascades.settings import Settings
+from solvent.lab.cascades.sweep import sweep
 
 CRITICAL_SHARE: Final = 0.1
 """A leverage is critical where this much of open interest is liquidated on average."""
@@ -23,14 +24,15 @@ LEVERAGES: Final = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 
 
 def contagion(
-    settings: Settings, seeds: Sequence[int], *, processes: int | None = None,
-    done: Done | None = None,
+    settings: Settings, seeds: Sequence[int], *, folder: Path | None = None,
+    processes: int | None = None, done: Done | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Matrices [market that is struck, market that feels it], as a document.
 
     `liquidated` is the open interest that is liquidated there because of the blow, as a share;
     `overshoot` how much further the price falls below its fair one. With several venues a market is
     a venue's coin, and a blow is one venue's wrong index; with one, a coin, and a blow is news.
+    `folder` keeps runs: what was stopped goes on.
 
     Raises SolventError where there are fewer than two markets, or no blow.
     """
@@ -45,20 +47,15 @@ def contagion(
         settings.but(shock__coin=coin, shock__venue=venue if settings.venues > 1 else None)
         for venue, coin in markets
     ]
-    tasks = [
-        (row, one, seed) for row, one in [(-1, calm), *enumerate(struck)] for seed in seeds
-    ]  # fmt: skip
-    found: dict[tuple[int, int], Outcome] = {}
-    for row, seed, outcome in spread(_labelled, tasks, processes=processes):
-        found[row, seed] = outcome
-        if done is not None:
-            done(len(found), len(tasks))
+    wanted = dict([(-1, calm), *enumerate(struck)])
+    found = sweep(wanted, seeds, folder=folder, name="blow", processes=processes, done=done)
     size = len(markets)
     liquidated, overshoot = np.zeros((2, size, size))
     for row in range(size):
         for place in range(size):
             pairs = [
-                (found[row, seed].markets[place], found[-1, seed].markets[place]) for seed in seeds
+                (hit.markets[place], quiet.markets[place])
+                for hit, quiet in zip(found[row], found[-1], strict=True)
             ]
             liquidated[row, place] = np.mean(
                 [(sum(a.liquidated.values()) - sum(b.liquidated.values())) / a.interest
@@ -74,28 +71,21 @@ def contagion(
 
 def by_leverage(
     settings: Settings, seeds: Sequence[int], leverages: Sequence[float] = LEVERAGES, *,
-    processes: int | None = None, done: Done | None = None,
+    folder: Path | None = None, processes: int | None = None, done: Done | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Averages over runs by the holders' median leverage, and the critical one, as a document.
 
     `critical` is where a tenth of open interest is liquidated on average, between two leverages on
-    a straight line; None where it never comes to that. Raises SolventError for fewer than two.
+    a straight line; None where it never comes to that. `folder` keeps runs: what was stopped goes
+    on. Raises SolventError for fewer than two leverages.
     """
     asked = sorted(set(leverages))
     if len(asked) < 2:
         raise SolventError(f"leverages: expected two or more, found {list(leverages)}")
-    tasks = [
-        (place, settings.but(holders__leverage=one), seed)
-        for place, one in enumerate(asked) for seed in seeds
-    ]  # fmt: skip
-    found: dict[tuple[int, int], Outcome] = {}
-    for place, seed, outcome in spread(_labelled, tasks, processes=processes):
-        found[place, seed] = outcome
-        if done is not None:
-            done(len(found), len(tasks))
+    wanted = {one: settings.but(holders__leverage=one) for one in asked}
+    found = sweep(wanted, seeds, folder=folder, name="leverage", processes=processes, done=done)
     rows = []
-    for place, leverage in enumerate(asked):
-        runs = [found[place, seed] for seed in seeds]
+    for leverage, runs in found.items():
         rows.append(
             {
                 "leverage": leverage,
@@ -122,8 +112,3 @@ def critical(rows: Sequence[dict[str, float]]) -> float | None:
             part = (CRITICAL_SHARE - low) / (high - low)
             return one["leverage"] + part * (other["leverage"] - one["leverage"])
     return rows[0]["leverage"] if rows and rows[0]["liquidated"] >= CRITICAL_SHARE else None
-
-
-def _labelled(task: tuple[int, Settings, int]) -> tuple[int, int, Outcome]:
-    label, settings, seed = task
-    return label, seed, simulate(settings, seed)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from solvent.errors import BadInput, Problem, Reject
 from solvent.lab.cascades.run import Outcome
 from solvent.lab.cascades.settings import Settings, settings_of
+from solvent.lab.wording import unreadable
 
 FORMAT: Final = 2
 """2: what was refused is told too."""
@@ -34,7 +35,11 @@ class Kept:
         if path.exists():
             found, self.runs = read_runs(path)
             if found.digest != settings.digest:
-                raise _bad(path, f"runs of settings {settings.digest}", f"of {found.digest}")
+                raise _bad(
+                    path, f"runs of the settings that are asked for ({settings.digest})",
+                    f"runs of others ({found.digest}): {_differs(found, settings)}; take another "
+                    "--out, or the settings that are kept",
+                )  # fmt: skip
             self._rewrite(settings)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +67,7 @@ def read_runs(path: Path) -> tuple[Settings, dict[int, Outcome]]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as fault:
-        raise _bad(path, "a file of runs", str(fault)) from fault
+        raise _bad(path, "a file of runs", unreadable(fault)) from fault
     lines = text.split("\n")
     whole, rest = lines[:-1], lines[-1]
     try:
@@ -75,6 +80,23 @@ def read_runs(path: Path) -> tuple[Settings, dict[int, Outcome]]:
         raise _bad(path, "lines of runs", str(fault)) from fault
     del rest  # a line that was not written to its end
     return settings, {one.seed: one for one in runs}
+
+
+def _differs(kept: Settings, asked: Settings) -> str:
+    """Settings that two runs do not share, the first few."""
+    one, other = _flat(kept.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    told = [f"{name} is {one.get(name)} there, {other.get(name)} here" for name in names[:3]]
+    return ", ".join(told) + (" …" if len(names) > 3 else "")
+
+
+def _flat(told: dict[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in told.items():
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {
+            f"{above}{name}": value
+        }  # fmt: skip
+    return found
 
 
 def _line(told: dict[str, Any]) -> str:

@@ -110,14 +110,18 @@ MEASURES: Final = (
 def distribution(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
     """Mean, quantiles and largest of each measure over runs, a row each.
 
-    A quantile beyond what so many runs can tell (0.999 of 50) is the largest of them.
+    A quantile between two runs is the one further out: of a few runs, 0.999 is the largest and
+    0.05 the least.
     """
     runs = list(outcomes)
     rows = []
     for one in MEASURES:
         values = np.array([one.of(run) for run in runs])
         row: dict[str, Any] = {"name": one.name, "title": one.title, "mean": float(values.mean())}
-        found = np.quantile(values, QUANTILES, method="higher").tolist()
+        found = [
+            float(np.quantile(values, level, method="lower" if level < 0.5 else "higher"))
+            for level in QUANTILES
+        ]
         row |= {f"q{100 * level:g}": value for level, value in zip(QUANTILES, found, strict=True)}
         rows.append({**row, "most": float(values.max())})
     return rows

@@ -20,6 +20,7 @@ from solvent.lab.cascades.facts import LAGS, Facts, facts_of
 from solvent.lab.cascades.many import Done, spread
 from solvent.lab.cascades.run import simulate
 from solvent.lab.cascades.settings import KNOWN, Settings, settings_of
+from solvent.lab.wording import unreadable
 from solvent.units import Float64
 
 BAR_S: Final = 900
@@ -85,8 +86,10 @@ def read_bars(path: Path) -> Bars:
         with opened(path, "rt", encoding="utf-8", newline="") as file:
             table = np.array([[float(row[name]) for name in names]
                               for row in csv.DictReader(file)])  # fmt: skip
-    except (OSError, KeyError, ValueError, TypeError) as fault:
-        raise _bad(path, f"bars with columns {', '.join(names)}", repr(fault)) from fault
+    except KeyError as fault:
+        raise _bad(path, f"bars with columns {', '.join(names)}", f"no {fault.args[0]}") from fault
+    except (OSError, EOFError, ValueError, TypeError) as fault:
+        raise _bad(path, f"bars with columns {', '.join(names)}", unreadable(fault)) from fault
     if len(table) < 2 or not bool(np.isfinite(table).all()) or table[:, :4].min() <= 0.0:
         raise _bad(path, "two bars or more, with positive prices", f"{len(table)} rows")
     opens, high, low, close, volume = table.T
@@ -135,6 +138,10 @@ def side_by_side(
         },
         source="settings",
     )  # fmt: skip
+    told = [(path, read_bars(path)) for path in files]
+    for path, bars in told:
+        if len(bars.returns) < steps:
+            raise _bad(path, f"{steps + 1:,} bars or more", f"{len(bars.returns) + 1:,}")
     simulated: list[Facts] = []
     for one in spread(_simulated, [(quiet, seed) for seed in seeds], processes=processes):
         simulated.append(one)
@@ -142,12 +149,9 @@ def side_by_side(
             done(len(simulated), len(seeds))
     columns = {"simulated": simulated}
     shown = []
-    for path in files:
-        bars = read_bars(path)
+    for _, bars in told:
         returns = bars.returns
         parts = [returns[at : at + steps] for at in range(0, len(returns) - steps + 1, steps)]
-        if not parts:
-            raise _bad(path, f"{steps + 1:,} bars or more", f"{len(returns) + 1:,}")
         columns[f"{bars.coin} real"] = [facts_of(part) for part in parts]
         shown.append(measured(bars).to_dict())
     return {

@@ -65,10 +65,14 @@ def _distribution(document: dict[str, Any]) -> Block:
         note="Shares of open interest, of a price, or of accounts; quantiles over runs.",
         columns=("", "mean", *names, "most"),
         rows=tuple(
-            (row["title"], row["mean"], *(row[key] for key in keys), row["most"])
+            (row["title"], *(_percent(row[key]) for key in ("mean", *keys, "most")))
             for row in document["distribution"]
         ),
     )  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:,.4g} %"
 
 
 def _histograms(document: dict[str, Any]) -> list[Block]:
@@ -80,10 +84,10 @@ def _histograms(document: dict[str, Any]) -> list[Block]:
         middle = ((edges[1:] + edges[:-1]) / 2).tolist()
         found.append(Block(
             title=f"Runs by {titles[name]}", kind="bars", x_title=titles[name], y_title="runs",
-            series=(Series(name="runs", x=middle, y=counts.tolist()),),
+            series=(Series(name="runs", x=middle, y=counts.tolist()),), x_percent=True,
             columns=("from", "to", "runs"),
-            rows=tuple(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(),
-                           strict=True)),
+            rows=tuple(zip(map(_percent, edges[:-1].tolist()), map(_percent, edges[1:].tolist()),
+                           counts.tolist(), strict=True)),
         ))  # fmt: skip
     return found
 

@@ -16,10 +16,10 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from solvent.errors import SolventError
-from solvent.lab.cascades.kept import Kept
-from solvent.lab.cascades.many import Done, spread
-from solvent.lab.cascades.run import Outcome, simulate
+from solvent.lab.cascades.many import Done
+from solvent.lab.cascades.run import Outcome
 from solvent.lab.cascades.settings import Family, Pace, Settings
+from solvent.lab.cascades.sweep import sweep
 
 FAMILIES: Final[tuple[str, ...]] = get_args(Family)
 PACES: Final[tuple[str, ...]] = get_args(Pace)
@@ -62,11 +62,16 @@ def search(
     """All policies and, for each size of fund, those that no other beats, as a document.
 
     `folder` keeps runs, one file a policy: what was stopped goes on. Raises SolventError for an
-    empty choice, or settings without a shock or holders; BadInput for a margin that cannot be.
+    empty choice, a fund that is no share, or settings without a shock or holders; BadInput for a
+    margin that cannot be.
     """
     if not (families and margins and paces and funds and seeds):
         raise SolventError("a policy search: expected one family, margin, pace, fund and run at "
                            "least, found an empty choice")  # fmt: skip
+    for fund in funds:
+        if not 0.0 <= fund <= 1.0:
+            raise SolventError(f"a policy search: expected funds from 0 to 1, shares of open "
+                               f"interest, found {fund:g}")  # fmt: skip
     if not settings.shock.move or not settings.holders.leverage:
         raise SolventError("a policy search: expected a shock and leveraged holders, found none")
     wanted = {
@@ -74,7 +79,7 @@ def search(
                           rules__fund=ENOUGH, rules__rulebook=None)
         for key in product(families, margins, paces)
     }  # fmt: skip
-    found = _all_runs(wanted, seeds, folder, processes, done)
+    found = sweep(wanted, seeds, folder=folder, name="policy", processes=processes, done=done)
     policies = [_policy(key, found[key]) for key in wanted]
     tail = {
         f"{fund:g}": [_row(one, fund) for one in frontier(policies, fund)] for fund in funds
@@ -96,33 +101,6 @@ def search(
 
 
 Key = tuple[str, float, str]
-
-
-def _all_runs(
-    wanted: dict[Key, Settings], seeds: Sequence[int], folder: Path | None,
-    processes: int | None, done: Done | None,
-) -> dict[Key, list[Outcome]]:  # fmt: skip
-    kept = {
-        key: Kept(None if folder is None else folder / f"policy_{one.digest}.jsonl", one)
-        for key, one in wanted.items()
-    }
-    tasks = [
-        (key, wanted[key], seed) for key in wanted for seed in seeds
-        if seed not in kept[key].runs
-    ]  # fmt: skip
-    count = len(wanted) * len(seeds)
-    ready = count - len(tasks)
-    for key, outcome in spread(_labelled, tasks, processes=processes):
-        kept[key].add(outcome)
-        ready += 1
-        if done is not None:
-            done(ready, count)
-    return {key: [kept[key].runs[seed] for seed in seeds] for key in wanted}
-
-
-def _labelled(task: tuple[Key, Settings, int]) -> tuple[Key, Outcome]:
-    key, settings, seed = task
-    return key, simulate(settings, seed)
 
 
 def _policy(key: Key, runs: Sequence[Outcome]) -> Policy:

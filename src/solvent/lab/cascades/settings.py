@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from solvent.errors import BadInput, Problem, Reject
+from solvent.lab.wording import expected, unreadable
 
 ACCOUNTS_MAX: Final = 100_000
 STEPS_MAX: Final = 100_000
@@ -73,8 +75,10 @@ class Agents(_Part):
         tail: degrees of freedom of the noise's law. impact: Y of the square-root law.
         depth: dollars within 1 % of the mark in calm, a share of the daily volume. shape: exponent
             of what rests up to a distance. spread: from the mark to the first quote.
+        reach: from the mark to the last. ladder: prices a side.
         recovery_min: minutes after which half of a book that was consumed has come back.
-        fast_min, slow_min: half-lives of the two volatilities that makers look at; their weights.
+        fast_min, slow_min: half-lives of the two volatilities that makers look at. fast, slow:
+            their weights; the rest stands at the usual volatility.
         withdraw: exponent with which depth falls as volatility rises over its usual size.
     """
 
@@ -134,9 +138,13 @@ class Rules(_Part):
     Attributes:
         family: `tiers` by size, a `grid` of prices with offsets between coins, or a `dynamic` grid
             whose range follows volatility. margin: initial margin of a small position, a share.
-        rulebook: a shipped one (or a file) instead of a family. pace: all at once, the fewest lots
-            that restore initial margin, or a quarter of each position a minute.
-        fund: what the insurance fund has, a share of open interest.
+        maintenance: a share of initial margin. offset: of a grid, how much of what coins would need
+            apart another's gain may cover.
+        rulebook: a shipped one (or a file) instead of a family. pace: `whole` (all at once),
+            `minimum` (the fewest lots that restore initial margin) or `slow` (a quarter of each
+            position a minute).
+        day: whose version of the rulebook. fund: what the insurance fund has, a share of open
+            interest.
     """
 
     family: Family = "grid"
@@ -151,7 +159,8 @@ class Rules(_Part):
 
 class Shock(_Part):
     """News: the fair price falls by `move` (−0.1: to 90 %), in `over` steps from step `at` on; of
-    one coin, or of all by their betas; at one venue (its index is wrong) or at all."""
+    one `coin`, or of all by their betas; at one `venue`, the first is 0 (its index is wrong), or at
+    all."""
 
     move: float = Field(default=-0.065, gt=-0.95, lt=5.0)
     at: int = Field(default=5, ge=0)
@@ -235,7 +244,7 @@ def settings_of(told: object, *, source: str) -> Settings:
     except ValidationError as fault:
         problems = [
             Problem(
-                code=Reject.INPUT_INVALID, source=source, expected=_expected(one["msg"]),
+                code=Reject.INPUT_INVALID, source=source, expected=_expected(one),
                 found=_found(one["msg"], one["input"]),
                 field=".".join(map(str, one["loc"])) or None,
             )
@@ -251,13 +260,13 @@ def read_settings(path: Path) -> Settings:
     except (OSError, ValueError) as fault:
         raise BadInput(
             Problem(code=Reject.SOURCE_UNREADABLE, source=str(path), expected="settings as TOML",
-                    found=str(fault))
+                    found=unreadable(fault))
         ) from fault  # fmt: skip
     return settings_of(told, source=str(path))
 
 
-def _expected(message: str) -> str:
-    return message.removeprefix("Value error, ").split(", found")[0].split("; found")[0]
+def _expected(error: Mapping[str, Any]) -> str:
+    return expected(error, Settings).split(", found")[0].split("; found")[0]
 
 
 def _found(message: str, value: object) -> str:

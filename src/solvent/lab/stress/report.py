@@ -8,37 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any, Final
 
 from solvent.errors import BadInput, MissingExtra, Problem, Reject
+from solvent.lab.page import write_whole
 from solvent.lab.stress.ladders import UNITS
 
 _INK, _GRID = "#1d2a33", "#e4e9ec"
 _RED, _AMBER, _GREEN, _BLUE, _VIOLET = "#c0392b", "#d9a21b", "#2e7d5b", "#35617d", "#7d5ba6"
 _CONFIG: Final = {"displayModeBar": False, "responsive": True}
 Document = Mapping[str, Any]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or as it was. Raises BadInput where it cannot be."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, "utf-8")
-        os.replace(part, path)
-    except OSError as fault:
-        with suppress(OSError):
-            part.unlink()
-        found = f"{type(fault).__name__}: {fault.strerror or fault}"
-        raise BadInput(
-            Problem(code=Reject.TARGET_UNWRITABLE, source=str(path), found=found,
-                    expected="a place where a file can be written")
-        ) from fault  # fmt: skip
 
 
 def write_report(document: Document, path: Path) -> Path:
@@ -143,7 +125,10 @@ def _fallen(rows: Sequence[Document], go: Any) -> Any:
         )  # fmt: skip
     figure.update_layout(barmode="stack")
     made = _layout(figure, "Accounts that fall, are called, or are not known", len(rows))
-    made.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.08})
+    made.update_layout(
+        showlegend=True,
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+    )
     return made
 
 
@@ -344,6 +329,9 @@ def _layout(figure: Any, title: str, rows: int) -> Any:
         yaxis={"automargin": True, "autorange": "reversed"} if figure.data
         and getattr(figure.data[0], "orientation", None) == "h" else {"gridcolor": _GRID},
     )  # fmt: skip
+    bars = [one for one in figure.data if getattr(one, "orientation", None) == "h"]
+    if bars and not any(any(one.x) for one in bars):
+        figure.update_xaxes(range=[0, 1])  # all are nothing: else the axis begins at -1
     return figure
 
 

@@ -30,6 +30,7 @@ from pydantic import (
 from solvent.errors import BadInput, Problem, Reject
 from solvent.lab.stress import factors
 from solvent.lab.stress.shock import MOVE_MAX, MOVE_MIN, SHIFT_MAX, WORTH_MAX, Move, Shock
+from solvent.lab.wording import expected, unreadable
 from solvent.limits import PROBLEMS_MAX
 from solvent.margining.rulebook import line_of
 from solvent.scenarios.history import Series
@@ -236,7 +237,13 @@ def resolve(
         if history is None:
             raise _bad(scenario.source, f"a history of prices for a {scenario.kind}", "none",
                        Reject.SOURCE_EMPTY)  # fmt: skip
-        added = _of_history(scenario, underlyings, history)
+        try:
+            added = _of_history(scenario, underlyings, history)
+        except BadInput as fault:
+            told = f"{history.source}, for {scenario.name}"
+            raise BadInput(
+                *(replace(one, source=told, found=_of(one, history)) for one in fault.problems)
+            ) from fault
         shock = replace(shock, moves={**added.moves, **shock.moves})
         notes += added.notes
     if scale != 1.0:
@@ -327,7 +334,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as fault:
-            found = f"{type(fault).__name__}: {fault}"
+            found = unreadable(fault)
             raise _bad(
                 str(path), "a readable TOML file", found, Reject.SOURCE_UNREADABLE
             ) from fault
@@ -336,6 +343,19 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
         raise _bad("scenario", f"a path to a .toml, or one of {', '.join(scenario_names())}",
                    repr(str(name_or_path)), Reject.INPUT_INVALID)  # fmt: skip
     return _shipped(str(name_or_path))
+
+
+def scenario_text(name_or_path: str) -> str:
+    """The file of a scenario that `load_scenario` takes.
+
+    >>> scenario_text("crash-50").splitlines()[0]
+    '[scenario]'
+    """
+    if name_or_path.endswith(".toml"):
+        return Path(name_or_path).read_text("utf-8")
+    return (files("solvent") / "lab" / "stress" / "named" / f"{name_or_path}.toml").read_text(
+        "utf-8"
+    )
 
 
 @cache
@@ -374,11 +394,16 @@ def _problems(fault: ValidationError, toml: str, source: str) -> list[Problem]:
             Problem(
                 code=Reject.FIELD_NOT_FINITE if wild else code, source=source, field=path or None,
                 line=line_of(toml, path) if path else None,
-                expected=error["msg"].removeprefix("Value error, "),
+                expected=expected(error, FileText),
                 found="nothing" if missing else _shown(error["input"]) if path else "others",
             )
         )  # fmt: skip
     return problems
+
+
+def _of(one: Problem, history: Series) -> str:
+    """What was found, and of what where that is not the history itself."""
+    return one.found if one.source == history.source else f"{one.found} ({one.source})"
 
 
 def _shown(told: Any) -> str:

@@ -273,6 +273,9 @@ def book_subject(
         notes.append(f"{count} positions without an entry price are entered at the mark of now")
     if told.balances is None:
         notes.append("no collateral was told: equity is what positions gain and lose")
+    if strangers := sorted(set(members or {}) - set(entered.accounts)):
+        few = ", ".join(strangers[:3]) + (" …" if len(strangers) > 3 else "")
+        notes.append(f"{len(strangers)} accounts have a member and no position: {few}")
     whole = Subject(
         market=market, groups=(group,), fund_micro=fund_micro, notes=tuple(notes),
         members=members or {}, pause=pause,
