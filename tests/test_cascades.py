@@ -244,7 +244,7 @@ def test_files_of_something_else_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
     Kept(path, TINY)
     before = path.read_bytes()
-    with pytest.raises(BadInput, match="of settings"):
+    with pytest.raises(BadInput, match="accounts is 12 there, 13 here"):
         run_many(TINY.but(accounts=13), [1], out=path, processes=1)
     assert path.read_bytes() == before
     path.write_text("hello\n", "utf-8")
