@@ -30,6 +30,7 @@ FOUND_MAX: Final = 32_768
 _SCANS_MAX: Final = 1_024  # of scans: a key holds each position of what may be a large account
 _FEW: Final = 64  # accounts: standings of scans are remembered of no larger looks, which are quick
 _ALONE_MAX: Final = 16  # views: beyond so many arrays are sooner than one after the other
+_ALONE_HELD_MAX: Final = 64  # positions of them all: beyond so many, too
 
 
 @dataclass(slots=True)
@@ -221,7 +222,12 @@ def _by_scans(
     state: State, rules: Rules, plan: AnyPlan, views: Sequence[View]
 ) -> list[Standing]:  # fmt: skip
     """Without their orders; a few one by one, and what cannot be told so, and crowds, in arrays."""
-    if rules.alone is None or rules.plan is not plan or len(views) > _ALONE_MAX:
+    if (
+        rules.alone is None
+        or rules.plan is not plan
+        or len(views) > _ALONE_MAX
+        or sum(len(seen.positions) for seen in views) > _ALONE_HELD_MAX
+    ):
         return list(_columns(_assess(state, rules, plan, views), views))
     found = [_alone(state, rules, rules.alone, seen) for seen in views]
     left = [seen for seen, one in zip(views, found, strict=True) if one is None]
