@@ -24,7 +24,6 @@ from solvent.limits import EXACT_MAX, MONEY_MAX
 from solvent.margining.plan import ChargePlan, Formula, Plan, ScanPlan
 from solvent.margining.schema import RoundText
 from solvent.portable import power
-from solvent.risk.product import signed_sums
 from solvent.units import MICRO, Float64, Rounding
 
 POSITIONS_MAX: Final = 32
@@ -365,22 +364,11 @@ def _sum(held: Iterable[tuple[_Lot, float]], place: int) -> float:
 
 
 def _bound(held: Sequence[tuple[_Lot, float]]) -> float:
-    """What rounding hides. Bounds are no whole numbers: beyond two, arrays say in which order they
-    are added."""
-    if len(held) <= 2:
-        total = 0.0
-        for lot, lots in held:
-            total += abs(lots) * lot.bound
-        return total
-    bounds = np.array([lot.bound for lot, _ in held])
-    found = signed_sums(
-        first=np.array([0, len(held)]),
-        index=np.arange(len(held), dtype=np.int32),
-        lots=np.array([lots for _, lots in held]),
-        long_side=bounds,
-        short_side=-bounds,
-    )
-    return float(found[0])
+    """What rounding hides: no whole numbers, so added in the order of arrays."""
+    total = 0.0
+    for lot, lots in held:
+        total += lots * (lot.bound if lots > 0.0 else -lot.bound)
+    return total
 
 
 def _rounded(amount: float, text: RoundText | None) -> float:

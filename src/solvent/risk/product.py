@@ -243,11 +243,18 @@ def signed_sums(
     short_side: Float64,
     threads: int = 1,
 ) -> Float64:
-    """[row] Σ over longs of lots·long_side[index] + Σ over shorts of lots·short_side[index]."""
+    """[row] Σ over longs of lots·long_side[index] + Σ over shorts of lots·short_side[index].
+
+    Added one after the other, in the order of positions: sides need not be whole.
+    """
     if _small(len(index)):
         per_lot = np.where(lots > 0.0, long_side[index], short_side[index])
+        rows = len(first) - 1
+        row = np.repeat(np.arange(rows), np.diff(first))
         with np.errstate(invalid="ignore"):  # as in NodeMap
-            return _reduce((lots * per_lot)[:, None], first)[:, 0]
+            added = (lots * per_lot)[first[0] : first[-1]]
+            # bincount adds in order, as the kernel does; reduceat adds in pairs.
+            return np.bincount(row, weights=added, minlength=rows).astype(np.float64)
     from solvent.risk import compiled
 
     sums = np.empty(len(first) - 1)
